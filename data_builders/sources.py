@@ -1,0 +1,90 @@
+"""Data sets as fields of a config: what is prepared before training, and how."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+
+from data_builders.rooms import generate
+
+DATASET = "scannet_frontiers"
+
+
+@dataclasses.dataclass
+class ScanNet:
+    """ScanNet, prepared beforehand by its builder.
+
+    Attributes:
+        data_dir: folder of the prepared data sets.
+        config: builder configuration.
+        version: version of the data set.
+    """
+
+    data_dir: str = "data"
+    config: str = "thesis"
+    version: str = "1.0.0"
+
+    def check(self) -> None:
+        """Raises FileNotFoundError, with what to do, unless the data set is there."""
+        directory = self._directory()
+        if not (directory / "dataset_info.json").exists():
+            raise FileNotFoundError(
+                f"data set {DATASET}/{self.config}/{self.version} is not in {self.data_dir}. "
+                "Request ScanNet at http://www.scan-net.org (its terms of use are there), then run "
+                f"python -m data_builders.{DATASET} --config={self.config} "
+                f"--manual_dir=FOLDER_OF_scans --data_dir={self.data_dir}"
+            )
+
+    def prepare(self) -> str:
+        """Returns the folder of the data set."""
+        self.check()
+        return os.fspath(self._directory())
+
+    def _directory(self) -> pathlib.Path:
+        return pathlib.Path(self.data_dir) / DATASET / self.config / self.version
+
+
+@dataclasses.dataclass
+class EmbeddedRooms:
+    """Procedural rooms, drawn and prepared the first time they are needed.
+
+    Attributes:
+        data_dir: folder of the prepared data sets; the scans go to `rooms/` in it.
+        rooms: what is drawn.
+    """
+
+    data_dir: str = "data"
+    rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
+
+    def check(self) -> None:
+        """Raises ValueError or OSError if the rooms can't be drawn or written."""
+        generate.check(self.rooms)
+        try:
+            pathlib.Path(self.data_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            message = f"config.data.source.data_dir={self.data_dir} can't be written"
+            raise OSError(f"{message}: {error.strerror}") from None
+        if not os.access(self.data_dir, os.W_OK):
+            raise OSError(f"config.data.source.data_dir={self.data_dir} can't be written")
+
+    def prepare(self) -> str:
+        """Draws the rooms and builds the data set unless both are there, returns its folder."""
+        self.check()
+        from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
+
+        scans = pathlib.Path(self.data_dir) / "rooms"
+        generate.generate(self.rooms, scans)
+        size = (self.rooms.depth_height, self.rooms.depth_width)
+        config = next(c for c in dataset.Builder.BUILDER_CONFIGS if c.name == "rooms")
+        builder = dataset.Builder(
+            config=dataclasses.replace(config, size=size), data_dir=self.data_dir
+        )
+        directory = pathlib.Path(builder.data_path)
+        # The record of what was drawn goes with the data set, so that other rooms replace it.
+        drawn, built_from = scans / "rooms.json", directory / "rooms.json"
+        if not built_from.exists() or built_from.read_bytes() != drawn.read_bytes():
+            shutil.rmtree(directory, ignore_errors=True)
+            dataset.build(builder, manual_dir=os.fspath(scans))
+            shutil.copyfile(drawn, built_from)
+            print(dataset.describe(builder))
+        return os.fspath(directory)

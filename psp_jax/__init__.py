@@ -1,0 +1,1 @@
+"""psp_jax: predict from RGB alone how a depth image would be cut into uniform regions."""

@@ -1,0 +1,39 @@
+"""What flows from the data to the losses and metrics."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+Array = jax.Array | np.ndarray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch of examples.
+
+    Attributes:
+        image: `[B, H, W, 3]` float32, ImageNet-normalised RGB.
+        depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
+        frontier: `[B, H, W]` uint8 frontier classes 0 to 15; 255 marks pixels to ignore.
+        filled: `[B, H, W]` bool, True where the sensor had no reading.
+        valid: `[B]` bool, False for the padding that completes the last batch of an evaluation.
+    """
+
+    image: Array
+    depth: Array
+    frontier: Array
+    filled: Array
+    valid: Array
+
+
+class Prediction(NamedTuple):
+    """What a network's output means at the image's size; None where it says nothing.
+
+    Attributes:
+        depth: `[B, H, W]` float32 metres.
+    """
+
+    depth: jax.Array | None = None

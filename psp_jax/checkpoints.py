@@ -1,0 +1,75 @@
+"""Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer."""
+
+import pathlib
+
+import jax
+import numpy as np
+import optax
+import orbax.checkpoint.experimental.v1 as ocp
+
+from psp_jax.state import TrainState, Variables
+
+FOLDER = "checkpoints"  # Within a workdir.
+
+
+class Store:
+    """The checkpoints of a workdir; use it in a `with` block."""
+
+    def __init__(self, workdir: str | pathlib.Path, *, keep: int):
+        """Opens the store, clearing what an interrupted save has left.
+
+        Args:
+            workdir: folder of the run.
+            keep: newest steps that are kept.
+        """
+        self._checkpointer = ocp.training.Checkpointer(
+            pathlib.Path(workdir).absolute() / FOLDER,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Store":
+        """Returns the store itself."""
+        return self
+
+    def __exit__(self, *unused) -> None:
+        """Closes the store."""
+        self._checkpointer.close()
+
+    def latest_step(self) -> int | None:
+        """Returns the newest finished step, None before the first."""
+        latest = self._checkpointer.latest
+        return None if latest is None else latest.step
+
+    def save(self, state: TrainState) -> None:
+        """Saves the state under its step, unless that step is there already."""
+        step = int(state.step)
+        if step == self.latest_step():
+            return
+        items = {"variables": state.variables, "optimizer": {"opt_state": state.opt_state}}
+        self._checkpointer.save_checkpointables(step, items, force=True)
+
+    def load_variables(self, step: int) -> Variables:
+        """Restores the variables of a step, without a template."""
+        return self._checkpointer.load_checkpointables(step, {"variables": None})["variables"]
+
+    def load_optimizer(self, step: int, like: optax.OptState) -> optax.OptState:
+        """Restores the optimizer of a step into the structure of `like`."""
+        template = {"optimizer": {"opt_state": like}}
+        return self._checkpointer.load_checkpointables(step, template)["optimizer"]["opt_state"]
+
+
+def load_variables(workdir: str | pathlib.Path) -> Variables:
+    """Restores the newest variables of a workdir as nested dicts of NumPy arrays.
+
+    Raises:
+        FileNotFoundError: if the workdir holds no checkpoint.
+    """
+    folder = pathlib.Path(workdir).absolute() / FOLDER
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{workdir} holds no checkpoint: there is no {FOLDER}/ in it")
+    with ocp.training.Checkpointer(folder) as checkpointer:
+        if checkpointer.latest is None:
+            raise FileNotFoundError(f"{workdir}/{FOLDER} holds no finished checkpoint")
+        items = checkpointer.load_checkpointables(None, {"variables": None})
+    return jax.tree.map(np.asarray, items["variables"])

@@ -1,0 +1,161 @@
+"""Prepared TFDS files -> batches. The only module that knows the loader."""
+
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from psp_jax import experiment
+from psp_jax.batch import Batch
+from psp_jax.partition import frontier
+
+# RGB mean and standard deviation of ImageNet on the 0 to 255 scale.
+IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
+IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
+MILLIMETRES_PER_METRE = 1000.0
+
+Examples = Sequence[dict[str, Any]]  # Decoded TFDS examples by index.
+
+
+def open_splits(directory: str) -> dict[str, Examples]:
+    """Opens the train, validation and test splits of a prepared data set.
+
+    Args:
+        directory: folder of a TFDS version, such as `data/scannet_frontiers/thesis/1.0.0`.
+    """
+    if not (pathlib.Path(directory) / "dataset_info.json").exists():
+        raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
+    builder = tfds.builder_from_directory(directory)
+    return {name: builder.as_data_source(name) for name in ("train", "validation", "test")}
+
+
+def image_size(examples: Examples) -> tuple[int, int]:
+    """Returns the (height, width) of the images."""
+    return examples[0]["depth"].shape
+
+
+def normalise(rgb: np.ndarray) -> np.ndarray:
+    """Maps `[..., 3]` uint8 RGB to what the network sees, float32."""
+    return (rgb.astype(np.float32) - IMAGE_MEAN) / IMAGE_STD
+
+
+def to_rgb(image: np.ndarray) -> np.ndarray:
+    """Undoes `normalise`: `[..., 3]` float32 to uint8 RGB."""
+    return np.clip(np.round(image * IMAGE_STD + IMAGE_MEAN), 0, 255).astype(np.uint8)
+
+
+def train_batches(
+    examples: Examples, data: experiment.Data, *, seed: int, first_step: int
+) -> Iterator[Batch]:
+    """Yields training batches for ever, from `first_step` on.
+
+    The batch of a step is a function of (seed, step) alone: every epoch is a new permutation,
+    which `first_step` is looked up in, not replayed to. The images that do not fill a last batch
+    sit out that epoch.
+
+    Raises:
+        ValueError: if the split holds fewer images than a batch.
+    """
+    if len(examples) < data.batch_size:
+        raise ValueError(
+            f"config.data.batch_size={data.batch_size}, but the train split has only "
+            f"{len(examples)} images"
+        )
+    dataset = (
+        grain.MapDataset.source(examples)
+        .seed(seed)
+        .shuffle()
+        .random_map(functools.partial(_augmented, data=data))
+        .batch(data.batch_size, drop_remainder=True, batch_fn=_join)
+        .repeat()
+    )
+    # Two batches ahead keep the device fed; more would only hold memory.
+    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
+    iterator = iter(dataset.to_iter_dataset(options))
+    iterator.set_state({"next_index": first_step})
+    return iterator
+
+
+def eval_batches(examples: Examples, data: experiment.Data) -> Iterator[Batch]:
+    """Yields every example once, in order; the last batch is padded and says so in `valid`."""
+    dataset = (
+        grain.MapDataset.source(examples)
+        .map(functools.partial(example_of, data=data))
+        .batch(data.batch_size, batch_fn=functools.partial(_padded, size=data.batch_size))
+    )
+    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
+    return iter(dataset.to_iter_dataset(options))
+
+
+def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
+    """Returns the number of full batches in the split."""
+    return len(examples) // data.batch_size
+
+
+def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
+    """Turns a decoded record into a batch without its batch axis."""
+    filled = record["filled"]
+    depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
+    depth = np.where(depth <= data.range_m, depth, np.float32(0))
+    classes = record["frontier"]
+    if data.ignore_filled:
+        depth = np.where(filled, np.float32(0), depth)
+        classes = np.where(filled, np.uint8(frontier.IGNORE), classes)
+    return Batch(normalise(record["image"]), depth, classes, filled, np.bool_(True))
+
+
+def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
+    example = example_of(record, data)
+    if rng.random() >= data.flip_probability:
+        return example
+    return Batch(
+        image=example.image[:, ::-1],
+        depth=example.depth[:, ::-1],
+        frontier=frontier.mirror(np.asarray(example.frontier)),
+        filled=example.filled[:, ::-1],
+        valid=example.valid,
+    )
+
+
+def _join(examples: Sequence[Batch]) -> Batch:
+    return Batch(
+        image=np.stack([e.image for e in examples]),
+        depth=np.stack([e.depth for e in examples]),
+        frontier=np.stack([e.frontier for e in examples]),
+        filled=np.stack([e.filled for e in examples]),
+        valid=np.stack([e.valid for e in examples]),
+    )
+
+
+def _padded(examples: Sequence[Batch], *, size: int) -> Batch:
+    batch = _join(examples)
+    missing = size - len(examples)
+    if not missing:
+        return batch
+
+    def pad(array):
+        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+
+    return Batch(
+        pad(batch.image), pad(batch.depth), pad(batch.frontier), pad(batch.filled), pad(batch.valid)
+    )
+
+
+class Subset:
+    """Chosen examples of a split, in the order they are given."""
+
+    def __init__(self, examples: Examples, chosen: Sequence[int] | np.ndarray):
+        """Takes the examples and the indices of the chosen ones."""
+        self._examples, self._chosen = examples, [int(index) for index in chosen]
+
+    def __len__(self) -> int:
+        """Returns how many were chosen."""
+        return len(self._chosen)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Returns a decoded record."""
+        return self._examples[self._chosen[index]]

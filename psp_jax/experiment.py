@@ -1,0 +1,202 @@
+"""A whole run as typed data. Every config file returns one `Experiment`."""
+
+import dataclasses
+import importlib
+import json
+import pathlib
+from typing import Any, Protocol
+
+from psp_jax import objectives
+from psp_jax.models import segmenter
+
+CONFIG_FILE = "config.json"
+
+
+class Source(Protocol):
+    """Where the prepared data set comes from."""
+
+    def check(self) -> None:
+        """Raises ValueError or OSError, at once, if `prepare` can't succeed."""
+        ...
+
+    def prepare(self) -> str:
+        """Builds the data set unless it is there, and returns the folder of its version."""
+        ...
+
+
+@dataclasses.dataclass
+class Data:
+    """What the network sees.
+
+    Attributes:
+        source: the prepared data set.
+        batch_size: images per step.
+        flip_probability: chance that a training image is mirrored, classes with it.
+        ignore_filled: whether pixels without a reading are left out of losses and figures.
+        range_m: readings beyond are taken for none; also the depth of gray level 255, metres.
+        threads: threads that read and decode.
+    """
+
+    source: Source
+    batch_size: int = 8
+    flip_probability: float = 0.5
+    ignore_filled: bool = True
+    range_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
+    threads: int = 2
+
+
+@dataclasses.dataclass
+class Phase:
+    """A stretch of training with fixed trained parts, its own optimizer and learning rate.
+
+    Attributes:
+        steps: optimizer steps.
+        train: parts that are trained, such as ("head", "classifier"); the others stay
+            bit-identical, batch norm statistics included.
+        learning_rate: Adam's, after the warm-up.
+        warmup_steps: steps over which the rate rises linearly from 0.
+        final_rate: learning rate at the last step, reached along a cosine; equal to
+            `learning_rate` it stays constant.
+        clip_norm: largest global gradient norm of the trained parts.
+    """
+
+    steps: int
+    train: tuple[str, ...] = ("trunk", "pyramid", "head", "classifier")
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    final_rate: float = 1e-3
+    clip_norm: float = 10.0
+
+
+@dataclasses.dataclass
+class Experiment:
+    """A run.
+
+    Attributes:
+        name: what the config and its variant are called; the default workdir is `runs/<name>`.
+        model: the network without its outputs.
+        objective: the loss and what the outputs mean.
+        data: what the network sees.
+        phases: trained one after the other.
+        init_from: workdir of an earlier run whose variables are taken where path and shape agree;
+            empty starts from random ones.
+        seed: decides initial values, data order, flips and dropout.
+        checkpoint_every: steps between checkpoints; the end of a phase is always saved.
+        keep_checkpoints: newest checkpoints that are kept.
+        pictures: test images in the sheet of predictions.
+    """
+
+    name: str
+    model: segmenter.Segmenter
+    objective: objectives.Objective
+    data: Data
+    phases: tuple[Phase, ...]
+    init_from: str = ""
+    seed: int = 0
+    checkpoint_every: int = 200
+    keep_checkpoints: int = 2
+    pictures: int = 6
+
+
+def check(experiment: Experiment) -> None:
+    """Raises ValueError if a field has a value that no run can have, naming field and value."""
+    _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
+    for index, phase in enumerate(experiment.phases):
+        name = f"phases[{index}]"
+        _expect(phase.steps >= 1, f"{name}.steps", phase.steps, "at least 1")
+        _expect(phase.learning_rate > 0, f"{name}.learning_rate", phase.learning_rate, "above 0")
+        _expect(phase.final_rate >= 0, f"{name}.final_rate", phase.final_rate, "at least 0")
+        _expect(phase.clip_norm > 0, f"{name}.clip_norm", phase.clip_norm, "above 0")
+        warmup_fits = 0 <= phase.warmup_steps < phase.steps
+        _expect(warmup_fits, f"{name}.warmup_steps", phase.warmup_steps, "less than steps")
+    data = experiment.data
+    _expect(data.batch_size >= 1, "data.batch_size", data.batch_size, "at least 1")
+    _expect(data.range_m > 0, "data.range_m", data.range_m, "above 0")
+    _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
+    probability = data.flip_probability
+    _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
+    every, kept = experiment.checkpoint_every, experiment.keep_checkpoints
+    _expect(every >= 1, "checkpoint_every", every, "at least 1")
+    _expect(kept >= 1, "keep_checkpoints", kept, "at least 1")
+    _expect(experiment.pictures >= 1, "pictures", experiment.pictures, "at least 1")
+    _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
+    experiment.objective.check()
+    experiment.model.make(experiment.objective.channels)
+
+
+def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"config.{field}={value}: {expected} was expected")
+
+
+def save(experiment: Experiment, workdir: pathlib.Path) -> None:
+    """Writes the experiment into a workdir as text."""
+    target = workdir / CONFIG_FILE
+    partial = target.with_suffix(".tmp")
+    partial.write_text(json.dumps(_to_plain(experiment), indent=2) + "\n")
+    partial.replace(target)
+
+
+def load(workdir: str | pathlib.Path) -> Experiment:
+    """Reads the experiment that a workdir holds.
+
+    Raises:
+        FileNotFoundError: if the folder holds none.
+    """
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
+    return _from_plain(json.loads(path.read_text()))
+
+
+def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
+    """Lists the fields, `name: there -> here`, in which a workdir's experiment is another one."""
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        return []
+    there = _flatten(json.loads(path.read_text()))
+    here = _flatten(json.loads(json.dumps(_to_plain(experiment))))
+    names = sorted(there.keys() | here.keys())
+    return [
+        f"{name}: {there.get(name)} -> {here.get(name)}"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+
+
+_TYPE = "type"  # Key that names the class of an object in the text form.
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        kind = type(value)
+        fields = {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {_TYPE: f"{kind.__module__}.{kind.__qualname__}", **fields}
+    if isinstance(value, tuple | list):
+        return [_to_plain(item) for item in value]
+    return value
+
+
+def _from_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        module, _, name = value[_TYPE].rpartition(".")
+        if module.split(".")[0] not in ("psp_jax", "data_builders"):
+            raise ValueError(f"{CONFIG_FILE} names {value[_TYPE]}, which is no class of psp_jax")
+        kind = getattr(importlib.import_module(module), name)
+        return kind(**{key: _from_plain(item) for key, item in value.items() if key != _TYPE})
+    if isinstance(value, list):
+        return tuple(_from_plain(item) for item in value)
+    return value
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, child in items:
+        flat |= _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,76 @@
+"""Trains an experiment: `python -m psp_jax.main --config=configs/depth_mse.py`."""
+
+import difflib
+import re
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    help_string="File with get_config(); a variant may follow, as in configs/depth_mse.py:scannet. "
+    "Fields are overridden by --config.seed=1, --config.phases[0].steps=100 and so on.",
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run; the same command goes on from it. Default: runs/<name>."
+)
+
+
+def main(argv: list[str]) -> None:
+    """Checks everything that can be checked, then trains."""
+    config = _CONFIG.value
+    from psp_jax import train  # Imported here so that --help and misspelt flags answer at once.
+
+    workdir = _WORKDIR.value or f"runs/{config.name}"
+    try:
+        train.check(config, workdir)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    train.run(config, workdir)
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Parses the command line; what is wrong with it ends the program in one line."""
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            _fail(f"unexpected argument {rest[1]!r}; see --help")
+        if not flags.FLAGS["config"].present:
+            _fail("--config is missing, such as --config=configs/depth_mse.py")
+        # A file that failed to load is reported by the first look at one of its fields.
+        _CONFIG.value.name  # noqa: B018
+        return rest
+    except KeyError as error:  # A field that the dataclass does not have.
+        _fail(_misspelt(str(error.args[0])))
+    except (flags.Error, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
+        _fail(str(error).splitlines()[0])
+
+
+def _misspelt(message: str) -> str:
+    match = re.search(r"Field (\S+) not found on dataclass <class '.*?(\w+)'>", message)
+    if not match:
+        return message
+    field, owner = match.groups()
+    known = _fields_of(owner)
+    close = difflib.get_close_matches(field, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+    return f"the config's {owner} has no field {field!r}; {hint}"
+
+
+def _fields_of(owner: str) -> list[str]:
+    """Lists the fields of the dataclass of that name among those a config can hold."""
+    for module in list(sys.modules.values()):
+        kind = getattr(module, owner, None)
+        if isinstance(kind, type) and hasattr(kind, "__dataclass_fields__"):
+            return list(kind.__dataclass_fields__)
+    return []
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,78 @@
+"""Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from psp_jax import parts, resampling
+from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.resnet import ResNet
+
+BINS = (1, 2, 3, 6)
+
+
+class Pyramid(nn.Module):
+    """Pyramid pooling: the map beside its averages over 1, 4, 9 and 36 cells."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[B, h, w, C]` to `[B, h, w, 2 * C]`: the input, then the branches in order."""
+        branches = [x]
+        for bins in BINS:
+            y = resampling.adaptive_average_pool(x, bins)  # [B, bins, bins, C]
+            y = Convolution(x.shape[-1] // len(BINS), size=1, name=f"conv{bins}")(y)
+            y = nn.relu(BatchNorm(name=f"norm{bins}")(y, train=train))
+            branches.append(resampling.resize(y, x.shape[1:3]))  # [B, h, w, C/4]
+        return jnp.concatenate(branches, axis=-1)
+
+
+class Head(nn.Module):
+    """3x3 convolution, batch norm, ReLU and dropout of whole channels."""
+
+    features: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[B, h, w, C]` to `[B, h, w, features]`."""
+        x = Convolution(self.features, name="conv")(x)
+        x = nn.relu(BatchNorm(name="norm")(x, train=train))
+        return nn.Dropout(self.dropout, broadcast_dims=(1, 2), deterministic=not train)(x)
+
+
+class PSPNet(nn.Module):
+    """ResNet trunk, pyramid pooling, head and 1x1 classifier, all at 1/8 of the image's size.
+
+    Its parts, as `train` names them, are `trunk` (with `trunk/stem`, `trunk/stage1` ...),
+    `pyramid`, `head` and `classifier`.
+
+    Attributes:
+        channels: outputs per pixel.
+        depth: layers of the trunk, one of `resnet.DEPTHS`.
+        width: 64 as published; everything scales with it.
+        dropout: rate of channels dropped before the classifier.
+    """
+
+    channels: int
+    depth: int = 50
+    width: int = 64
+    dropout: float = 0.1
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
+        """Maps an image to unnormalised outputs.
+
+        Args:
+            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
+            train: parts in train mode; with `head` among them a `dropout` rng is needed.
+
+        Returns:
+            `[B, ceil(H/8), ceil(W/8), channels]` float32.
+        """
+        x = ResNet(self.depth, self.width, name="trunk")(image, train=parts.inside(train, "trunk"))
+        x = Pyramid(name="pyramid")(x, train=parts.covers(train, "pyramid"))
+        x = Head(8 * self.width, self.dropout, name="head")(x, train=parts.covers(train, "head"))
+        x = Convolution(self.channels, size=1, bias=True, name="classifier")(x)
+        return x.astype(jnp.float32)

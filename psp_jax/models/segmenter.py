@@ -1,0 +1,35 @@
+"""The network as a field of a config: what it is made of, before its outputs are known."""
+
+import dataclasses
+
+from psp_jax.models import pspnet, resnet
+
+
+@dataclasses.dataclass
+class Segmenter:
+    """ResNet-PSPNet.
+
+    Attributes:
+        depth: layers of the trunk: 18, 34, 50 or 101.
+        width: channels of the first stage; 64 as published. Everything scales with it.
+        dropout: rate of channels dropped before the classifier.
+    """
+
+    depth: int = 50
+    width: int = 64
+    dropout: float = 0.1
+
+    def make(self, channels: int) -> pspnet.PSPNet:
+        """Builds the module for `channels` outputs per pixel.
+
+        Raises:
+            ValueError: if a field has a value that no network can be built with.
+        """
+        if self.depth not in resnet.DEPTHS:
+            known = ", ".join(map(str, resnet.DEPTHS))
+            raise ValueError(f"model.depth={self.depth}: one of {known} was expected")
+        if self.width < 1:
+            raise ValueError(f"model.width={self.width}: a positive number was expected")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout={self.dropout}: a rate in [0, 1) was expected")
+        return pspnet.PSPNet(channels, self.depth, self.width, self.dropout)

@@ -1,0 +1,85 @@
+"""Loss variants. An objective is the only code that knows what a network's channels mean."""
+
+import dataclasses
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from psp_jax import resampling
+from psp_jax.batch import Batch, Prediction
+
+
+class Mean(NamedTuple):
+    """A sum of per-pixel values and the number of pixels, so that means can be joined."""
+
+    total: jax.Array
+    count: jax.Array
+
+    def value(self) -> jax.Array:
+        """Returns the mean; 0 where there was no pixel."""
+        return self.total / jnp.maximum(self.count, 1)
+
+
+class Objective(Protocol):
+    """A loss and the meaning of the outputs it trains."""
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs per pixel that the network must have."""
+        ...
+
+    def check(self) -> None:
+        """Raises ValueError if a field has a value that can't be trained with."""
+        ...
+
+    def predict(self, output: jax.Array, size: tuple[int, int]) -> Prediction:
+        """Maps `[B, h, w, channels]` outputs to a prediction at (height, width) = `size`."""
+        ...
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the loss over the batch's valid pixels."""
+        ...
+
+
+def masked_mean(values: jax.Array, mask: jax.Array) -> Mean:
+    """Sums `values` where `mask` holds; what lies outside the mask may be NaN."""
+    total = jnp.sum(jnp.where(mask, values, 0.0))
+    return Mean(total, jnp.sum(mask).astype(jnp.float32))
+
+
+@dataclasses.dataclass
+class DepthMSE:
+    """Mean squared error of depth in m^2 (thesis, section 3.4.4.1).
+
+    The thesis regresses gray levels; metres differ from them by a constant factor only.
+
+    Attributes:
+        center_m: depth where the network's output is 0.
+        scale_m: metres in one unit of the output.
+    """
+
+    center_m: float = 2.5  # Indoor frames have their median between 2 and 3 m.
+    scale_m: float = 1.0
+
+    @property
+    def channels(self) -> int:
+        """One: depth."""
+        return 1
+
+    def check(self) -> None:
+        """Raises ValueError unless the scale is positive."""
+        if not self.scale_m > 0:
+            raise ValueError(f"objective.scale_m={self.scale_m}: a positive number was expected")
+
+    def predict(self, output: jax.Array, size: tuple[int, int]) -> Prediction:
+        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
+        depth = self.center_m + self.scale_m * resampling.resize(output, size)[..., 0]
+        return Prediction(depth=depth)
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the squared error in m^2 over the pixels with a reading."""
+        depth = jnp.asarray(batch.depth)
+        predicted = self.predict(output, depth.shape[1:]).depth
+        readings = (depth > 0) & jnp.asarray(batch.valid)[:, None, None]
+        return masked_mean(jnp.square(predicted - depth), readings)

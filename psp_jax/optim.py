@@ -1,0 +1,27 @@
+"""Optimizers: a phase becomes an optax transformation of its trained parameters."""
+
+import optax
+
+from psp_jax import experiment
+
+
+def make(phase: experiment.Phase) -> optax.GradientTransformation:
+    """Builds clipping and Adam for the parameters that the phase trains.
+
+    It is initialised with the trained parameters alone: the frozen ones get neither moments nor
+    gradients, and the clipped norm is that of the trained ones.
+    """
+    return optax.chain(optax.clip_by_global_norm(phase.clip_norm), optax.adam(schedule(phase)))
+
+
+def schedule(phase: experiment.Phase) -> optax.Schedule:
+    """Returns the learning rate by step: linear warm-up, then a cosine to `final_rate`."""
+    decay = optax.cosine_decay_schedule(
+        phase.learning_rate,
+        phase.steps - phase.warmup_steps,
+        alpha=phase.final_rate / phase.learning_rate,
+    )
+    if not phase.warmup_steps:
+        return decay
+    warmup = optax.linear_schedule(0.0, phase.learning_rate, phase.warmup_steps)
+    return optax.join_schedules([warmup, decay], [phase.warmup_steps])

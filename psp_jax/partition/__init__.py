@@ -1,0 +1,1 @@
+"""From depth images to regions and frontier classes, on the host."""

@@ -1,0 +1,67 @@
+"""Parts of a model: path prefixes such as `head` or `trunk/stage4` that name what is trained.
+
+One tuple of parts decides both which parameters get a gradient and an optimizer, and which batch
+norms run in train mode.
+"""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+Tree = dict[str, Any]
+
+
+def covers(parts: Sequence[str], path: str) -> bool:
+    """Tells whether `path`, joined by slashes, lies in one of the parts."""
+    return any(path == part or path.startswith(part + "/") for part in parts)
+
+
+def inside(parts: Sequence[str], name: str) -> tuple[str, ...]:
+    """Returns the parts as seen from inside the child `name`; `("",)` means all of it."""
+    if covers(parts, name) or "" in parts:
+        return ("",)
+    prefix = name + "/"
+    return tuple(part.removeprefix(prefix) for part in parts if part.startswith(prefix))
+
+
+def split(tree: Tree, parts: Sequence[str]) -> tuple[Tree, Tree]:
+    """Splits nested dicts into what the parts cover and the rest; `merge` undoes it."""
+    chosen: Tree = {}
+    rest: Tree = {}
+    for name, child in tree.items():
+        if covers(parts, name) or "" in parts:
+            chosen[name] = child
+        elif isinstance(child, dict) and inside(parts, name):
+            chosen[name], rest[name] = split(child, inside(parts, name))
+        else:
+            rest[name] = child
+    return chosen, rest
+
+
+def merge(first: Tree, second: Tree) -> Tree:
+    """Joins two nested dicts that share no leaf."""
+    merged = dict(first)
+    for name, child in second.items():
+        merged[name] = merge(merged[name], child) if name in merged else child
+    return merged
+
+
+def check(tree: Tree, parts: Sequence[str]) -> None:
+    """Raises ValueError if a part names nothing in the tree, suggesting what it may have meant."""
+    if not parts:
+        raise ValueError("no part is trained; phase.train needs at least one, such as ('head',)")
+    names = _names(tree)
+    for part in parts:
+        if part not in names:
+            close = difflib.get_close_matches(part, names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else ""
+            top = ", ".join(sorted(tree))
+            raise ValueError(f"phase.train names {part!r}, the model has {top}. {hint}".strip())
+
+
+def _names(tree: Tree, prefix: str = "") -> list[str]:
+    names = []
+    for name, child in tree.items():
+        if isinstance(child, dict):
+            names += [prefix + name, *_names(child, f"{prefix}{name}/")]
+    return names

@@ -1,0 +1,63 @@
+"""Exact adaptive pooling and align-corners resizing, both as small constant matrices.
+
+`jax.image.resize` has no align-corners mode and pooling with a fixed window is wrong where the
+bins overlap (80 columns in 3 bins are 27, 28 and 27 wide), so both are written as products.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@functools.cache
+def adaptive_average_matrix(size: int, bins: int) -> np.ndarray:
+    """Returns the `[bins, size]` float32 matrix of PyTorch's AdaptiveAvgPool.
+
+    Bin b averages the positions from floor(b * size / bins) to ceil((b + 1) * size / bins).
+    """
+    matrix = np.zeros((bins, size), np.float32)
+    for index in range(bins):
+        start, end = index * size // bins, -(-(index + 1) * size // bins)
+        matrix[index, start:end] = 1.0 / (end - start)
+    return matrix
+
+
+@functools.cache
+def align_corners_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of linear resizing with aligned corners."""
+    matrix = np.zeros((new_size, size), np.float32)
+    ratio = np.float32((size - 1) / (new_size - 1)) if new_size > 1 else np.float32(0)
+    for index in range(new_size):
+        position = np.float32(index) * ratio
+        low = min(int(position), size - 1)
+        high = min(low + 1, size - 1)
+        fraction = position - np.float32(low)
+        matrix[index, low] += 1 - fraction
+        matrix[index, high] += fraction
+    return matrix
+
+
+def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
+    """Averages `[B, H, W, C]` over `bins` x `bins` cells that cover it: `[B, bins, bins, C]`."""
+    rows = adaptive_average_matrix(x.shape[1], bins)
+    columns = adaptive_average_matrix(x.shape[2], bins)
+    return _apply(rows, columns, x)
+
+
+def resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Resizes `[B, h, w, C]` bilinearly with aligned corners to (height, width) = `size`."""
+    if x.shape[1:3] == size:
+        return x
+    rows = align_corners_matrix(x.shape[1], size[0])
+    columns = align_corners_matrix(x.shape[2], size[1])
+    return _apply(rows, columns, x)
+
+
+def _apply(rows: np.ndarray, columns: np.ndarray, x: jax.Array) -> jax.Array:
+    # Columns first when that is the smaller intermediate; highest precision keeps GPUs from
+    # rounding the weights to TF32.
+    precision = jax.lax.Precision.HIGHEST
+    x = jnp.einsum("vw,bhwc->bhvc", jnp.asarray(columns, x.dtype), x, precision=precision)
+    return jnp.einsum("uh,bhvc->buvc", jnp.asarray(rows, x.dtype), x, precision=precision)

@@ -1,0 +1,60 @@
+"""The training step and the evaluation step: pure functions, jitted by `train`."""
+
+from typing import Any
+
+import jax
+import optax
+
+from psp_jax import metrics, objectives, parts
+from psp_jax.batch import Batch
+from psp_jax.state import TrainState, Variables
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    *,
+    model: Any,
+    objective: objectives.Objective,
+    tx: optax.GradientTransformation,
+    train: tuple[str, ...],
+    seed: int,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """Takes one optimizer step on the parts `train`.
+
+    The loss is differentiated with respect to the trained parameters only, so XLA computes no
+    gradient of a frozen one, and frozen parameters and statistics pass through untouched.
+
+    Returns:
+        The next state, and the step's `loss` and `gradient_norm` as scalars.
+    """
+    trained, frozen = parts.split(state.params, train)
+    dropout = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_of(trained: parts.Tree):
+        variables = {"params": parts.merge(trained, frozen), "batch_stats": state.batch_stats}
+        output, updated = model.apply(
+            variables, batch.image, train=train, rngs={"dropout": dropout}, mutable=["batch_stats"]
+        )
+        return objective.loss(output, batch).value(), updated["batch_stats"]
+
+    (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    updates, opt_state = tx.update(gradient, state.opt_state, trained)
+    params = parts.merge(optax.apply_updates(trained, updates), frozen)
+    figures = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+    return TrainState(state.step + 1, params, batch_stats, opt_state), figures
+
+
+def eval_step(
+    variables: Variables,
+    batch: Batch,
+    *,
+    model: Any,
+    objective: objectives.Objective,
+    range_m: float,
+) -> tuple[objectives.Mean, dict[str, jax.Array]]:
+    """Returns the loss and the per-image figures of a batch, without training anything."""
+    output = model.apply(variables, batch.image)
+    prediction = objective.predict(output, batch.image.shape[1:3])
+    figures = metrics.depth_figures(prediction.depth, batch, range_m=range_m)
+    return objective.loss(output, batch), figures

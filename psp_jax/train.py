@@ -1,0 +1,295 @@
+"""The training run: config -> data -> model -> state -> step -> files."""
+
+import dataclasses
+import functools
+import json
+import math
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tensorboardX
+import tqdm
+
+from psp_jax import checkpoints, data, evaluation, experiment, optim, state, steps, summary
+from psp_jax.experiment import Experiment, Phase
+from psp_jax.state import TrainState
+
+METRICS_FILE = "metrics.jsonl"
+TERMINATED = 128 + signal.SIGTERM  # Exit status after SIGTERM, as a shell reports it.
+
+
+def check(config: Experiment, workdir: str) -> None:
+    """Finds what would stop the run, before any work is done.
+
+    Raises:
+        ValueError: if a field is wrong, or the workdir holds another experiment.
+        OSError: if the workdir can't be written or the data set is missing.
+    """
+    experiment.check(config)
+    folder = pathlib.Path(workdir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(f"workdir {workdir} can't be written: {error.strerror}") from None
+    changes = experiment.differences(config, folder)
+    if changes:
+        more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
+        raise ValueError(
+            f"workdir {workdir} holds another experiment ({'; '.join(changes[:3])}{more}); "
+            "pass another --workdir, or delete that folder to start anew"
+        )
+    if config.init_from:
+        experiment.load(config.init_from)
+    config.data.source.check()
+
+
+def run(config: Experiment, workdir: str) -> TrainState:
+    """Trains every phase in order, resuming from workdir if it holds a checkpoint.
+
+    Afterwards the workdir holds the config, checkpoints, `metrics.jsonl`, TensorBoard events,
+    curves, a sheet of test pictures and the test figures in `test.json`.
+
+    Args:
+        config: the experiment.
+        workdir: folder of the run, made if it is not there.
+
+    Returns:
+        The state after the last step.
+
+    Raises:
+        ValueError, OSError: see `check`.
+        FloatingPointError: if the loss stops being finite.
+        SystemExit: with status 143 after SIGTERM, once the state is saved.
+    """
+    check(config, workdir)
+    folder = pathlib.Path(workdir)
+    experiment.save(config, folder)
+    splits = data.open_splits(config.data.source.prepare())
+    model = config.model.make(config.objective.channels)
+    image_shape = (*data.image_size(splits["train"]), 3)
+    variables = state.initial_variables(model, image_shape, config.seed)
+    with (
+        checkpoints.Store(folder, keep=config.keep_checkpoints) as store,
+        _Termination() as termination,
+    ):
+        start = store.latest_step() or 0
+        if start:
+            variables = store.load_variables(start)
+            print(f"resuming {workdir} after step {start}")
+        elif config.init_from:
+            variables, kept = state.graft(variables, checkpoints.load_variables(config.init_from))
+            print(f"variables of {config.init_from}; not in it: {', '.join(kept) or 'none'}")
+        log = _Log(folder, start)
+        job = _Job(config, model, splits, store, log, termination)
+        first = 0
+        for phase in config.phases:
+            last = first + phase.steps
+            tx = optim.make(phase)
+            current = state.create(variables, tx, phase.train, max(start, first))
+            if first < start < last:  # At a phase's first step its optimizer starts afresh.
+                opt_state = store.load_optimizer(start, current.opt_state)
+                current = dataclasses.replace(current, opt_state=opt_state)
+            if start < last:
+                current = _train(job, phase, tx, current, first)
+            variables, first = current.variables, last
+        log.close()
+    evaluation.report(config, model, variables, splits, folder, log.records)
+    return current
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What every phase of a run shares."""
+
+    config: Experiment
+    model: Any
+    splits: dict[str, data.Examples]
+    store: checkpoints.Store
+    log: "_Log"
+    termination: "_Termination"
+
+
+def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) -> TrainState:
+    """Trains from `current` to the end of the phase that began at step `first`."""
+    config, examples = job.config, job.splits["train"]
+    step, last = int(current.step), first + phase.steps
+    per_epoch = data.steps_per_epoch(examples, config.data)
+    batches = data.train_batches(examples, config.data, seed=config.seed, first_step=step)
+    take_step = functools.partial(
+        steps.train_step,
+        model=job.model,
+        objective=config.objective,
+        tx=tx,
+        train=phase.train,
+        seed=config.seed,
+    )
+    batch = next(batches)
+    compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
+    print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
+    evaluate = evaluation.make(config, job.model)
+    losses, began_s = [], time.monotonic()
+    with _Progress(step - first, phase.steps, config.data.batch_size) as progress:
+        while True:
+            current, figures = compiled(current, batch)
+            step += 1
+            losses.append(figures["loss"])
+            progress.advance(losses)
+            if step % per_epoch == 0 or step == last:
+                train_loss = _finite(float(jnp.stack(losses).mean()), step, job.store)
+                images = len(losses) * config.data.batch_size
+                images_per_s = images / (time.monotonic() - began_s)
+                validation = evaluate(current.variables, job.splits["validation"])
+                record = {
+                    "step": step,
+                    "epoch": round(step / per_epoch, 2),
+                    "train_loss": train_loss,
+                    "validation_loss": validation.pop("loss"),
+                    **validation,
+                    "images_per_s": round(images_per_s, 2),
+                }
+                job.log.write(record)
+                progress.say(_line(record))
+                losses, began_s = [], time.monotonic()
+            if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
+                saving_s = time.monotonic()
+                job.store.save(current)
+                began_s += time.monotonic() - saving_s  # Saving is no part of the images/s.
+            if step == last:
+                return current
+            if job.termination.requested:
+                progress.say(f"terminated: step {step} is saved, the same command goes on from it")
+                raise SystemExit(TERMINATED)
+            batch = next(batches)
+
+
+def _finite(train_loss: float, step: int, store: checkpoints.Store) -> float:
+    if math.isfinite(train_loss):
+        return train_loss
+    raise FloatingPointError(
+        f"the training loss became {train_loss} in the epoch that ended at step {step}; the newest "
+        f"checkpoint is of step {store.latest_step()}. Try a smaller learning rate or clip_norm"
+    )
+
+
+def _line(record: dict[str, float]) -> str:
+    return (
+        f"epoch {record['epoch']:g}  step {record['step']}  "
+        f"train loss {record['train_loss']:.4f}  validation loss {record['validation_loss']:.4f}  "
+        f"RMSE {record['rmse_m']:.3f} m  AbsRel {record['abs_rel']:.3f}  "
+        f"{record['images_per_s']:.1f} images/s"
+    )
+
+
+class _Progress:
+    """Loss, images per second and time left of a phase: a bar, or lines where no one watches."""
+
+    def __init__(self, done: int, total: int, batch_size: int):
+        self._batch_size = batch_size
+        self._terminal = sys.stderr.isatty()
+        self._interval_s = 1 if self._terminal else 20
+        self._shown_s = time.monotonic()
+        self._bar = tqdm.tqdm(
+            initial=done * batch_size,
+            total=total * batch_size,
+            unit="image",
+            desc="training",
+            disable=not self._terminal,
+            dynamic_ncols=True,
+        )
+        self._meter = {"n": 0, "total": (total - done) * batch_size, "unit": "image"}
+        self._began_s = time.monotonic()
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *unused) -> None:
+        self._bar.close()
+
+    def advance(self, losses: list[jax.Array]) -> None:
+        """Counts a step; now and then shows the loss of the step before, which is known."""
+        self._bar.update(self._batch_size)
+        self._meter["n"] += self._batch_size
+        if len(losses) < 2 or time.monotonic() - self._shown_s < self._interval_s:
+            return
+        self._shown_s = time.monotonic()
+        loss = f"loss {float(losses[-2]):.4f}"
+        if self._terminal:
+            self._bar.set_postfix_str(loss, refresh=False)
+        else:
+            elapsed_s = time.monotonic() - self._began_s
+            print(
+                tqdm.tqdm.format_meter(elapsed=elapsed_s, postfix=loss, ncols=90, **self._meter),
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.tqdm.write(line)
+        sys.stdout.flush()
+
+
+class _Log:
+    """`metrics.jsonl` and TensorBoard events; a resumed run drops what it will do again."""
+
+    def __init__(self, folder: pathlib.Path, start: int):
+        self._path = folder / METRICS_FILE
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        self.records = [r for r in map(_parsed, lines) if r is not None and r["step"] <= start]
+        partial = self._path.with_suffix(".tmp")
+        partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
+        partial.replace(self._path)
+        self._events = tensorboardX.SummaryWriter(
+            str(folder / "tensorboard"), purge_step=start + 1 if start else None
+        )
+
+    def write(self, record: dict[str, float]) -> None:
+        """Appends one record and makes sure that it is on disk."""
+        self.records.append(record)
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self._events.add_scalar(name, value, record["step"])
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._events.close()
+
+
+def _parsed(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:  # The last line of a run that was killed while writing it.
+        return None
+
+
+class _Termination:
+    """Turns SIGTERM into a request to save and leave; a second one ends the process at once."""
+
+    requested = False
+
+    def __enter__(self) -> "_Termination":
+        self._installed = threading.current_thread() is threading.main_thread()
+        if self._installed:
+            self._previous = signal.signal(signal.SIGTERM, self._request)
+        return self
+
+    def __exit__(self, *unused) -> None:
+        if self._installed:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _request(self, *unused) -> None:
+        self.requested = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,0 +1,57 @@
+"""Packaging of psp_jax; pyproject.toml holds only the settings of tools."""
+
+import pathlib
+
+import setuptools
+
+setuptools.setup(
+    name="psp_jax",
+    version="0.1.0",
+    description="From RGB alone, predict how a depth image would be cut into uniform regions.",
+    long_description=(pathlib.Path(__file__).parent / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11",
+    packages=setuptools.find_packages(include=["psp_jax*", "data_builders*"]),
+    package_data={
+        "data_builders.scannet_frontiers": [
+            "README.md",
+            "CITATIONS.bib",
+            "TAGS.txt",
+            "checksums.tsv",
+            "splits/*.txt",
+        ],
+        "data_builders.rooms": ["README.md"],
+    },
+    install_requires=[
+        "absl-py>=2.1",
+        "array_record>=0.8",
+        "connected-components-3d>=3.20",
+        "flax>=0.12",
+        "grain>=0.2.15",
+        "importlib_resources>=6.0",  # tensorflow-datasets needs it and does not say so.
+        "jax>=0.10",
+        "matplotlib>=3.9",
+        "ml-collections>=1.1",
+        "numpy>=2.0",
+        # Never beside another opencv package: both own the module cv2.
+        "opencv-contrib-python-headless>=4.10",
+        "optax>=0.2.6",
+        "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
+        "scipy>=1.13",
+        "tensorboardX>=2.6.2",
+        "tensorflow-datasets>=4.9.9",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "test": [
+            "ipykernel>=6.29",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "pyright>=1.1.400",
+            "pytest>=8.3",
+            "ruff>=0.9",
+        ],
+        "cuda12": ["jax[cuda12]>=0.10"],
+        "cuda13": ["jax[cuda13]>=0.10"],
+    },
+)
