@@ -30,10 +30,10 @@ class Batch:
 
 
 class Prediction(NamedTuple):
-    """What a network's output means at the image's size; None where it says nothing.
+    """What a network's output means, at the image's size.
 
     Attributes:
         depth: `[B, H, W]` float32 metres.
     """
 
-    depth: jax.Array | None = None
+    depth: jax.Array

@@ -1,6 +1,8 @@
 """Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer."""
 
+import os
 import pathlib
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,9 +24,10 @@ class Store:
             workdir: folder of the run.
             keep: newest steps that are kept.
         """
+        newest: Any = ocp.training.preservation_policies.LatestN(keep)
         self._checkpointer = ocp.training.Checkpointer(
-            pathlib.Path(workdir).absolute() / FOLDER,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            os.path.join(os.path.abspath(workdir), FOLDER),
+            preservation_policy=newest,
             cleanup_tmp_directories=True,
         )
 
@@ -65,8 +68,8 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
     """
-    folder = pathlib.Path(workdir).absolute() / FOLDER
-    if not folder.is_dir():
+    folder = os.path.join(os.path.abspath(workdir), FOLDER)
+    if not os.path.isdir(folder):
         raise FileNotFoundError(f"{workdir} holds no checkpoint: there is no {FOLDER}/ in it")
     with ocp.training.Checkpointer(folder) as checkpointer:
         if checkpointer.latest is None:

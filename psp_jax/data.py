@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import grain
 import numpy as np
@@ -18,7 +18,17 @@ IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
 MILLIMETRES_PER_METRE = 1000.0
 
-Examples = Sequence[dict[str, Any]]  # Decoded TFDS examples by index.
+
+class Examples(Protocol):
+    """Decoded TFDS examples by index."""
+
+    def __len__(self) -> int:
+        """Returns their number."""
+        ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Decodes one."""
+        ...
 
 
 def open_splits(directory: str) -> dict[str, Examples]:
@@ -29,7 +39,7 @@ def open_splits(directory: str) -> dict[str, Examples]:
     """
     if not (pathlib.Path(directory) / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
-    builder = tfds.builder_from_directory(directory)
+    builder: Any = tfds.builder_from_directory(directory)
     return {name: builder.as_data_source(name) for name in ("train", "validation", "test")}
 
 
@@ -105,7 +115,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     if data.ignore_filled:
         depth = np.where(filled, np.float32(0), depth)
         classes = np.where(filled, np.uint8(frontier.IGNORE), classes)
-    return Batch(normalise(record["image"]), depth, classes, filled, np.bool_(True))
+    return Batch(normalise(record["image"]), depth, classes, filled, np.ones((), bool))
 
 
 def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:

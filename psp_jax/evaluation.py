@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import data, metrics, objectives, pictures, steps
+from psp_jax import data, metrics, pictures, steps
 from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment
 from psp_jax.state import Variables
@@ -32,8 +32,7 @@ def make(config: Experiment, model: Any) -> Callable[[Variables, data.Examples],
             loss, figures = step(variables, batch)
             averages.add(figures)
             total, count = total + float(loss.total), count + float(loss.count)
-        mean = objectives.Mean(np.float64(total), np.float64(count))
-        return {"loss": float(mean.total / max(mean.count, 1)), **averages.means()}
+        return {"loss": total / max(count, 1.0), **averages.means()}
 
     return evaluate
 

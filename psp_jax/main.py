@@ -3,6 +3,7 @@
 import difflib
 import re
 import sys
+from typing import NoReturn
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -67,7 +68,7 @@ def _fields_of(owner: str) -> list[str]:
     return []
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 

@@ -55,10 +55,10 @@ class Averages:
 
     def add(self, figures: dict[str, Array]) -> None:
         """Adds what `depth_figures` returned for a batch."""
-        figures = {name: np.asarray(value) for name, value in figures.items()}
-        counted = figures.pop("counted")
+        arrays = {name: np.asarray(value) for name, value in figures.items()}
+        counted = arrays.pop("counted")
         self.images += int(counted.sum())
-        for name, value in figures.items():
+        for name, value in arrays.items():
             self._values.setdefault(name, []).append(value[counted].astype(np.float64))
 
     def means(self) -> dict[str, float]:

@@ -33,7 +33,7 @@ class Objective(Protocol):
         """Raises ValueError if a field has a value that can't be trained with."""
         ...
 
-    def predict(self, output: jax.Array, size: tuple[int, int]) -> Prediction:
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, channels]` outputs to a prediction at (height, width) = `size`."""
         ...
 
@@ -72,7 +72,7 @@ class DepthMSE:
         if not self.scale_m > 0:
             raise ValueError(f"objective.scale_m={self.scale_m}: a positive number was expected")
 
-    def predict(self, output: jax.Array, size: tuple[int, int]) -> Prediction:
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
         depth = self.center_m + self.scale_m * resampling.resize(output, size)[..., 0]
         return Prediction(depth=depth)

@@ -26,24 +26,27 @@ def depth_sheet(
     """
     rows = len(rgb)
     height, width = depth[0].shape
-    figure = Figure(figsize=(10.4, 0.3 + 2.5 * rows * height / width), layout="constrained")
+    figure = Figure(figsize=(10, 0.9 + 2.5 * rows * height / width), layout="constrained")
     axes = figure.subplots(rows, 4, squeeze=False)
     colors, error_colors = (colormaps[name].with_extremes(bad="black") for name in _COLORMAPS)
     readings = np.concatenate([d[d > 0] for d in depth])
-    limits = dict(zip(("vmin", "vmax"), np.percentile(readings, (1, 99)), strict=True))
+    nearest, farthest = np.percentile(readings, (1, 99))
     for row, image, truth, guess in zip(axes, rgb, depth, predicted, strict=True):
         shown = np.ma.masked_equal(truth, 0)
         row[0].imshow(image)
-        row[1].imshow(shown, cmap=colors, **limits)
-        depth_image = row[2].imshow(guess, cmap=colors, **limits)
+        row[1].imshow(shown, cmap=colors, vmin=nearest, vmax=farthest)
+        depth_image = row[2].imshow(guess, cmap=colors, vmin=nearest, vmax=farthest)
         error = np.ma.masked_where(truth == 0, np.abs(guess - truth))
         error_image = row[3].imshow(error, cmap=error_colors, vmin=0, vmax=ERROR_LIMIT_M)
     for axis in axes.flat:
         axis.axis("off")
     for axis, title in zip(axes[0], ("RGB", "depth", "predicted depth", "error"), strict=True):
         axis.set_title(title, fontsize=10)
-    figure.colorbar(depth_image, ax=axes[:, 2], label="m", fraction=0.05)
-    figure.colorbar(error_image, ax=axes[:, 3], label="m", fraction=0.05)
+    for image, columns, label in (
+        (depth_image, axes[:, 1:3], "depth [m]"),
+        (error_image, axes[:, 3], "error [m]"),
+    ):
+        figure.colorbar(image, ax=columns, label=label, location="bottom", fraction=0.04, aspect=30)
     figure.savefig(path, dpi=80)
 
 

@@ -46,7 +46,7 @@ def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     return _apply(rows, columns, x)
 
 
-def resize(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     """Resizes `[B, h, w, C]` bilinearly with aligned corners to (height, width) = `size`."""
     if x.shape[1:3] == size:
         return x

@@ -253,7 +253,7 @@ class _Log:
             str(folder / "tensorboard"), purge_step=start + 1 if start else None
         )
 
-    def write(self, record: dict[str, float]) -> None:
+    def write(self, record: dict[str, Any]) -> None:
         """Appends one record and makes sure that it is on disk."""
         self.records.append(record)
         with self._path.open("a") as file:

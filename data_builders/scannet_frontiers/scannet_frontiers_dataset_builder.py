@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Iterator
 
@@ -64,8 +65,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         """Takes the arguments of every TFDS builder; the format defaults to array_record."""
         super().__init__(file_format=file_format or "array_record", **kwargs)
 
+    @property
+    def config(self) -> FrontierConfig:
+        """The configuration that this builder was made with."""
+        assert isinstance(self.builder_config, FrontierConfig)
+        return self.builder_config
+
     def _info(self) -> tfds.core.DatasetInfo:
-        height, width = self.builder_config.size
+        height, width = self.config.size
         tensor = functools.partial(tfds.features.Tensor, shape=(height, width), encoding="zlib")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
@@ -88,12 +95,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
+    @property
+    def _metadata(self) -> dict:
+        metadata = self.info.metadata
+        assert isinstance(metadata, dict)
+        return metadata
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        scans = layout.find_scans(dl_manager.manual_dir)
-        split_of = self.builder_config.split([scan.id for scan in scans])
+        scans = layout.find_scans(os.fspath(dl_manager.manual_dir))
+        split_of = self.config.split([scan.id for scan in scans])
         splits.check_disjoint(split_of)
         unlisted = [scan.id for scan in scans if scan.id not in split_of]
-        self.info.metadata["scans_in_no_split"] = unlisted
+        self._metadata["scans_in_no_split"] = unlisted
         chosen = {name: [s for s in scans if split_of.get(s.id) == name] for name in splits.SPLITS}
         empty = [name for name, members in chosen.items() if not members]
         if empty:
@@ -106,7 +119,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(
         self, split: str, scans: list[layout.Scan]
     ) -> Iterator[tuple[str, dict]]:
-        config, report = self.builder_config, examples.Report()
+        config, report = self.config, examples.Report()
         total = sum(_frames_to_read(scan, config.frame_stride) for scan in scans)
         interval_s = 0.1 if sys.stderr.isatty() else 10
         with tqdm.tqdm(total=total, desc=split, unit="frame", mininterval=interval_s) as bar:
@@ -119,7 +132,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     cut=config.cut,
                     on_frame=bar.update,
                 )
-        self.info.metadata[f"report_{split}"] = report.summary()
+        self._metadata[f"report_{split}"] = report.summary()
 
 
 def build(builder: Builder, *, manual_dir: str) -> None:
@@ -143,6 +156,7 @@ def build(builder: Builder, *, manual_dir: str) -> None:
 def describe(builder: Builder) -> str:
     """Returns the report of a finished build as text."""
     metadata = builder.info.metadata
+    assert isinstance(metadata, dict)
     lines = [f"{builder.info.full_name} in {builder.data_path}"]
     for split in splits.SPLITS:
         report = metadata[f"report_{split}"]

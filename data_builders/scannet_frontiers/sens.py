@@ -152,8 +152,17 @@ class Reader:
         if not 0 < shift < float("inf"):
             raise SensError(f"depth shift {shift}: a positive number was expected")
         self._first_frame = self._file.tell()
-        sizes = (color_h, color_w), (depth_h, depth_w)
-        return Header(sensor, *matrices, *sizes, shift, frames)
+        return Header(
+            sensor=sensor,
+            intrinsic_color=matrices[0],
+            extrinsic_color=matrices[1],
+            intrinsic_depth=matrices[2],
+            extrinsic_depth=matrices[3],
+            color_size=(color_h, color_w),
+            depth_size=(depth_h, depth_w),
+            depth_shift=shift,
+            frames=frames,
+        )
 
     def _read(self, count: int, what: str) -> bytes:
         data = self._file.read(count)

@@ -78,6 +78,6 @@ def check_disjoint(split_of: dict[str, str]) -> None:
 
 def scannet_scans() -> tuple[str, ...]:
     """Lists ScanNet's 1,513 labelled scans (v2 train and validation together)."""
-    folder = importlib.resources.files(__package__) / "splits"
+    folder = importlib.resources.files("data_builders.scannet_frontiers") / "splits"
     names = ("scannetv2_train.txt", "scannetv2_val.txt")
     return tuple(sorted(line for name in names for line in (folder / name).read_text().split()))

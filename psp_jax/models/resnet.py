@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from psp_jax import parts
 from psp_jax.models.layers import BatchNorm, Convolution
@@ -36,7 +37,15 @@ class Stem(nn.Module):
         for index, (features, stride) in enumerate(plan, start=1):
             x = Convolution(features, stride=stride, name=f"conv{index}")(x)
             x = nn.relu(BatchNorm(name=f"norm{index}")(x, train=train))  # [B, H/2, W/2, ...]
-        return nn.max_pool(x, window_shape=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        # The initial value -inf makes the padding invisible, as in PyTorch.
+        return jax.lax.reduce_window(
+            x,
+            -jnp.inf,
+            jax.lax.max,
+            window_dimensions=(1, 3, 3, 1),
+            window_strides=(1, 2, 2, 1),
+            padding=((0, 0), (1, 1), (1, 1), (0, 0)),
+        )
 
 
 class BasicBlock(nn.Module):

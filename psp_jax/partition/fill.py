@@ -26,7 +26,8 @@ def fill_nearest(depth_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("the depth image holds no reading at all, so nothing can fill it")
     if not filled.any():
         return depth_mm.copy(), filled
-    rows, columns = ndimage.distance_transform_edt(
-        filled, return_distances=False, return_indices=True
+    nearest = np.empty((2, *depth_mm.shape), np.int32)
+    ndimage.distance_transform_edt(
+        filled, return_distances=False, return_indices=True, indices=nearest
     )
-    return depth_mm[rows, columns], filled
+    return depth_mm[nearest[0], nearest[1]], filled
