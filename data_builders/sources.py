@@ -75,10 +75,10 @@ class EmbeddedRooms:
         scans = pathlib.Path(self.data_dir) / "rooms"
         generate.generate(self.rooms, scans)
         size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = next(c for c in dataset.Builder.BUILDER_CONFIGS if c.name == "rooms")
-        builder = dataset.Builder(
-            config=dataclasses.replace(config, size=size), data_dir=self.data_dir
-        )
+        config = dataset.Builder.builder_configs["rooms"]
+        if size != config.size:
+            config = dataclasses.replace(config, name=f"rooms_{size[0]}x{size[1]}", size=size)
+        builder = dataset.Builder(config=config, data_dir=self.data_dir)
         directory = pathlib.Path(builder.data_path)
         # The record of what was drawn goes with the data set, so that other rooms replace it.
         drawn, built_from = scans / "rooms.json", directory / "rooms.json"

@@ -1,0 +1,223 @@
+"""Where furniture stands: places drawn at random until nothing collides."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from data_builders.rooms.furniture import Piece, Standing
+from data_builders.rooms.space import Space
+
+MAX_BOXES = 64  # Scenes are padded to it, so that the caster is compiled once.
+MAX_FLOOR_SHARE = 0.36  # More furniture than this leaves the camera nowhere to walk.
+DOORWAY_M = 0.8  # Kept clear in front of doors.
+TRIES = 40  # Proposals for a place before a piece is left out.
+
+# A table must be down before its chairs, and a shelf before the pictures beside it.
+_ORDER = [
+    Standing.CEILING,
+    Standing.WALL,
+    Standing.FREE,
+    Standing.FLAT,
+    Standing.SEAT,
+    Standing.TOP,
+    Standing.MOUNTED,
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """Where a piece stands: the middle of its base in metres, and its yaw in radians."""
+
+    x: float
+    y: float
+    z: float
+    yaw: float
+
+
+class _Footprint(NamedTuple):
+    corners: np.ndarray  # [4, 2] metres
+    yaw: float
+    bottom: float
+    top: float
+
+
+def arrange(space: Space, rescan_index: int) -> dict[int, Pose]:
+    """Place the space's pieces, at most `MAX_BOXES` boxes; keys are indices into `space.pieces`.
+
+    A rescan keeps what belongs to the building or hangs, and moves, drops and adds furniture.
+    """
+    poses = _first_layout(space)
+    if rescan_index > 0:
+        poses = _rearrange(space, poses, np.random.default_rng([*space.seed, 1, rescan_index]))
+    return poses
+
+
+def _first_layout(space: Space) -> dict[int, Pose]:
+    rng = np.random.default_rng([*space.seed, 1, 0])
+    poses: dict[int, Pose] = {}
+    for index in _placing_order(space):
+        if index not in space.spares:
+            _add(space, poses, index, _find(space, poses, index, rng))
+    return poses
+
+
+def _rearrange(space: Space, before: dict[int, Pose], rng: np.random.Generator) -> dict[int, Pose]:
+    """Keep what hangs, shift or drop some of what stands, and set chairs and small things anew."""
+    poses: dict[int, Pose] = {}
+    for index in _placing_order(space):
+        piece, old = space.pieces[index], before.get(index)
+        hangs = piece.standing in (Standing.CEILING, Standing.MOUNTED)
+        if hangs and old is not None and _fits(space, poses, index, old):
+            _add(space, poses, index, old)
+            continue
+        if hangs or rng.random() < (0.4 if index in space.spares else 0.12):
+            continue
+        pose = None
+        if old is not None and piece.standing in (Standing.WALL, Standing.FREE, Standing.FLAT):
+            pose = _shift(space, poses, index, old, rng)
+        _add(space, poses, index, pose or _find(space, poses, index, rng))
+    return poses
+
+
+def _placing_order(space: Space) -> list[int]:
+    """Doors and windows first: they belong to the building."""
+
+    def rank(index: int) -> tuple[bool, int]:
+        piece = space.pieces[index]
+        building = piece.standing == Standing.MOUNTED and piece.height_m < 1.01
+        return not building, _ORDER.index(piece.standing)
+
+    return sorted(range(len(space.pieces)), key=rank)
+
+
+def _add(space: Space, poses: dict[int, Pose], index: int, pose: Pose | None) -> None:
+    """Place the piece unless it has no place, or boxes or floor would run out."""
+    if pose is None:
+        return
+    pieces = [space.pieces[i] for i in poses] + [space.pieces[index]]
+    stand = [p for p in pieces if p.standing in (Standing.WALL, Standing.FREE, Standing.SEAT)]
+    floor_m2 = sum(p.size[0] * p.size[1] for p in stand)
+    if sum(len(p.boxes) for p in pieces) > MAX_BOXES:
+        return
+    if floor_m2 > MAX_FLOOR_SHARE * space.size[0] * space.size[1]:
+        return
+    poses[index] = pose
+
+
+def _find(
+    space: Space, poses: dict[int, Pose], index: int, rng: np.random.Generator
+) -> Pose | None:
+    for _ in range(TRIES):
+        pose = _propose(space, poses, space.pieces[index], rng)
+        if pose is not None and _fits(space, poses, index, pose):
+            return pose
+    return None
+
+
+def _shift(
+    space: Space, poses: dict[int, Pose], index: int, old: Pose, rng: np.random.Generator
+) -> Pose | None:
+    """Move a little: along the wall for what stands at one, any way and turned otherwise."""
+    against_wall = space.pieces[index].standing == Standing.WALL
+    for attempt in range(TRIES // 4):
+        if attempt == 0 and rng.random() < 0.3:
+            pose = old
+        elif against_wall:
+            along = rng.uniform(-0.8, 0.8)
+            x, y = old.x + along * np.cos(old.yaw), old.y + along * np.sin(old.yaw)
+            pose = Pose(x, y, old.z, old.yaw)
+        else:
+            x, y = old.x + rng.normal(0, 0.35), old.y + rng.normal(0, 0.35)
+            pose = Pose(x, y, old.z, old.yaw + rng.normal(0, 0.3))
+        if _fits(space, poses, index, pose):
+            return pose
+    return None
+
+
+def _propose(
+    space: Space, poses: dict[int, Pose], piece: Piece, rng: np.random.Generator
+) -> Pose | None:
+    """Draw a place of the kind the piece belongs to; it may still collide."""
+    width, depth, height = space.size
+    if piece.standing in (Standing.WALL, Standing.MOUNTED):
+        gap = 0.0 if piece.standing == Standing.MOUNTED else rng.uniform(0.03, 0.06)
+        return _at_wall(space, piece, gap, rng)
+    if piece.standing == Standing.CEILING:
+        x, y = rng.uniform(0.3, 0.7, 2) * (width, depth)
+        return Pose(x, y, height - piece.size[2], rng.choice([0, np.pi / 2]))
+    if piece.standing == Standing.TOP:
+        hosts = [(space.pieces[i], pose) for i, pose in poses.items() if space.pieces[i].carries]
+        if not hosts:
+            return None
+        host, pose = hosts[rng.integers(len(hosts))]
+        spare = np.maximum(np.subtract(host.size[:2], piece.size[:2]) / 2 - 0.06, 0)
+        local = rng.uniform(-spare, spare)
+        return _relative(pose, local, host.size[2], rng.normal(0, 0.25))
+    tables = [(space.pieces[i], pose) for i, pose in poses.items() if space.pieces[i].seats]
+    if piece.standing == Standing.SEAT and tables:
+        return _drawn_up(*tables[rng.integers(len(tables))], piece, rng)
+    quarter = rng.integers(4) * np.pi / 2
+    turn = 0.0 if piece.standing == Standing.FLAT else rng.normal(0, 0.4)
+    return Pose(rng.uniform(0, width), rng.uniform(0, depth), 0.0, quarter + turn)
+
+
+def _at_wall(space: Space, piece: Piece, gap: float, rng: np.random.Generator) -> Pose:
+    """Set the piece's back to a random wall; +y of the piece then points into the room."""
+    width, depth, _ = space.size
+    inward = rng.integers(4)  # 0: +x, 1: +y, 2: -x, 3: -y
+    back = gap + piece.size[1] / 2
+    x = (back, rng.uniform(0, width), width - back, rng.uniform(0, width))[inward]
+    y = (rng.uniform(0, depth), back, rng.uniform(0, depth), depth - back)[inward]
+    return Pose(x, y, piece.height_m, (inward - 1) * np.pi / 2)
+
+
+def _drawn_up(host: Piece, pose: Pose, seat: Piece, rng: np.random.Generator) -> Pose:
+    """Set the chair to a side of the table, facing it; to the front of a desk."""
+    side = 0 if host.standing == Standing.WALL else rng.integers(4)  # 0: +y, 1: -x, 2: -y, 3: +x
+    along, across = host.size[:2] if side % 2 == 0 else host.size[1::-1]
+    slide = rng.uniform(-0.5, 0.5) * max(along - seat.size[0], 0)
+    away = across / 2 + seat.size[1] / 2 + rng.uniform(0.04, 0.3)
+    cos, sin = np.cos(side * np.pi / 2), np.sin(side * np.pi / 2)
+    local = np.array([slide * cos - away * sin, slide * sin + away * cos])
+    return _relative(pose, local, 0.0, side * np.pi / 2 + np.pi + rng.normal(0, 0.25))
+
+
+def _relative(pose: Pose, local: np.ndarray, z: float, turn: float) -> Pose:
+    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
+    x, y = pose.x + cos * local[0] - sin * local[1], pose.y + sin * local[0] + cos * local[1]
+    return Pose(x, y, z, pose.yaw + turn)
+
+
+def _footprint(piece: Piece, pose: Pose, margin_m: float) -> _Footprint:
+    x, y = piece.size[0] / 2 + margin_m, piece.size[1] / 2 + margin_m
+    front = y + DOORWAY_M if piece.standing == Standing.MOUNTED and piece.height_m == 0 else y
+    local = np.array([[-x, -y], [x, -y], [x, front], [-x, front]])
+    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
+    corners = local @ np.array([[cos, sin], [-sin, cos]]) + (pose.x, pose.y)
+    # A rug is let slip under legs and feet; it is thinner than what would show.
+    bottom = -1.0 if piece.standing == Standing.FLAT else pose.z
+    return _Footprint(corners, pose.yaw, bottom, bottom + piece.size[2])
+
+
+def _fits(space: Space, poses: dict[int, Pose], index: int, pose: Pose) -> bool:
+    """Tell whether the piece lies in the room and is clear of all that is already placed."""
+    piece = space.pieces[index]
+    own = _footprint(piece, pose, 0.01)
+    inside = _footprint(piece, pose, -1e-6).corners
+    if np.any(inside < 0) or np.any(inside > space.size[:2]) or own.top > space.size[2] + 1e-6:
+        return False
+    others = (_footprint(space.pieces[i], other, 0.0) for i, other in poses.items())
+    return not any(_collide(own, other) for other in others)
+
+
+def _collide(one: _Footprint, two: _Footprint) -> bool:
+    """Separating axes: two upright boxes are clear along z or along one of their sides."""
+    if one.bottom >= two.top - 1e-6 or two.bottom >= one.top - 1e-6:
+        return False
+    for yaw in (one.yaw, one.yaw + np.pi / 2, two.yaw, two.yaw + np.pi / 2):
+        axis = np.array([np.cos(yaw), np.sin(yaw)])
+        a, b = one.corners @ axis, two.corners @ axis
+        if a.max() <= b.min() or b.max() <= a.min():
+            return False
+    return True

@@ -1,0 +1,144 @@
+"""What a tablet camera and a structured-light depth sensor make of a perfect view.
+
+Sizes in pixels are given for images 640 wide, as ScanNet's depth, and scale with the width.
+"""
+
+import cv2
+import numpy as np
+
+REFERENCE_WIDTH = 640
+BASELINE_M = 0.075  # Projector to camera.
+DISPARITY_STEP_PX = 1 / 16
+DISPARITY_NOISE_PX = 0.12
+MIN_DEPTH_M, MAX_DEPTH_M = 0.4, 5.0
+BORDER_PX = (8, 2, 9, 3)  # Top, bottom, left, right: ScanNet's depth is black there.
+DROP_OUT = 0.040  # Signals below it give no reading; set so that 5 to 15 % are missing.
+
+
+def capture_color(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Photograph a view: exposure, vignette, blur, noise and gamma.
+
+    Args:
+        linear_rgb: `[H, W, 3]` float32, linear, open above.
+        rng: source of the frame's imperfections.
+
+    Returns:
+        `[H, W, 3]` uint8 sRGB-like.
+    """
+    height, width = linear_rgb.shape[:2]
+    balance = rng.normal(1, 0.04, 3)
+    metered = 0.6 * linear_rgb.mean() + 0.4 * np.median(linear_rgb)
+    exposure = 0.29 * np.exp(rng.normal(0, 0.15)) / max(metered, 1e-3)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    vignette = 1 - rng.uniform(0.05, 0.25) * (x * x + y * y) / 2
+    gain = (exposure * balance).astype(np.float32) * vignette[..., None].astype(np.float32)
+    image = _shake(linear_rgb * gain, rng)
+    image = 1 - np.exp(-1.15 * image) if image.max() > 1 else image  # rolls highlights off
+    photons = rng.standard_normal(image.shape, np.float32)
+    image = image + photons * np.sqrt(4e-4 * np.maximum(image, 0) + 3e-6)
+    return np.round(255 * np.clip(image, 0, 1) ** (1 / 2.2)).astype(np.uint8)
+
+
+def _shake(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Blur by defocus and by a short straight motion."""
+    scale = image.shape[1] / REFERENCE_WIDTH
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3) * scale + 0.05)
+    length_px, angle = rng.exponential(1.6) * scale, rng.uniform(0, np.pi)
+    if length_px < 0.5:
+        return image
+    half = min(int(np.ceil(length_px / 2)), 8)
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    kernel = np.clip(length_px / 2 + 0.5 - abs(along), 0, 1) * np.clip(1 - abs(across), 0, 1)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def capture_depth(
+    depth: np.ndarray,
+    cos_incidence: np.ndarray,
+    albedo: np.ndarray,
+    gloss: np.ndarray,
+    focal_px: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Measure depth as a projector and a camera beside it do.
+
+    Args:
+        depth: `[H, W]` float32 metres along the optical axis, without holes.
+        cos_incidence: `[H, W]` float32, 1 where the surface faces the sensor.
+        albedo: `[H, W]` float32 reflectance, 0 to 1.
+        gloss: `[H, W]` float32, 0 matt to 1 mirror-like.
+        focal_px: focal length in pixels of this grid.
+        rng: source of the frame's imperfections.
+
+    Returns:
+        `[H, W]` uint16 millimetres; 0 marks no reading.
+    """
+    scale = depth.shape[1] / REFERENCE_WIDTH
+    depth, cos_incidence, albedo, gloss = _jitter_edges(
+        (depth, cos_incidence, albedo, gloss), scale, rng
+    )
+    disparity = focal_px * BASELINE_M / depth
+    lost = _in_projector_shadow(disparity)
+    lost |= _too_dim(depth, cos_incidence, albedo, gloss, scale, rng)
+    reach = 0.15 * _blobs(depth.shape, 12 * scale, rng)
+    lost |= (depth < MIN_DEPTH_M) | (depth > MAX_DEPTH_M + reach)
+    noise = _blobs(depth.shape, 2.0 * scale, rng) * DISPARITY_NOISE_PX * scale
+    step = DISPARITY_STEP_PX * scale
+    measured = np.maximum(np.round((disparity + noise) / step) * step, step)
+    depth_mm = np.round(1000 * focal_px * BASELINE_M / measured)
+    depth_mm = np.where(lost, 0, np.clip(depth_mm, 0, 65535)).astype(np.uint16)
+    return _with_border(depth_mm, scale)
+
+
+def _blobs(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `[H, W]` normal noise of unit variance, smooth over `sigma_px`."""
+    noise = rng.standard_normal(shape, np.float32)
+    if sigma_px < 0.4:
+        return noise
+    noise = cv2.GaussianBlur(noise, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT)
+    return noise / max(float(noise.std()), 1e-6)
+
+
+def _jitter_edges(
+    images: tuple[np.ndarray, ...], scale: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Take each pixel from about a pixel beside it, so that outlines fray."""
+    height, width = images[0].shape
+    y, x = np.mgrid[:height, :width]
+    shift_y, shift_x = (_blobs((height, width), 1.2 * scale, rng) * scale for _ in range(2))
+    y = np.clip(np.round(y + shift_y), 0, height - 1).astype(int)
+    x = np.clip(np.round(x + shift_x), 0, width - 1).astype(int)
+    return [image[y, x] for image in images]
+
+
+def _in_projector_shadow(disparity: np.ndarray) -> np.ndarray:
+    """Tell where something nearer stands between projector and surface: left of what is near."""
+    projected = np.arange(disparity.shape[1]) - disparity
+    from_right = np.minimum.accumulate(projected[:, ::-1], axis=1)[:, ::-1]
+    return projected > from_right + 0.5
+
+
+def _too_dim(
+    depth: np.ndarray,
+    cos_incidence: np.ndarray,
+    albedo: np.ndarray,
+    gloss: np.ndarray,
+    scale: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Tell where too little of the pattern comes back: dark, grazing, far, or mirrored away."""
+    matt = 1 - gloss * (1 - cos_incidence**4)
+    signal = cos_incidence * np.maximum(albedo, 1e-3) ** 0.35 * matt / np.maximum(depth, 0.3) ** 1.4
+    patches = 0.35 * _blobs(depth.shape, 9 * scale, rng) + 0.1 * _blobs(depth.shape, scale, rng)
+    return signal * np.exp(patches) < DROP_OUT
+
+
+def _with_border(depth_mm: np.ndarray, scale: float) -> np.ndarray:
+    """Blank the frame that registration to the colour camera leaves without readings."""
+    top, bottom, left, right = (max(1, round(side * scale)) for side in BORDER_PX)
+    framed = np.zeros_like(depth_mm)
+    height, width = depth_mm.shape
+    inside = slice(top, height - bottom), slice(left, width - right)
+    framed[inside] = depth_mm[inside]
+    return framed

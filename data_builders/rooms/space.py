@@ -1,0 +1,49 @@
+"""Spaces: a room with its finishes and the furniture that belongs to it, before it is arranged."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_builders.rooms import furniture, materials
+from data_builders.rooms.furniture import Piece
+from data_builders.rooms.materials import Material
+
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """A room and the furniture that belongs to it, before it is arranged.
+
+    size: width, depth, height in metres.
+    shell: the materials of ceiling, floor and four walls.
+    spares: indices of pieces that only rescans may show.
+    """
+
+    seed: tuple[int, ...]
+    size: tuple[float, float, float]
+    shell: tuple[Material, ...]
+    pieces: tuple[Piece, ...]
+    spares: frozenset[int]
+
+
+def make_space(seed: int | Sequence[int]) -> Space:
+    """Draw a room: its size, finishes and furniture, as a function of `seed` alone."""
+    seed = (seed,) if isinstance(seed, int) else tuple(seed)
+    rng = np.random.default_rng([*seed, 0])
+    width, depth = np.sort(rng.uniform(3.0, 6.5, 2))[:: rng.choice([-1, 1])]
+    size = (float(width), float(min(depth, 24.0 / width + 1.0)), float(rng.uniform(2.4, 3.0)))
+    paint = materials.wall(rng)
+    walls = [paint] * 4
+    if rng.random() < 0.4:
+        walls[rng.integers(4)] = materials.wall(rng)
+    shell = (materials.WHITE, materials.floor(rng), *walls)
+
+    fixed = [furniture.lamp(rng), furniture.door(rng), furniture.lamp(rng)][: 2 + (max(size) > 4.5)]
+    fixed += [furniture.window(rng) for _ in range(rng.choice(3, p=[0.2, 0.5, 0.3]))]
+    theme = furniture.SETS[rng.integers(len(furniture.SETS))]
+    movable = [make(rng) for make in theme]
+    spares = [furniture.carton(rng), furniture.chair(rng), furniture.parcel(rng)]
+    pieces = (*fixed, *movable, *spares)
+    return Space(
+        seed, size, shell, pieces, frozenset(range(len(pieces) - len(spares), len(pieces)))
+    )

@@ -1,0 +1,259 @@
+"""Procedural textures: the reflectance of a surface from where on it a ray lands.
+
+All arrays are flat over rays, `[R]`, or component-first, `[3, R]`; lengths are metres. Patterns
+fade out where their features are smaller than a pixel, so that little is left to alias.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from data_builders.rooms.materials import Texture
+
+SKIRTING_M = 0.09
+SKIRTING_ALBEDO = 0.62
+
+
+class Spot(NamedTuple):
+    """Where rays land and what is there.
+
+    u, v: `[R]` metres from the lower left corner of the face; v is up on upright faces.
+    width, height: `[R]` metres, extent of the face along u and v.
+    upright: `[R]` bool, false for tops, floors and ceilings.
+    pixel_m: `[R]` metres, size of a pixel on the surface.
+    key: `[R]` int32, tells surfaces apart.
+    wall: `[R]` bool, a wall of the room.
+    albedo, second: `[3, R]` linear RGB; texture `[R]` int32; scale_m `[R]` metres: as in
+        `materials.Material`.
+    """
+
+    u: jax.Array
+    v: jax.Array
+    width: jax.Array
+    height: jax.Array
+    upright: jax.Array
+    pixel_m: jax.Array
+    key: jax.Array
+    wall: jax.Array
+    albedo: jax.Array
+    second: jax.Array
+    texture: jax.Array
+    scale_m: jax.Array
+
+
+# Cells of the two noise fields of each texture, along and across, as multiples of its scale. A ray
+# looks both up at its own texture's cells, which is far cheaper than noise for every texture.
+_COARSE_AND_FINE_CELLS = {
+    Texture.PLAIN: (8, 8, 1, 1),
+    Texture.WOOD: (16, 2.7, 4, 0.2),
+    Texture.PLANKS: (6, 1, 2, 0.1),
+    Texture.TILES: (0.3, 0.3, 0.1, 0.1),
+    Texture.CARPET: (6, 6, 1, 1),
+    Texture.BRICK: (1, 1, 0.2, 0.2),
+    Texture.STRIPES: (1, 1, 0.2, 0.2),
+    Texture.BOOKS: (1, 1, 1, 1),
+    Texture.PICTURE: (1, 0.5, 1.4, 0.7),
+    Texture.WINDOW: (0.4, 0.4, 0.1, 0.1),
+    Texture.SCREEN: (1, 1, 1, 1),
+    Texture.DOOR: (1, 1, 4, 0.2),
+    Texture.CARTON: (6, 6, 1, 1),
+}
+
+
+def paint(spot: Spot) -> jax.Array:
+    """Return the reflectance `[3, R]`, linear RGB from 0 to 1."""
+    coarse, fine = _fields(spot)
+    shares = {
+        Texture.PLAIN: 0.35 * coarse + 0.35 * fine,
+        Texture.WOOD: _grain(spot, coarse, fine),
+        Texture.PLANKS: _planks(spot, fine),
+        Texture.TILES: _tiles(spot, coarse),
+        Texture.CARPET: 0.2 + 0.6 * coarse + 0.8 * fine,
+        Texture.BRICK: _bricks(spot, fine),
+        Texture.STRIPES: _stripes(spot, fine),
+        Texture.DOOR: _panels(spot, fine),
+        Texture.CARTON: _carton(spot, coarse),
+    }
+    share = jnp.zeros_like(spot.u)
+    for kind, pattern in shares.items():
+        share = jnp.where(spot.texture == kind, pattern, share)
+    color = spot.albedo + (spot.second - spot.albedo) * share[None]
+    images = {
+        Texture.BOOKS: _books(spot),
+        Texture.PICTURE: _picture(spot, coarse, fine),
+        Texture.WINDOW: _window(spot, coarse),
+        Texture.SCREEN: _screen(spot),
+    }
+    for kind, image in images.items():
+        color = jnp.where((spot.texture == kind)[None], image, color)
+    return jnp.where((spot.wall & (spot.v < SKIRTING_M))[None], SKIRTING_ALBEDO, color)
+
+
+def _fields(spot: Spot) -> tuple[jax.Array, jax.Array]:
+    """Return the coarse noise, 0 to 1, and the fine one, -0.5 to 0.5 and 0 where it would alias."""
+    cells = jnp.array([_COARSE_AND_FINE_CELLS[kind] for kind in Texture], jnp.float32)
+    along, across, fine_along, fine_across = cells.T[:, spot.texture] * spot.scale_m[None]
+    turned = _lengthwise(spot) & (spot.height > spot.width)
+    x, y = jnp.where(turned, spot.v, spot.u), jnp.where(turned, spot.u, spot.v)
+    coarse = _noise(x / along, y / across, spot.key)
+    fine = _noise(x / fine_along, y / fine_across, spot.key + 101) - 0.5
+    return coarse, fine * _visible(jnp.minimum(fine_along, fine_across), spot)
+
+
+def _lengthwise(spot: Spot) -> jax.Array:
+    """Tell where fibres run along the longer side of the face, not along u."""
+    return (spot.texture == Texture.WOOD) | (spot.texture == Texture.DOOR)
+
+
+def _hash(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+    """Return numbers in [0, 1) that depend on integers x, y and key as if drawn at random."""
+    bits = (
+        x.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(0x9E3779B1)
+        ^ y.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(0x85EBCA77)
+        ^ key.astype(jnp.uint32) * jnp.uint32(0xC2B2AE3D)
+    )
+    bits = (bits ^ (bits >> 15)) * jnp.uint32(0x2C1B3C6D)
+    bits = (bits ^ (bits >> 12)) * jnp.uint32(0x297A2D39)
+    return ((bits ^ (bits >> 15)) >> 8).astype(jnp.float32) / 2**24
+
+
+def _noise(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+    """Return value noise in [0, 1] with features of size one."""
+    column, row = jnp.floor(x), jnp.floor(y)
+    fx, fy = x - column, y - row
+    fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
+    top = _hash(column, row, key) * (1 - fx) + _hash(column + 1, row, key) * fx
+    bottom = _hash(column, row + 1, key) * (1 - fx) + _hash(column + 1, row + 1, key) * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def _visible(feature_m: jax.Array, spot: Spot) -> jax.Array:
+    """Return how much of a feature's contrast a pixel resolves, 0 to 1."""
+    return jnp.clip(feature_m / spot.pixel_m - 0.5, 0, 1)
+
+
+def _line(offset_m: jax.Array, width_m: float, spot: Spot) -> jax.Array:
+    """Return the coverage, 0 to 1, of a line `offset_m` from the pixel, spread over its size."""
+    reach = jnp.maximum(width_m, spot.pixel_m)
+    return jnp.clip(1 - jnp.abs(offset_m) / reach, 0, 1) * jnp.minimum(width_m / reach * 1.5, 1)
+
+
+def _joints(x: jax.Array, pitch_m: jax.Array | float, width_m: float, spot: Spot) -> jax.Array:
+    """Return the coverage of lines every `pitch_m` along x."""
+    cell = x / pitch_m
+    return _line((cell - jnp.round(cell)) * pitch_m, width_m, spot)
+
+
+def _grain(spot: Spot, coarse: jax.Array, fine: jax.Array) -> jax.Array:
+    """Rings warped by noise, and fibres, along the longer side of the face."""
+    across = jnp.where(spot.height > spot.width, spot.u, spot.v)
+    rings = 0.5 * jnp.sin(jnp.pi * (across / spot.scale_m + 5 * coarse))
+    return 0.5 + 0.6 * rings * _visible(spot.scale_m, spot) + 0.5 * fine
+
+
+def _planks(spot: Spot, fine: jax.Array) -> jax.Array:
+    row = jnp.floor(spot.v / spot.scale_m)
+    x = spot.u + 1.3 * _hash(row, row, spot.key)
+    tone = _hash(jnp.floor(x / 1.3), row, spot.key)
+    gaps = jnp.maximum(_joints(spot.v, spot.scale_m, 0.006, spot), _joints(x, 1.3, 0.006, spot))
+    return 0.3 + 0.75 * tone + 0.4 * fine + 1.2 * gaps
+
+
+def _tiles(spot: Spot, coarse: jax.Array) -> jax.Array:
+    column, row = jnp.floor(spot.u / spot.scale_m), jnp.floor(spot.v / spot.scale_m)
+    grout = jnp.maximum(
+        _joints(spot.u, spot.scale_m, 0.008, spot), _joints(spot.v, spot.scale_m, 0.008, spot)
+    )
+    return 0.25 * _hash(column, row, spot.key) + 0.2 * coarse + grout
+
+
+def _bricks(spot: Spot, fine: jax.Array) -> jax.Array:
+    row = jnp.floor(spot.v / spot.scale_m)
+    x = spot.u + 1.5 * spot.scale_m * jnp.mod(row, 2)
+    tone = _hash(jnp.floor(x / (3 * spot.scale_m)), row, spot.key)
+    mortar = jnp.maximum(
+        _joints(spot.v, spot.scale_m, 0.01, spot), _joints(x, 3 * spot.scale_m, 0.01, spot)
+    )
+    return (0.45 * (tone - 0.4)) * _visible(spot.scale_m, spot) + 0.3 * fine + 0.9 * mortar
+
+
+def _stripes(spot: Spot, fine: jax.Array) -> jax.Array:
+    wave = jnp.sin(2 * jnp.pi * spot.u / spot.scale_m)
+    return 0.5 + 0.5 * jnp.clip(2.5 * wave, -1, 1) * _visible(spot.scale_m / 2, spot) + 0.2 * fine
+
+
+def _panels(spot: Spot, fine: jax.Array) -> jax.Array:
+    """Two inset panels and a frame."""
+    x = jnp.abs(spot.u / spot.width - 0.5) * spot.width
+    y = jnp.abs(jnp.mod(2 * spot.v / spot.height, 1) - 0.5) * spot.height / 2
+    side, end = x - 0.32 * spot.width, y - 0.20 * spot.height
+    outline = _line(jnp.maximum(side, end), 0.012, spot)
+    frame = _line(x - spot.width / 2, 0.03, spot)
+    return 0.3 * fine + jnp.maximum(outline, frame)
+
+
+def _carton(spot: Spot, coarse: jax.Array) -> jax.Array:
+    """Tape along the middle, and a printed mark on upright faces."""
+    tape = jnp.abs(spot.v - spot.height / 2 * ~spot.upright) < 0.025
+    mark = (jnp.abs(spot.u / spot.width - 0.7) < 0.12) & (
+        jnp.abs(spot.v / spot.height - 0.6) < 0.12
+    )
+    return 0.25 * coarse + jnp.where(spot.upright, 0.8 * mark, 0.45 * tape)
+
+
+def _hue(phase: jax.Array, brightness: jax.Array) -> jax.Array:
+    """Return `[3, R]` a colour of the rainbow, muted."""
+    angles = 2 * jnp.pi * (phase[None] + jnp.array([[0.0], [0.33], [0.67]]))
+    return brightness[None] * (0.55 + 0.4 * jnp.cos(angles))
+
+
+def _books(spot: Spot) -> jax.Array:
+    """Spines of all colours and heights before a dark back."""
+    x = spot.u / spot.scale_m
+    x = x + 0.35 * jnp.sin(1.7 * x)  # thick and thin ones
+    number = jnp.floor(x)
+    tone, tint = _hash(number, number, spot.key), _hash(number, number + 1, spot.key)
+    color = _hue(tint, 0.08 + 0.6 * tone)
+    color = 0.6 * color + 0.4 * (0.1 + 0.6 * tone)[None]
+    title = jnp.abs(spot.v / spot.height - 0.35 - 0.3 * tint) < 0.06
+    color = jnp.where(title[None], 0.7 * color + 0.2, color)
+    gap = _line((x - jnp.round(x)) * spot.scale_m, 0.003, spot)
+    above = spot.v / spot.height > 0.72 + 0.28 * jnp.mod(7 * tone, 1)
+    pages = jnp.where(above[None], 0.05, color * (1 - 0.8 * gap[None]))
+    return jnp.where(spot.upright[None], pages, 0.5 * color + 0.2)
+
+
+def _frame(spot: Spot, width_m: float) -> jax.Array:
+    """Return 1 in the border of the face and 0 inside it."""
+    to_side = jnp.minimum(spot.u, spot.width - spot.u)
+    to_end = jnp.minimum(spot.v, spot.height - spot.v)
+    return jnp.clip(0.5 + (width_m - jnp.minimum(to_side, to_end)) / spot.pixel_m, 0, 1)
+
+
+def _picture(spot: Spot, coarse: jax.Array, fine: jax.Array) -> jax.Array:
+    """A blurred landscape of random colours."""
+    tint = coarse + _hash(spot.key, spot.key, spot.key)
+    scene = 0.7 * _hue(tint, 0.5 + 0.75 * fine) + 0.3 * spot.albedo
+    frame = _frame(spot, 0.025)
+    return scene * (1 - frame[None]) + spot.second * frame[None]
+
+
+def _window(spot: Spot, coarse: jax.Array) -> jax.Array:
+    """Sky over greenery behind a frame and bars."""
+    green = jnp.clip(2.5 * (0.45 - spot.v / spot.height) + 0.5 * coarse, 0, 1)
+    leaves = jnp.array([[0.25], [0.35], [0.18]])
+    outside = spot.albedo * (1 - green[None]) + leaves * green[None]
+    upright = _line(spot.u - spot.width / 2, 0.035, spot)
+    level = _line(spot.v - 0.66 * spot.height, 0.03, spot)
+    bars = jnp.maximum(jnp.maximum(upright, level), _frame(spot, 0.05))
+    return outside * (1 - bars[None]) + 0.35 * spot.second * bars[None]
+
+
+def _screen(spot: Spot) -> jax.Array:
+    """A dark panel, on some screens with a lit page, in a black bezel."""
+    lit = _hash(spot.key, spot.key, spot.key) < 0.4
+    lines = jnp.where(jnp.mod(spot.v, 0.04) < 0.015, 0.35, 0.6) * _visible(jnp.float32(0.02), spot)
+    page = jnp.where(lit & (jnp.abs(spot.u / spot.width - 0.45) < 0.3), lines, 0.05)
+    shine = spot.second * (0.3 + spot.v / spot.height)[None]
+    return jnp.where((_frame(spot, 0.02) > 0.5)[None], spot.albedo, shine + page[None])

@@ -1,0 +1,106 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from psp_jax import data
+from psp_jax.partition import frontier
+
+
+@pytest.fixture
+def examples(tiny):
+    return data.open_splits(tiny.data.source.prepare())["train"]
+
+
+def take(examples, config, count, *, seed=0, first_step=0):
+    batches = data.train_batches(examples, config, seed=seed, first_step=first_step)
+    return [next(batches) for _ in range(count)]
+
+
+def assert_equal(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+def test_the_batch_of_a_step_is_a_function_of_seed_and_step(examples, tiny):
+    steps = 2 * data.steps_per_epoch(examples, tiny.data) + 1
+    once = take(examples, tiny.data, steps)
+    for first_step in (1, steps // 2, steps - 1):
+        (batch,) = take(examples, tiny.data, 1, first_step=first_step)
+        assert_equal(batch, once[first_step])
+    more_threads = dataclasses.replace(tiny.data, threads=5)
+    assert_equal(take(examples, more_threads, steps), once)
+    other = take(examples, tiny.data, 1, seed=1)[0]
+    assert not np.array_equal(other.image, once[0].image)
+
+
+def test_an_epoch_shows_different_images_and_the_next_one_another_order(examples, tiny):
+    config = dataclasses.replace(tiny.data, flip_probability=0.0)
+    per_epoch = data.steps_per_epoch(examples, config)
+    epochs = take(examples, config, 2 * per_epoch)
+    seen = [[image.tobytes() for batch in part for image in np.asarray(batch.image)]
+            for part in (epochs[:per_epoch], epochs[per_epoch:])]  # fmt: skip
+    assert len(set(seen[0])) == len(seen[0]) == per_epoch * config.batch_size
+    assert seen[0] != seen[1]
+
+
+def test_a_flipped_example_is_the_mirror_image_with_left_and_right_swapped(examples, tiny):
+    never = dataclasses.replace(tiny.data, flip_probability=0.0)
+    always = dataclasses.replace(tiny.data, flip_probability=1.0)
+    plain, flipped = take(examples, never, 1)[0], take(examples, always, 1)[0]
+    np.testing.assert_array_equal(flipped.image, plain.image[:, :, ::-1])
+    np.testing.assert_array_equal(flipped.depth, plain.depth[:, :, ::-1])
+    np.testing.assert_array_equal(flipped.filled, plain.filled[:, :, ::-1])
+    np.testing.assert_array_equal(flipped.frontier, frontier.mirror(plain.frontier))
+    left = np.asarray(plain.frontier) & 1 == 1
+    mirrored_right = np.asarray(flipped.frontier)[:, :, ::-1] & 4 == 4
+    known = np.asarray(plain.frontier) != frontier.IGNORE
+    np.testing.assert_array_equal(left[known], mirrored_right[known])
+
+
+def test_filled_pixels_carry_no_truth_unless_asked_for(examples, tiny):
+    record = examples[0]
+    assert record["filled"].any()
+    without = data.example_of(record, tiny.data)
+    assert (without.depth[record["filled"]] == 0).all()
+    assert (without.frontier[record["filled"]] == frontier.IGNORE).all()
+    np.testing.assert_allclose(
+        without.depth[~record["filled"]], record["depth"][~record["filled"]] / 1000, rtol=1e-6
+    )
+    with_them = data.example_of(record, dataclasses.replace(tiny.data, ignore_filled=False))
+    assert (with_them.depth > 0).all()
+    assert (with_them.frontier < frontier.CLASSES).all()
+
+
+def test_readings_beyond_the_range_are_none(examples, tiny):
+    record = examples[0]
+    limit_m = float(np.median(record["depth"])) / 1000
+    example = data.example_of(record, dataclasses.replace(tiny.data, range_m=limit_m))
+    assert example.depth.max() <= limit_m
+    assert (example.depth[record["depth"] / np.float32(1000) > limit_m] == 0).all()
+
+
+def test_evaluation_sees_every_example_once_in_order_and_marks_the_padding(examples, tiny):
+    config = dataclasses.replace(tiny.data, batch_size=5)
+    assert len(examples) % 5
+    batches = list(data.eval_batches(examples, config))
+    assert all(batch.image.shape[0] == 5 for batch in batches)
+    valid = np.concatenate([batch.valid for batch in batches])
+    assert valid.sum() == len(examples) and valid[: len(examples)].all()
+    depth = np.concatenate([batch.depth for batch in batches])[valid]
+    np.testing.assert_array_equal(
+        depth[-1], data.example_of(examples[len(examples) - 1], config).depth
+    )
+    assert not batches[-1].depth[~batches[-1].valid].any()
+
+
+def test_normalising_can_be_undone():
+    rgb = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(data.to_rgb(data.normalise(rgb)), rgb)
+    assert abs(data.normalise(np.full((1, 1, 3), 128, np.uint8))).max() < 1
+
+
+def test_too_few_images_for_a_batch_are_refused(examples, tiny):
+    config = dataclasses.replace(tiny.data, batch_size=1000)
+    with pytest.raises(ValueError, match="batch_size=1000.*only"):
+        data.train_batches(examples, config, seed=0, first_step=0)

@@ -1,0 +1,41 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from psp_jax import resampling
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(60, 80), (15, 20), (59, 45), (6, 7)])
+def test_adaptive_pooling_averages_cells_that_cover_and_may_overlap(size, bins):
+    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype(np.float32)
+    expected = np.empty((2, bins, bins, 3))
+    for i in range(bins):
+        for j in range(bins):
+            top, bottom = int(np.floor(i * size[0] / bins)), int(np.ceil((i + 1) * size[0] / bins))
+            left, right = int(np.floor(j * size[1] / bins)), int(np.ceil((j + 1) * size[1] / bins))
+            expected[:, i, j] = x[:, top:bottom, left:right].mean((1, 2), dtype=np.float64)
+    actual = resampling.adaptive_average_pool(jnp.asarray(x), bins)
+    np.testing.assert_allclose(actual, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("size", "new"), [((6, 8), (60, 80)), ((60, 80), (7, 5)), ((1, 3), (4, 9))]
+)
+def test_resizing_aligns_corners_like_linear_interpolation(size, new):
+    # Positions are float32, as in PyTorch, which is 1e-6 of 80 columns times the slope.
+    x = np.random.default_rng(0).normal(size=(1, *size, 2)).astype(np.float32)
+    rows = np.linspace(0, size[0] - 1, new[0])
+    columns = np.linspace(0, size[1] - 1, new[1])
+    expected = np.empty((1, *new, 2))
+    for channel in range(2):
+        across = [np.interp(columns, np.arange(size[1]), line) for line in x[0, :, :, channel]]
+        along = [np.interp(rows, np.arange(size[0]), line) for line in np.transpose(across)]
+        expected[0, :, :, channel] = np.transpose(along)
+    actual = resampling.resize(jnp.asarray(x), new)
+    np.testing.assert_allclose(actual, expected, atol=2e-5)
+
+
+def test_resizing_to_the_same_size_changes_nothing():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 7, 2)))
+    np.testing.assert_array_equal(resampling.resize(x, (5, 7)), x)
