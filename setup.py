@@ -35,7 +35,7 @@ setuptools.setup(
         "numpy>=2.0",
         # Never beside another opencv package: both own the module cv2.
         "opencv-contrib-python-headless>=4.10",
-        "optax>=0.2.6",
+        "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
         "scipy>=1.13",
         "tensorboardX>=2.6.2",

@@ -53,8 +53,8 @@ class Store:
         self._checkpointer.save_checkpointables(step, items, force=True)
 
     def load_variables(self, step: int) -> Variables:
-        """Restores the variables of a step, without a template."""
-        return self._checkpointer.load_checkpointables(step, {"variables": None})["variables"]
+        """Restores the variables of a step, without a template, onto the first device."""
+        return _load_variables(self._checkpointer, step)
 
     def load_optimizer(self, step: int, like: optax.OptState) -> optax.OptState:
         """Restores the optimizer of a step into the structure of `like`."""
@@ -74,5 +74,15 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
     with ocp.training.Checkpointer(folder) as checkpointer:
         if checkpointer.latest is None:
             raise FileNotFoundError(f"{workdir}/{FOLDER} holds no finished checkpoint")
-        items = checkpointer.load_checkpointables(None, {"variables": None})
-    return jax.tree.map(np.asarray, items["variables"])
+        variables = _load_variables(checkpointer, checkpointer.latest.step)
+    return jax.tree.map(np.asarray, variables)
+
+
+def _load_variables(checkpointer: ocp.training.Checkpointer, step: int) -> Variables:
+    # The template says where to put the arrays; without it orbax asks for the devices of the run.
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    metadata = checkpointer.checkpointables_metadata(step).metadata["variables"]
+    template = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), metadata
+    )
+    return checkpointer.load_checkpointables(step, {"variables": template})["variables"]

@@ -1,11 +1,12 @@
 """Trains an experiment: `python -m psp_jax.main --config=configs/depth_mse.py`."""
 
 import difflib
+import os
 import re
 import sys
 from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -33,19 +34,34 @@ def main(argv: list[str]) -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the command line; what is wrong with it ends the program in one line."""
+    _check_config_file(argv)
     try:
         rest = flags.FLAGS(argv)
-        if len(rest) > 1:
-            _fail(f"unexpected argument {rest[1]!r}; see --help")
-        if not flags.FLAGS["config"].present:
-            _fail("--config is missing, such as --config=configs/depth_mse.py")
-        # A file that failed to load is reported by the first look at one of its fields.
-        _CONFIG.value.name  # noqa: B018
-        return rest
     except KeyError as error:  # A field that the dataclass does not have.
         _fail(_misspelt(str(error.args[0])))
-    except (flags.Error, AttributeError, IndexError, TypeError, ValueError, OSError) as error:
-        _fail(str(error).splitlines()[0])
+    except IndexError:
+        indexed = [argument for argument in argv if re.match(r"--config\S*\[\d+\]", argument)]
+        _fail(f"the config has no such element: {', '.join(indexed)}")
+    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+        # An error inside the config file comes as a traceback, whose last line says it.
+        lines = str(error).strip().splitlines()
+        _fail(lines[-1] if "parsing config file" in lines[0] else lines[0])
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}; see --help")
+    if "verbosity" not in {argument.lstrip("-").partition("=")[0] for argument in argv}:
+        logging.set_verbosity(logging.WARNING)  # The libraries below say much that is of no use.
+    return rest
+
+
+def _check_config_file(argv: list[str]) -> None:
+    if any(argument.lstrip("-").startswith("help") for argument in argv):
+        return
+    given = [match[1] for match in map(re.compile(r"--?config=(.*)").match, argv) if match]
+    if not given:
+        _fail("--config is missing, such as --config=configs/depth_mse.py")
+    path = given[-1].partition(":")[0]
+    if not os.path.isfile(path):
+        _fail(f"--config={given[-1]}: there is no file {path}")
 
 
 def _misspelt(message: str) -> str:

@@ -41,7 +41,7 @@ def train_step(
     (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
     updates, opt_state = tx.update(gradient, state.opt_state, trained)
     moved: Any = optax.apply_updates(trained, updates)
-    figures = {"loss": loss, "gradient_norm": optax.global_norm(gradient)}
+    figures = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
     params = parts.merge(moved, frozen)
     return TrainState(state.step + 1, params, batch_stats, opt_state), figures
 

@@ -1,8 +1,10 @@
 """Small recordings and a small prepared data set that the tests share."""
 
+import os
 import pathlib
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -14,6 +16,16 @@ from psp_jax.models import segmenter
 from psp_jax.partition import superpixels
 
 SIZE = (48, 64)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Lets runs in other processes reuse what this one has compiled, and the other way round."""
+    folder = str(tmp_path_factory.mktemp("jax_cache"))
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 
 def make_frame(rng: np.random.Generator, index: int, size: tuple[int, int] = SIZE) -> sens.Frame:
@@ -85,8 +97,7 @@ def data_dir(tmp_path_factory, scans_dir) -> pathlib.Path:
     return folder
 
 
-@pytest.fixture
-def tiny(data_dir) -> experiment.Experiment:
+def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
     """An experiment of two phases that trains in seconds."""
     return experiment.Experiment(
         name="tiny",
@@ -102,3 +113,9 @@ def tiny(data_dir) -> experiment.Experiment:
         checkpoint_every=3,
         pictures=2,
     )
+
+
+@pytest.fixture
+def tiny(data_dir) -> experiment.Experiment:
+    """`make_tiny` on the shared data set."""
+    return make_tiny(data_dir)

@@ -21,12 +21,13 @@ class Convolution(nn.Module):
     stride: int = 1
     dilation: int = 1
     bias: bool = False
+    kernel_init: nn.initializers.Initializer = KERNEL_INIT
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C_in]` to `[B, ceil(H/stride), ceil(W/stride), features]`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", KERNEL_INIT, shape).astype(x.dtype)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
         if self.size == 1:
             # As a matrix product: XLA's gradient of a 1x1 convolution is several times slower.
             x = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]

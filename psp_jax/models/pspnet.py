@@ -11,6 +11,8 @@ from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.resnet import ResNet
 
 BINS = (1, 2, 3, 6)
+# Outputs near 0 at first: with He's rule a single output channel would start far off.
+CLASSIFIER_INIT = nn.initializers.normal(0.01)
 
 
 class Pyramid(nn.Module):
@@ -74,5 +76,7 @@ class PSPNet(nn.Module):
         x = ResNet(self.depth, self.width, name="trunk")(image, train=parts.inside(train, "trunk"))
         x = Pyramid(name="pyramid")(x, train=parts.covers(train, "pyramid"))
         x = Head(8 * self.width, self.dropout, name="head")(x, train=parts.covers(train, "head"))
-        x = Convolution(self.channels, size=1, bias=True, name="classifier")(x)
+        x = Convolution(
+            self.channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier"
+        )(x)
         return x.astype(jnp.float32)

@@ -1,0 +1,83 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from psp_jax import experiment
+from tests.conftest import make_tiny
+
+ROOT = pathlib.Path(__file__).parents[1]
+CONFIG = f"--config={ROOT / 'configs' / 'depth_mse.py'}"
+
+
+def main(*arguments, cwd):
+    command = [sys.executable, "-m", "psp_jax.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([CONFIG, "--config.sead=3"], "no field 'sead'; did you mean 'seed'?"),
+        ([CONFIG, "--config.objective.center=3"], "DepthMSE has no field 'center'; did you mean"),
+        ([CONFIG, "--config.phases[0].step=3"], "Phase has no field 'step'; did you mean 'steps'?"),
+        ([CONFIG, "--config.phases[4].steps=3"], "phases[4]"),
+        ([CONFIG, "--config.seed=many"], "--config.seed=many"),
+        ([CONFIG, "--confg.seed=3"], "confg.seed"),
+        ([f"{CONFIG}:kitchen"], "variant 'kitchen': one of rooms, scannet was expected"),
+        (["--config=nowhere.py"], "nowhere.py"),
+        ([], "--config is missing"),
+        ([CONFIG, "fast"], "unexpected argument 'fast'"),
+        ([CONFIG, "--config.data.batch_size=0"], "config.data.batch_size=0: at least 1"),
+        ([CONFIG, "--workdir=/proc/run"], "workdir /proc/run can't be written"),
+        ([f"{CONFIG}:scannet"], "scannet_frontiers/thesis/1.0.0 is not in data"),
+    ],
+)
+def test_what_is_wrong_with_the_command_is_said_in_one_line_before_any_work(
+    tmp_path, arguments, message
+):
+    done = main(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    assert message in lines[0]
+    assert not (tmp_path / "data" / "rooms").exists()
+
+
+def test_a_workdir_of_another_experiment_is_refused(tmp_path, data_dir):
+    experiment.save(make_tiny(data_dir), tmp_path)
+    done = main(CONFIG, f"--workdir={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds another experiment" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_the_flags(tmp_path):
+    done = main("--help", cwd=tmp_path)
+    assert "--config" in done.stdout and "--workdir" in done.stdout
+    assert "Trains an experiment" in done.stdout
+
+
+def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
+    done = main(
+        CONFIG,
+        "--config.model.width=4",
+        "--config.phases[0].steps=12",
+        "--config.phases[0].warmup_steps=2",
+        "--config.data.batch_size=4",
+        "--config.data.source.rooms.spaces=9",
+        "--config.data.source.rooms.frames_per_scan=3",
+        "--config.data.source.rooms.depth_height=48",
+        "--config.data.source.rooms.depth_width=64",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "left out, no depth at all: scene9000_00 frame 2" in done.stdout
+    assert "left out, invalid pose: scene9001_00 frame 2" in done.stdout
+    assert "trained" in done.stdout and "GFLOP" in done.stdout and "MiB" in done.stdout
+    assert "mean depth image" in done.stdout
+    result = json.loads((tmp_path / "runs" / "depth_mse" / "test.json").read_text())
+    assert 0 < result["rmse_m"] < 10
+    assert (tmp_path / "data" / "rooms" / "rooms.json").exists()

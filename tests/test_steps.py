@@ -1,0 +1,144 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from psp_jax import experiment, objectives, optim, parts, state, steps
+from psp_jax.models import segmenter
+from tests.test_objectives import make_batch
+
+
+@pytest.fixture(scope="module")
+def setting():
+    model = segmenter.Segmenter(depth=18, width=4, dropout=0.0).make(1)
+    variables = state.initial_variables(model, (32, 32, 3), 0)
+    rng = np.random.default_rng(0)
+    batch = make_batch(rng.uniform(1, 4, (2, 32, 32)))
+    batch.image[:] = rng.normal(size=batch.image.shape)
+    return model, variables, batch
+
+
+def step_of(model, phase):
+    tx = optim.make(phase)
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        objective=objectives.DepthMSE(),
+        tx=tx,
+        train=phase.train,
+        seed=0,
+    )
+    return tx, jax.jit(step)
+
+
+def test_frozen_parts_stay_bit_identical_and_get_no_optimizer(setting):
+    model, variables, batch = setting
+    phase = experiment.Phase(steps=5, train=("head", "classifier"))
+    tx, step = step_of(model, phase)
+    before = state.create(variables, tx, phase.train, 0)
+    after = before
+    for _ in range(2):
+        after, figures = step(after, batch)
+    assert int(after.step) == 2
+    assert np.isfinite(float(figures["loss"]))
+    for tree, new in ((before.params, after.params), (before.batch_stats, after.batch_stats)):
+        _, frozen = parts.split(tree, phase.train)
+        _, frozen_after = parts.split(new, phase.train)
+        jax.tree.map(np.testing.assert_array_equal, frozen, frozen_after)
+    trained, _ = parts.split(before.params, phase.train)
+    trained_after, _ = parts.split(after.params, phase.train)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), trained, trained_after)
+    assert all(jax.tree.leaves(moved))
+    moments = sum(leaf.size for leaf in jax.tree.leaves(after.opt_state) if leaf.ndim)
+    assert moments == 2 * sum(leaf.size for leaf in jax.tree.leaves(trained))
+
+
+def test_no_gradient_of_a_frozen_part_is_computed(setting):
+    model, variables, batch = setting
+
+    def flops(train):
+        tx, step = step_of(model, experiment.Phase(steps=5, train=train))
+        current = state.create(variables, tx, train, 0)
+        return step.lower(current, batch).compile().cost_analysis()["flops"]
+
+    forward = jax.jit(model.apply).lower(variables, batch.image).compile().cost_analysis()["flops"]
+    assert flops(("classifier",)) < 1.15 * forward
+    assert flops(("trunk", "pyramid", "head", "classifier")) > 2 * forward
+
+
+def test_a_step_is_adam_on_the_clipped_gradient(setting):
+    """Against the update written out from Kingma & Ba 2015, algorithm 1, at its first step."""
+    model, variables, batch = setting
+    phase = experiment.Phase(steps=5, train=("classifier",), learning_rate=0.1, clip_norm=1e-3)
+    tx, step = step_of(model, phase)
+    after, figures = step(state.create(variables, tx, phase.train, 0), batch)
+
+    def loss(classifier):
+        params = variables["params"] | {"classifier": classifier}
+        output = model.apply(variables | {"params": params}, batch.image)
+        return objectives.DepthMSE().loss(output, batch).value()
+
+    gradient = jax.grad(loss)(variables["params"]["classifier"])
+    norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
+    np.testing.assert_allclose(figures["gradient_norm"], norm, rtol=1e-4)
+    clipped = np.asarray(gradient["kernel"]) * (1e-3 / norm)
+    expected = -0.1 * clipped / (np.abs(clipped) + 1e-8)
+    moved = after.params["classifier"]["kernel"] - variables["params"]["classifier"]["kernel"]
+    np.testing.assert_allclose(moved, expected, atol=1e-3)
+
+
+def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
+    model = segmenter.Segmenter(depth=18, width=4, dropout=0.5).make(1)
+    variables = state.initial_variables(model, (32, 32, 3), 0)
+    batch = make_batch(np.full((2, 32, 32), 2.0))
+    batch.image[:] = np.random.default_rng(0).normal(size=batch.image.shape)
+    phase = experiment.Phase(steps=5, train=("head",), learning_rate=1e-30)
+    tx, step = step_of(model, phase)
+    losses = [
+        float(step(state.create(variables, tx, phase.train, at), batch)[1]["loss"])
+        for at in (3, 3, 4)
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_learning_rate_warms_up_and_falls_along_a_cosine():
+    phase = experiment.Phase(steps=110, learning_rate=1.0, warmup_steps=10, final_rate=0.1)
+    rate = optim.schedule(phase)
+    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0, 0.5, 1.0], atol=1e-6)
+    np.testing.assert_allclose(rate(60), 0.55, atol=1e-6)
+    np.testing.assert_allclose(rate(110), 0.1, atol=1e-6)
+    constant = optim.schedule(experiment.Phase(steps=10))
+    np.testing.assert_allclose([constant(0), constant(9)], 1e-3, rtol=1e-6)
+
+
+def test_an_unknown_part_is_refused(setting):
+    _, variables, _ = setting
+    with pytest.raises(ValueError, match="'hed'.*did you mean 'head'"):
+        state.create(variables, optax.identity(), ("hed",), 0)
+
+
+def test_a_graft_takes_what_fits_and_names_what_does_not():
+    own = {"params": {"a": jnp.zeros(3), "b": jnp.zeros(2)}, "batch_stats": {"m": jnp.zeros(1)}}
+    donor = {"params": {"a": np.ones(3), "b": np.ones(5)}, "batch_stats": {"m": np.ones(1)}}
+    grafted, kept = state.graft(own, donor)
+    np.testing.assert_array_equal(grafted["params"]["a"], 1)
+    np.testing.assert_array_equal(grafted["params"]["b"], 0)
+    np.testing.assert_array_equal(grafted["batch_stats"]["m"], 1)
+    assert kept == ["params/b"]
+
+
+def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):
+    model, variables, batch = setting
+    loss, figures = jax.jit(
+        functools.partial(
+            steps.eval_step, model=model, objective=objectives.DepthMSE(), range_m=10.0
+        )
+    )(variables, batch)
+    assert float(loss.count) == 2 * 32 * 32
+    output = model.apply(variables, batch.image)
+    depth = objectives.DepthMSE().predict(output, (32, 32)).depth
+    expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
+    np.testing.assert_allclose(figures["rmse_m"], expected, rtol=1e-4)

@@ -1,0 +1,197 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from data_builders import sources
+from psp_jax import checkpoints, data, experiment, train
+from tests.conftest import make_tiny
+
+PROGRAM = """
+import sys
+from psp_jax import experiment, train
+train.run(experiment.load(sys.argv[1]), sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, data_dir):
+    """The workdir of a finished run, its experiment, and its final state."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    config = make_tiny(data_dir)
+    return workdir, config, train.run(config, str(workdir))
+
+
+def figures_of(workdir):
+    return json.loads((workdir / "test.json").read_text())
+
+
+def records_of(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
+    workdir, config, state = trained
+    assert int(state.step) == sum(phase.steps for phase in config.phases)
+    assert experiment.load(workdir) == config
+    for name in ("curves.png", "test.png"):
+        assert (workdir / name).read_bytes().startswith(b"\x89PNG")
+    assert any((workdir / "tensorboard").iterdir())
+    result = figures_of(workdir)
+    names = {"rmse_m", "abs_rel", "delta1", "mad_levels"}
+    assert names | {"range_m", "images", "baselines"} == result.keys()
+    assert result["range_m"] == 10.0
+    assert result["images"] == 6
+    for baseline in ("constant", "mean_image"):
+        assert result["baselines"][baseline].keys() == names
+    variables = checkpoints.load_variables(workdir)
+    jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
+
+
+def test_every_epoch_and_every_phase_end_writes_one_line(trained):
+    workdir, config, _ = trained
+    examples = data.open_splits(config.data.source.prepare())["train"]
+    per_epoch = len(examples) // config.data.batch_size
+    ends = {*range(per_epoch, 17, per_epoch), 6, 16}  # Of epochs and of phases.
+    assert [record["step"] for record in records_of(workdir)] == sorted(ends)
+    for record in records_of(workdir):
+        assert np.isfinite(list(record.values())).all()
+
+
+def test_the_same_command_on_a_finished_run_only_prints_the_table_again(trained, capsys):
+    workdir, config, state = trained
+    before = figures_of(workdir)
+    again = train.run(config, str(workdir))
+    jax.tree.map(np.testing.assert_array_equal, again.variables, state.variables)
+    assert figures_of(workdir) == before
+    assert "constant (training mean)" in capsys.readouterr().out
+
+
+def test_baselines_are_the_mean_depth_of_the_training_set(trained):
+    """Computed again here from the records themselves."""
+    workdir, config, _ = trained
+    splits = data.open_splits(config.data.source.prepare())
+    depth = {
+        name: np.stack([data.example_of(examples[i], config.data).depth
+                        for i in range(len(examples))])
+        for name, examples in splits.items()
+    }  # fmt: skip
+    known = depth["train"] > 0
+    constant = depth["train"][known].mean(dtype=np.float64)
+    test_known = depth["test"] > 0
+    squared = np.where(test_known, (depth["test"] - constant) ** 2, 0).sum((1, 2))
+    rmse = np.sqrt(squared / test_known.sum((1, 2))).mean()
+    result = figures_of(workdir)
+    np.testing.assert_allclose(result["baselines"]["constant"]["rmse_m"], rmse, rtol=1e-4)
+
+
+def wait_for_step(process, workdir, step, limit_s=300):
+    """Waits until a checkpoint of at least that step is finished."""
+    folder, end = workdir / "checkpoints", time.monotonic() + limit_s
+    while time.monotonic() < end and process.poll() is None:
+        steps = [int(path.name) for path in folder.glob("*") if path.name.isdigit()]
+        if steps and max(steps) >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"no checkpoint of step {step}: {process.communicate()}")
+
+
+def test_a_killed_run_goes_on_bit_identically(tmp_path, data_dir):
+    config = make_tiny(data_dir)
+    config.phases = (config.phases[0], dataclasses.replace(config.phases[1], steps=60))
+    experiment.save(config, tmp_path)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+
+    def start(workdir):
+        arguments = [sys.executable, "-c", PROGRAM, str(tmp_path), str(workdir)]
+        return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    process = start(broken)
+    wait_for_step(process, broken, 3)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == train.TERMINATED == 143, errors
+    assert b"goes on from it" in output
+    process = start(broken)
+    wait_for_step(process, broken, 18)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not (broken / "test.json").exists()
+    for workdir in (broken, whole):
+        process = start(workdir)
+        output, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    assert (b"resuming" in output) is False
+    first, second = (checkpoints.load_variables(workdir) for workdir in (whole, broken))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    assert figures_of(whole) == figures_of(broken)
+    one, other = records_of(whole), records_of(broken)
+    assert [r["step"] for r in one] == [r["step"] for r in other]
+    assert [r["validation_loss"] for r in one] == [r["validation_loss"] for r in other]
+
+
+def test_training_beats_what_it_started_from(tmp_path, data_dir):
+    config = make_tiny(data_dir)
+    config.phases = (experiment.Phase(steps=60, learning_rate=3e-3),)
+    config.checkpoint_every = 1000
+    train.run(config, str(tmp_path / "run"))
+    losses = [record["train_loss"] for record in records_of(tmp_path / "run")]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_run_starts_from_the_variables_of_another(trained, tmp_path, capsys):
+    workdir, config, state = trained
+    config = dataclasses.replace(
+        config,
+        init_from=str(workdir),
+        phases=(experiment.Phase(steps=1, train=("classifier",), learning_rate=1e-3),),
+    )
+    after = train.run(config, str(tmp_path / "run"))
+    for part in ("trunk", "pyramid", "head"):
+        jax.tree.map(np.testing.assert_array_equal, after.params[part], state.params[part])
+    assert "not in it: none" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
+    config = make_tiny(data_dir)
+    config.phases = (experiment.Phase(steps=30, learning_rate=1e30, clip_norm=1e30),)
+    with pytest.raises(FloatingPointError, match="training loss became (nan|inf)"):
+        train.run(config, str(tmp_path / "run"))
+
+
+def test_a_workdir_of_another_experiment_is_refused(trained):
+    workdir, config, _ = trained
+    with pytest.raises(ValueError, match="holds another experiment .seed: 0 -> 3"):
+        train.check(dataclasses.replace(config, seed=3), str(workdir))
+
+
+def test_an_unwritable_workdir_is_refused(tmp_path, data_dir):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="can't be written: Not a directory"):
+        train.check(make_tiny(data_dir), str(tmp_path / "file" / "run"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_workdir_is_refused(tmp_path, data_dir):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="can't be written: Permission denied"):
+        train.check(make_tiny(data_dir), str(tmp_path / "run"))
+
+
+def test_missing_scannet_names_the_data_set_the_command_and_the_terms(tmp_path, data_dir):
+    config = make_tiny(data_dir)
+    config.data.source = sources.ScanNet(data_dir=str(tmp_path))
+    with pytest.raises(FileNotFoundError) as caught:
+        train.check(config, str(tmp_path / "run"))
+    message = str(caught.value)
+    assert "scannet_frontiers/thesis/1.0.0" in message
+    assert "python -m data_builders.scannet_frontiers" in message
+    assert "http://www.scan-net.org" in message
