@@ -75,7 +75,7 @@ class EmbeddedRooms:
         scans = pathlib.Path(self.data_dir) / "rooms"
         generate.generate(self.rooms, scans)
         size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = dataset.Builder.builder_configs["rooms"]
+        config = dataset.config_named("rooms")
         if size != config.size:
             config = dataclasses.replace(config, name=f"rooms_{size[0]}x{size[1]}", size=size)
         builder = dataset.Builder(config=config, data_dir=self.data_dir)

@@ -1,5 +1,7 @@
 """Depth figures: computed per image on device, averaged over the images on the host."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,7 +55,7 @@ class Averages:
         self._values: dict[str, list[np.ndarray]] = {}
         self.images = 0
 
-    def add(self, figures: dict[str, Array]) -> None:
+    def add(self, figures: Mapping[str, Array]) -> None:
         """Adds what `depth_figures` returned for a batch."""
         arrays = {name: np.asarray(value) for name, value in figures.items()}
         counted = arrays.pop("counted")

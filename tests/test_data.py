@@ -51,7 +51,7 @@ def test_a_flipped_example_is_the_mirror_image_with_left_and_right_swapped(examp
     np.testing.assert_array_equal(flipped.image, plain.image[:, :, ::-1])
     np.testing.assert_array_equal(flipped.depth, plain.depth[:, :, ::-1])
     np.testing.assert_array_equal(flipped.filled, plain.filled[:, :, ::-1])
-    np.testing.assert_array_equal(flipped.frontier, frontier.mirror(plain.frontier))
+    np.testing.assert_array_equal(flipped.frontier, frontier.mirror(np.asarray(plain.frontier)))
     left = np.asarray(plain.frontier) & 1 == 1
     mirrored_right = np.asarray(flipped.frontier)[:, :, ::-1] & 4 == 4
     known = np.asarray(plain.frontier) != frontier.IGNORE

@@ -1,6 +1,7 @@
 import functools
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +77,7 @@ def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
     x = np.random.default_rng(0).normal(1000, 0.01, (2, 3, 4, 5)).astype(np.float32)
     layer = layers.BatchNorm()
     variables = layer.init(jax.random.key(0), x, train=False)
+    updated: Any
     y, updated = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     mean = x.mean((0, 1, 2), dtype=np.float64)
     variance = x.var((0, 1, 2), dtype=np.float64, ddof=1)
@@ -111,7 +113,7 @@ def test_batch_norms_of_parts_that_are_not_trained_keep_their_statistics(narrow)
         assert not np.array_equal(at(before, path), at(after, path))
 
 
-def at(tree, path):
+def at(tree, path) -> Any:
     for name in path:
         tree = tree[name]
     return tree
@@ -128,7 +130,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     module = pspnet.Pyramid()
     x = jax.random.normal(jax.random.key(0), (1, 9, 12, 8))
     variables = module.init(jax.random.key(1), x, train=False)
-    y = module.apply(variables, x, train=False)
+    y: Any = module.apply(variables, x, train=False)
     assert y.shape == (1, 9, 12, 16)
     np.testing.assert_array_equal(y[..., :8], x)
     # The branch of one bin is constant over the image, the others are not.

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from tests.conftest import SIZE, make_frame, small_config, write_scan
 
 
 def read(data_dir, split):
-    builder = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "1.0.0")
+    builder: Any = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "1.0.0")
     return list(builder.as_data_source(split))
 
 
@@ -34,6 +35,7 @@ def test_examples_hold_the_frames_of_the_files(data_dir, scans_dir):
         assert example["space_id"].decode() == scan[:9]
         assert example["frontier"].max() < frontier.CLASSES
         color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert color is not None
         resized = cv2.resize(color, SIZE[::-1], interpolation=cv2.INTER_AREA)
         difference = np.abs(example["image"].astype(int) - resized)
         assert difference.mean() < 3  # The JPEG of the smaller image is lossy again.

@@ -1,4 +1,5 @@
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +63,15 @@ def test_no_gradient_of_a_frozen_part_is_computed(setting):
     def flops(train):
         tx, step = step_of(model, experiment.Phase(steps=5, train=train))
         current = state.create(variables, tx, train, 0)
-        return step.lower(current, batch).compile().cost_analysis()["flops"]
+        return flops_of(step.lower(current, batch).compile())
 
-    forward = jax.jit(model.apply).lower(variables, batch.image).compile().cost_analysis()["flops"]
+    forward = flops_of(jax.jit(model.apply).lower(variables, batch.image).compile())
     assert flops(("classifier",)) < 1.15 * forward
     assert flops(("trunk", "pyramid", "head", "classifier")) > 2 * forward
+
+
+def flops_of(compiled) -> float:
+    return (compiled.cost_analysis() or {})["flops"]
 
 
 def test_a_step_is_adam_on_the_clipped_gradient(setting):
@@ -106,11 +111,11 @@ def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine():
     phase = experiment.Phase(steps=110, learning_rate=1.0, warmup_steps=10, final_rate=0.1)
-    rate = optim.schedule(phase)
+    rate: Any = optim.schedule(phase)
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0, 0.5, 1.0], atol=1e-6)
     np.testing.assert_allclose(rate(60), 0.55, atol=1e-6)
     np.testing.assert_allclose(rate(110), 0.1, atol=1e-6)
-    constant = optim.schedule(experiment.Phase(steps=10))
+    constant: Any = optim.schedule(experiment.Phase(steps=10))
     np.testing.assert_allclose([constant(0), constant(9)], 1e-3, rtol=1e-6)
 
 

@@ -93,6 +93,7 @@ def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
 
 
 def check(rooms: Rooms) -> None:
+    """Raise ValueError, naming the field, if it has a value that can't be drawn."""
     if not 2 <= rooms.spaces <= MAX_SPACES:
         raise ValueError(f"spaces is {rooms.spaces}; 2 to {MAX_SPACES} were expected")
     if rooms.frames_per_scan < 1:

@@ -17,15 +17,13 @@ def main(argv: list[str]) -> None:
     # Imported here so that --help and misspelt flags answer at once.
     from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-    names = [config.name for config in dataset.Builder.BUILDER_CONFIGS]
     try:
         if len(argv) > 1:
             raise ValueError(f"unexpected argument {argv[1]!r}; see --help")
-        if _CONFIG.value not in names:
-            raise ValueError(f"--config={_CONFIG.value}: one of {', '.join(names)} was expected")
+        config = dataset.config_named(_CONFIG.value)
         if not os.path.isdir(_MANUAL_DIR.value):
             raise FileNotFoundError(f"--manual_dir={_MANUAL_DIR.value}: there is no such folder")
-        builder = dataset.Builder(config=_CONFIG.value, data_dir=_DATA_DIR.value)
+        builder = dataset.Builder(config=config, data_dir=_DATA_DIR.value)
         dataset.build(builder, manual_dir=_MANUAL_DIR.value)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

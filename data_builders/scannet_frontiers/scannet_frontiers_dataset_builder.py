@@ -135,6 +135,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self._metadata[f"report_{split}"] = report.summary()
 
 
+def config_named(name: str) -> FrontierConfig:
+    """Returns the configuration of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    for config in Builder.BUILDER_CONFIGS:
+        if config.name == name:
+            return config
+    names = ", ".join(config.name for config in Builder.BUILDER_CONFIGS)
+    raise ValueError(f"configuration {name!r}: one of {names} was expected")
+
+
 def build(builder: Builder, *, manual_dir: str) -> None:
     """Builds the data set of a builder unless it is there already.
 
