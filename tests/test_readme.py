@@ -1,0 +1,18 @@
+import pathlib
+import re
+
+ROOT = pathlib.Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_ci_runs_exactly_the_readmes_test_command():
+    commands = re.findall(r"^pip install .*$", README, re.MULTILINE)
+    (for_tests,) = (command for command in commands if command.endswith("pytest"))
+    assert for_tests in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_what_the_readme_points_to_exists():
+    names = re.findall(r"(?:configs|notebooks|psp_jax|data_builders|docs)/[\w/]+\.\w+", README)
+    assert len(names) > 5
+    for name in names:
+        assert (ROOT / name).exists(), name
