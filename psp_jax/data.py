@@ -68,10 +68,10 @@ def train_batches(
     sit out that epoch.
 
     Raises:
-        ValueError: if the split holds fewer images than a batch.
+        ConfigError: if the split holds fewer images than a batch.
     """
     if len(examples) < data.batch_size:
-        raise ValueError(
+        raise experiment.ConfigError(
             f"config.data.batch_size={data.batch_size}, but the train split has only "
             f"{len(examples)} images"
         )

@@ -18,7 +18,11 @@ TEST_FILE = "test.json"
 BASELINE_IMAGES = 2000  # Training images averaged; more would not move the mean visibly.
 
 
-def make(config: Experiment, model: Any) -> Callable[[Variables, data.Examples], dict[str, float]]:
+# Computes the loss and the figures of a split with given variables.
+Evaluate = Callable[[Variables, data.Examples], dict[str, float]]
+
+
+def make(config: Experiment, model: Any) -> Evaluate:
     """Returns a function that computes the loss and the figures of a split."""
     step = jax.jit(
         functools.partial(
@@ -57,13 +61,14 @@ def baselines(config: Experiment, splits: dict[str, data.Examples]) -> dict[str,
 def report(
     config: Experiment,
     model: Any,
+    evaluate: Evaluate,
     variables: Variables,
     splits: dict[str, data.Examples],
     folder: pathlib.Path,
     records: list[dict],
 ) -> None:
     """Evaluates the test split, writes figures and pictures into the folder, prints the table."""
-    figures = make(config, model)(variables, splits["test"])
+    figures = evaluate(variables, splits["test"])
     figures.pop("loss")
     result = {
         **figures,

@@ -12,6 +12,10 @@ from psp_jax.models import segmenter
 CONFIG_FILE = "config.json"
 
 
+class ConfigError(ValueError):
+    """A field of the config has a value that the run can't work with."""
+
+
 class Source(Protocol):
     """Where the prepared data set comes from."""
 
@@ -99,7 +103,7 @@ class Experiment:
 
 
 def check(experiment: Experiment) -> None:
-    """Raises ValueError if a field has a value that no run can have, naming field and value."""
+    """Raises ConfigError if a field has a value that no run can have, naming field and value."""
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
     for index, phase in enumerate(experiment.phases):
         name = f"phases[{index}]"
@@ -126,7 +130,7 @@ def check(experiment: Experiment) -> None:
 
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
     if not condition:
-        raise ValueError(f"config.{field}={value}: {expected} was expected")
+        raise ConfigError(f"config.{field}={value}: {expected} was expected")
 
 
 def save(experiment: Experiment, workdir: pathlib.Path) -> None:

@@ -22,14 +22,18 @@ _WORKDIR = flags.DEFINE_string(
 def main(argv: list[str]) -> None:
     """Checks everything that can be checked, then trains."""
     config = _CONFIG.value
-    from psp_jax import train  # Imported here so that --help and misspelt flags answer at once.
+    # Imported here so that --help and misspelt flags answer at once.
+    from psp_jax import experiment, train
 
     workdir = _WORKDIR.value or f"runs/{config.name}"
     try:
         train.check(config, workdir)
     except (ValueError, OSError) as error:
         _fail(str(error))
-    train.run(config, workdir)
+    try:
+        train.run(config, workdir)
+    except (experiment.ConfigError, FloatingPointError) as error:
+        _fail(str(error))
 
 
 def parse(argv: list[str]) -> list[str]:

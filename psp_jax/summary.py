@@ -32,8 +32,7 @@ def describe(
         f"{config.data.batch_size} images on {jax.devices()[0].device_kind} "
         f"x {jax.local_device_count()}",
         f"  data    {height}x{width}: {images}",
-        f"  model   {type(config.model).__name__}, depth {config.model.depth}, "
-        f"width {config.model.width}",
+        f"  model   {config.model}",
     ]
     for name, child in current.params.items():
         trained, frozen = parts.split({name: child}, phase.train)

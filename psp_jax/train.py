@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import tensorboardX
 import tqdm
 
-from psp_jax import checkpoints, data, evaluation, experiment, optim, state, steps, summary
+from psp_jax import checkpoints, data, evaluation, experiment, optim, parts, state, steps, summary
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 
 METRICS_FILE = "metrics.jsonl"
+SMALL_IMAGE = (64, 64, 3)  # The variables do not depend on the size that they are drawn for.
 TERMINATED = 128 + signal.SIGTERM  # Exit status after SIGTERM, as a shell reports it.
 
 
@@ -33,6 +34,14 @@ def check(config: Experiment, workdir: str) -> None:
         OSError: if the workdir can't be written or the data set is missing.
     """
     experiment.check(config)
+    model = config.model.make(config.objective.channels)
+    image = jax.ShapeDtypeStruct((1, *SMALL_IMAGE), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    for phase in config.phases:
+        parts.check(shapes["params"], phase.train)
+    config.data.source.check()
+    if config.init_from:
+        experiment.load(config.init_from)
     folder = pathlib.Path(workdir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,9 +57,6 @@ def check(config: Experiment, workdir: str) -> None:
             f"workdir {workdir} holds another experiment ({'; '.join(changes[:3])}{more}); "
             "pass another --workdir, or delete that folder to start anew"
         )
-    if config.init_from:
-        experiment.load(config.init_from)
-    config.data.source.check()
 
 
 def run(config: Experiment, workdir: str) -> TrainState:
@@ -76,8 +82,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     experiment.save(config, folder)
     splits = data.open_splits(config.data.source.prepare())
     model = config.model.make(config.objective.channels)
-    image_shape = (*data.image_size(splits["train"]), 3)
-    variables = state.initial_variables(model, image_shape, config.seed)
+    evaluate = evaluation.make(config, model)
     with (
         checkpoints.Store(folder, keep=config.keep_checkpoints) as store,
         _Termination() as termination,
@@ -86,11 +91,10 @@ def run(config: Experiment, workdir: str) -> TrainState:
         if start:
             variables = store.load_variables(start)
             print(f"resuming {workdir} after step {start}")
-        elif config.init_from:
-            variables, kept = state.graft(variables, checkpoints.load_variables(config.init_from))
-            print(f"variables of {config.init_from}; not in it: {', '.join(kept) or 'none'}")
+        else:
+            variables = _first_variables(config, model)
         log = _Log(folder, start)
-        job = _Job(config, model, splits, store, log, termination)
+        job = _Job(config, model, evaluate, splits, store, log, termination)
         first = 0
         for phase in config.phases:
             last = first + phase.steps
@@ -103,8 +107,18 @@ def run(config: Experiment, workdir: str) -> TrainState:
                 current = _train(job, phase, tx, current, first)
             variables, first = current.variables, last
         log.close()
-    evaluation.report(config, model, variables, splits, folder, log.records)
+    evaluation.report(config, model, evaluate, variables, splits, folder, log.records)
     return current
+
+
+def _first_variables(config: Experiment, model: Any) -> state.Variables:
+    """Draws the variables, then takes what fits from the run named by `init_from`."""
+    variables = state.initial_variables(model, SMALL_IMAGE, config.seed)
+    if not config.init_from:
+        return variables
+    variables, kept = state.graft(variables, checkpoints.load_variables(config.init_from))
+    print(f"variables of {config.init_from}; not in it: {', '.join(kept) or 'none'}")
+    return variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +127,7 @@ class _Job:
 
     config: Experiment
     model: Any
+    evaluate: evaluation.Evaluate
     splits: dict[str, data.Examples]
     store: checkpoints.Store
     log: "_Log"
@@ -136,7 +151,6 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
     batch = next(batches)
     compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
-    evaluate = evaluation.make(config, job.model)
     losses, began_s = [], time.monotonic()
     with _Progress(step - first, phase.steps, config.data.batch_size) as progress:
         while True:
@@ -145,16 +159,17 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
             losses.append(figures["loss"])
             progress.advance(losses)
             if step % per_epoch == 0 or step == last:
-                train_loss = _finite(float(jnp.stack(losses).mean()), step, job.store)
+                train_loss = float(jnp.stack(losses).mean())
                 images = len(losses) * config.data.batch_size
                 images_per_s = images / (time.monotonic() - began_s)
-                validation = evaluate(current.variables, job.splits["validation"])
+                validation = job.evaluate(current.variables, job.splits["validation"])
                 record = {
                     "step": step,
                     "epoch": round(step / per_epoch, 2),
                     "train_loss": train_loss,
                     "validation_loss": validation.pop("loss"),
                     **validation,
+                    "train_images": images,  # Fewer than an epoch's after a resumption in it.
                     "images_per_s": round(images_per_s, 2),
                 }
                 job.log.write(record)
@@ -162,6 +177,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 losses, began_s = [], time.monotonic()
             if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
                 saving_s = time.monotonic()
+                _check_finite(figures, step, job.store)
                 job.store.save(current)
                 began_s += time.monotonic() - saving_s  # Saving is no part of the images/s.
             if step == last:
@@ -172,13 +188,15 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
             batch = next(batches)
 
 
-def _finite(train_loss: float, step: int, store: checkpoints.Store) -> float:
-    if math.isfinite(train_loss):
-        return train_loss
-    raise FloatingPointError(
-        f"the training loss became {train_loss} in the epoch that ended at step {step}; the newest "
-        f"checkpoint is of step {store.latest_step()}. Try a smaller learning rate or clip_norm"
-    )
+def _check_finite(figures: dict[str, jax.Array], step: int, store: checkpoints.Store) -> None:
+    """Keeps a state that is no longer finite out of the checkpoints."""
+    for name, value in figures.items():
+        if not math.isfinite(float(value)):
+            raise FloatingPointError(
+                f"{name} is {float(value)} at step {step}, which is not saved; the newest "
+                f"checkpoint is of step {store.latest_step()}. Try a smaller learning rate or "
+                "clip_norm"
+            )
 
 
 def _line(record: dict[str, float]) -> str:
