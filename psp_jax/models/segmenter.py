@@ -10,7 +10,7 @@ class Segmenter:
     """ResNet-PSPNet.
 
     Attributes:
-        depth: layers of the trunk: 18, 34, 50 or 101.
+        depth: layers of the trunk: 10, 18, 34, 50 or 101.
         width: channels of the first stage; 64 as published. Everything scales with it.
         dropout: rate of channels dropped before the classifier.
     """

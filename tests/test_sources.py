@@ -1,0 +1,58 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from data_builders import sources
+from data_builders.rooms import generate
+from psp_jax import data
+
+
+@pytest.fixture
+def small(tmp_path):
+    rooms = generate.Rooms(spaces=9, frames_per_scan=2, depth_height=32, depth_width=48)
+    return sources.EmbeddedRooms(data_dir=str(tmp_path), rooms=rooms)
+
+
+def test_rooms_are_prepared_once_and_again_when_they_change(small, monkeypatch):
+    directory = pathlib.Path(small.prepare())
+    splits = data.open_splits(str(directory))
+    # Nine spaces of 1, 2, 3, 2, 1, ... scans of two frames, of which two frames are bad.
+    assert sum(len(examples) for examples in splits.values()) == 2 * 17 - 2
+    assert data.image_size(splits["train"]) == (32, 48)
+    first = splits["train"][0]["image"]
+    built = (directory / "dataset_info.json").stat().st_mtime_ns
+
+    assert small.prepare() == str(directory)
+    assert (directory / "dataset_info.json").stat().st_mtime_ns == built
+
+    small.rooms.seed = 1
+    small.prepare()
+    other = data.open_splits(str(directory))["train"][0]["image"]
+    assert not np.array_equal(first, other)
+
+    monkeypatch.setattr(generate, "VERSION", "0.0.0")
+    built = (directory / "dataset_info.json").stat().st_mtime_ns
+    small.prepare()
+    assert (directory / "dataset_info.json").stat().st_mtime_ns > built
+
+
+def test_the_true_depth_lies_beside_the_scans(small):
+    small.prepare()
+    folder = pathlib.Path(small.data_dir) / "rooms" / "scans" / "scene9003_01"
+    truth = np.load(folder / "scene9003_01_truth.npz")
+    assert truth["depth_mm"].shape == truth["instance"].shape == (2, 32, 48)
+    assert (truth["depth_mm"] > 0).all()
+
+
+def test_rooms_that_cannot_be_drawn_are_refused_at_once(small):
+    small.rooms.depth_height = 7
+    with pytest.raises(ValueError, match="depth_height is 7"):
+        small.check()
+
+
+def test_a_data_dir_that_is_a_file_is_refused(small, tmp_path):
+    (tmp_path / "file").touch()
+    small.data_dir = str(tmp_path / "file")
+    with pytest.raises(OSError, match="data_dir=.*can't be written"):
+        small.check()
