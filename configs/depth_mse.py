@@ -26,10 +26,14 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
 def _rooms() -> experiment.Experiment:
     return experiment.Experiment(
         name="depth_mse",
-        model=segmenter.Segmenter(depth=18, width=20, dropout=0.0),
+        model=segmenter.Segmenter(depth=18, width=16, dropout=0.0),
         objective=objectives.DepthMSE(),
-        data=experiment.Data(source=sources.EmbeddedRooms(), batch_size=8),
-        phases=(experiment.Phase(steps=800, learning_rate=3e-3, warmup_steps=40, final_rate=3e-5),),
+        data=experiment.Data(source=sources.EmbeddedRooms(), batch_size=4),
+        phases=(
+            experiment.Phase(
+                steps=2400, learning_rate=2e-3, warmup_steps=40, final_rate=2e-5, clip_norm=1.0
+            ),
+        ),
     )
 
 
