@@ -97,7 +97,7 @@ class Experiment:
     phases: tuple[Phase, ...]
     init_from: str = ""
     seed: int = 0
-    checkpoint_every: int = 200
+    checkpoint_every: int = 500
     keep_checkpoints: int = 2
     pictures: int = 6
 

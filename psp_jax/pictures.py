@@ -63,7 +63,7 @@ def curves(path: pathlib.Path, records: Sequence[dict]) -> None:
     for name in ("train_loss", "validation_loss"):
         label = name.partition("_")[0]
         loss_axis.plot(steps, [record[name] for record in records], marker=".", label=label)
-    loss_axis.set(xlabel="step", ylabel="loss", yscale="log")
+    loss_axis.set(xlabel="step", ylabel="loss", ylim=(0, None))
     loss_axis.legend()
     rmse_axis.plot(steps, [record["rmse_m"] for record in records], marker=".", color="C1")
     rmse_axis.set(xlabel="step", ylabel="validation RMSE [m]", ylim=(0, None))

@@ -89,6 +89,35 @@ def frame_like(frame, color=None, depth=None):
     )
 
 
+def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp_path):
+    config = dataset.config_named("thesis")
+    split_of = config.split(splits.scannet_scans())
+    scan_of = {split: scan for scan, split in split_of.items()}
+    rng = np.random.default_rng(0)
+    color = cv2.imencode(".jpg", rng.integers(0, 255, (968, 1296, 3), np.uint8))[1].tobytes()
+    depth = np.tile(np.linspace(1000, 3000, 640).astype(np.uint16), (480, 1))
+    camera = np.diag([577.59, 578.73, 1, 1])
+    for scan in (*scan_of.values(), "scene0707_00"):
+        path = tmp_path / "scans" / scan / f"{scan}.sens"
+        path.parent.mkdir(parents=True)
+        frames = [
+            sens.Frame(index, np.eye(4), 0, 0, color, sens.encode_depth(depth + np.uint16(index)))
+            for index in range(32)
+        ]
+        sizes = {"color_size": (968, 1296), "depth_size": (480, 640)}
+        sens.write(path, frames, **sizes, intrinsic_color=camera, intrinsic_depth=camera)
+    builder: Any = dataset.Builder(config=config, data_dir=tmp_path / "data")
+    dataset.build(builder, manual_dir=str(tmp_path))
+    for split, scan in scan_of.items():
+        examples = list(builder.as_data_source(split))
+        assert sorted(example["frame_index"] for example in examples) == [0, 30]
+        for example in examples:
+            assert example["scene_id"].decode() == scan
+            assert example["image"].shape == (480, 640, 3)
+            np.testing.assert_array_equal(example["depth"], depth + example["frame_index"])
+    assert "1 scans are in no split: scene0707_00" in dataset.describe(builder)
+
+
 def test_building_and_reading_import_no_tensorflow(tmp_path, scans_dir):
     code = f"""
 import sys

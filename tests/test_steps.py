@@ -70,6 +70,24 @@ def test_no_gradient_of_a_frozen_part_is_computed(setting):
     assert flops(("trunk", "pyramid", "head", "classifier")) > 2 * forward
 
 
+def test_the_full_size_step_fits_together():
+    """ResNet-101-PSPNet on 480x640, as configs/depth_mse.py:scannet trains it; shapes only."""
+    model = segmenter.Segmenter(depth=101).make(1)
+    image = jax.ShapeDtypeStruct((3, 480, 640, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    phase = experiment.Phase(steps=5)
+    tx, step = step_of(model, phase)
+    current = jax.eval_shape(lambda v: state.create(v, tx, phase.train, 0), variables)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+        make_batch(np.ones((3, 480, 640))),
+    )
+    after, figures = jax.eval_shape(step, current, batch)
+    same = jax.tree.map(lambda a, b: a.shape == b.shape and a.dtype == b.dtype, current, after)
+    assert all(jax.tree.leaves(same))
+    assert figures["loss"].shape == ()
+
+
 def flops_of(compiled) -> float:
     return (compiled.cost_analysis() or {})["flops"]
 

@@ -181,7 +181,8 @@ def describe(builder: Builder) -> str:
         lines += [f"    left out, {detail}" for detail in report["dropped_details"]]
     unlisted = metadata["scans_in_no_split"]
     if unlisted:
-        lines.append(f"  {len(unlisted)} scans are in no split: {', '.join(unlisted[:5])} ...")
+        shown = ", ".join(unlisted[:5]) + (" ..." if len(unlisted) > 5 else "")
+        lines.append(f"  {len(unlisted)} scans are in no split: {shown}")
     return "\n".join(lines)
 
 
