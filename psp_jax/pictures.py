@@ -1,7 +1,7 @@
 """Pictures of a run: sheets of predictions and curves, drawn by matplotlib into PNG files."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
@@ -73,3 +73,51 @@ def curves(path: pathlib.Path, records: Sequence[dict]) -> None:
 
 
 _COLORMAPS = ("turbo_r", "inferno")
+
+
+def partition_sheet(
+    path: pathlib.Path,
+    depth: np.ndarray,
+    rgb: np.ndarray | None,
+    partitions: Mapping[str, np.ndarray],
+    classes: Mapping[str, np.ndarray],
+    marked: Mapping[str, np.ndarray],
+) -> None:
+    """Draws one row per partition of a depth image (thesis, figures 3.4 to 3.6).
+
+    The columns are the depth with what the algorithm starts from, boundaries over depth and over
+    colour, and the frontier classes in 16 colours.
+
+    Args:
+        path: PNG file to write.
+        depth: `[H, W]` float32 metres without holes.
+        rgb: `[H, W, 3]` uint8, or None where there is no colour.
+        partitions: `[H, W]` int32 labels by name.
+        classes: `[H, W]` uint8 frontier classes by name.
+        marked: `[H, W]` float32 pictures of what an algorithm starts from, for those that have one.
+    """
+    rows, (height, width) = len(partitions), depth.shape
+    figure = Figure(figsize=(13, 0.4 + 3.3 * rows * height / width), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
+    shown = colormaps["turbo_r"](_stretched(depth))[..., :3]
+    colour = np.full_like(shown, 0.5) if rgb is None else rgb / 255.0
+    for row, (name, labels) in zip(axes, partitions.items(), strict=True):
+        boundary = (classes[name] > 0)[..., None]
+        start = marked.get(name)
+        row[0].imshow(shown if start is None else _stretched(start), cmap="gray")
+        row[1].imshow(np.where(boundary, 0.0, shown))
+        row[2].imshow(np.where(boundary, (1.0, 0.9, 0.0), colour))
+        row[3].imshow(classes[name], cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
+        row[0].set_ylabel(f"{name}\n{labels.max() + 1} regions", fontsize=10)
+    titles = ("depth, or gradient and markers", "on depth", "on colour", "frontier classes")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+    figure.savefig(path, dpi=80)
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """Maps the 1st to 99th percentile to 0 to 1."""
+    low, high = np.percentile(values, (1, 99))
+    return np.clip((values - low) / max(high - low, 1e-9), 0, 1)

@@ -1,4 +1,4 @@
-"""Exact adaptive pooling and align-corners resizing, both as small constant matrices.
+"""Exact adaptive pooling and bilinear resizing, both as small constant matrices.
 
 `jax.image.resize` has no align-corners mode and pooling with a fixed window is wrong where the
 bins overlap (80 columns in 3 bins are 27, 28 and 27 wide), so both are written as products.
@@ -39,6 +39,22 @@ def align_corners_matrix(size: int, new_size: int) -> np.ndarray:
     return matrix
 
 
+@functools.cache
+def half_pixel_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of linear resizing between pixel centres.
+
+    PyTorch's and OpenCV's rule without aligned corners: no smoothing when shrinking.
+    """
+    matrix = np.zeros((new_size, size), np.float32)
+    for index in range(new_size):
+        position = max((index + 0.5) * size / new_size - 0.5, 0.0)
+        low = min(int(position), size - 1)
+        high = min(low + 1, size - 1)
+        matrix[index, low] += 1 - (position - low)
+        matrix[index, high] += position - low
+    return matrix
+
+
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     """Averages `[B, H, W, C]` over `bins` x `bins` cells that cover it: `[B, bins, bins, C]`."""
     rows = adaptive_average_matrix(x.shape[1], bins)
@@ -46,13 +62,12 @@ def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     return _apply(rows, columns, x)
 
 
-def resize(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """Resizes `[B, h, w, C]` bilinearly with aligned corners to (height, width) = `size`."""
+def resize(x: jax.Array, size: tuple[int, ...], *, align_corners: bool = True) -> jax.Array:
+    """Resizes `[B, h, w, C]` bilinearly to (height, width) = `size`."""
     if x.shape[1:3] == size:
         return x
-    rows = align_corners_matrix(x.shape[1], size[0])
-    columns = align_corners_matrix(x.shape[2], size[1])
-    return _apply(rows, columns, x)
+    matrix = align_corners_matrix if align_corners else half_pixel_matrix
+    return _apply(matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]), x)
 
 
 def _apply(rows: np.ndarray, columns: np.ndarray, x: jax.Array) -> jax.Array:

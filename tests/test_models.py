@@ -10,7 +10,7 @@ import pytest
 from scipy import signal
 
 from psp_jax import state
-from psp_jax.models import layers, pspnet, resnet, segmenter
+from psp_jax.models import geometry, layers, pspnet, resnet, segmenter
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 
@@ -18,7 +18,13 @@ ALL = ("trunk", "pyramid", "head", "classifier")
 @pytest.mark.parametrize(
     ("depth", "classes", "parameters"),
     # hszhao/semseg's models without their auxiliary head; 50 and 101 are the Caffe ones too.
-    [(50, 150, 46_782_550), (50, 19, 46_715_347), (101, 21, 65_708_501), (101, 150, 65_774_678)],
+    [
+        (50, 150, 46_782_550),
+        (50, 19, 46_715_347),
+        (101, 21, 65_708_501),
+        (101, 150, 65_774_678),
+        (152, 150, 81_418_326),
+    ],
 )
 def test_parameter_counts_are_the_published_ones(depth, classes, parameters):
     model = segmenter.Segmenter(depth=depth).make(classes)
@@ -59,7 +65,7 @@ def test_convolution_equals_scipys_correlation_on_a_zero_padded_image(size, stri
 
 
 def test_max_pool_of_the_stem_is_that_of_its_last_activation():
-    stem = resnet.Stem(2)
+    stem = resnet.Stem(2, geometry.SEMSEG)
     x = jax.random.normal(jax.random.key(1), (1, 17, 24, 3))
     variables = stem.init(jax.random.key(0), x, train=False)
     pooled, seen = stem.apply(

@@ -5,8 +5,6 @@ import jax
 import jax.numpy as jnp
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
-BATCH_NORM_EPSILON = 1e-5
-BATCH_NORM_KEPT = 0.9  # Share of the running statistics kept each step; PyTorch's momentum 0.1.
 
 
 class Convolution(nn.Module):
@@ -52,7 +50,14 @@ class BatchNorm(nn.Module):
     The running variance is the unbiased one; Flax's own layer keeps the biased one, which differs
     by 30 % at a 1x1 map with batch 2. In train mode a single value per channel is refused: it
     would normalise to zero whatever it is.
+
+    Attributes:
+        epsilon: added to the variance.
+        kept: share of the running statistics kept each step; 1 - PyTorch's momentum.
     """
+
+    epsilon: float = 1e-5
+    kept: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -63,7 +68,7 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, (features,), jnp.float32)
         variance = self.variable("batch_stats", "var", jnp.ones, (features,), jnp.float32)
         if not train:
-            return _normalise(x, mean.value, variance.value, scale, bias)
+            return self._normalise(x, mean.value, variance.value, scale, bias)
         count = x.size // features
         if count == 1:
             raise ValueError(
@@ -71,16 +76,15 @@ class BatchNorm(nn.Module):
                 "map) and cannot train; use a batch of at least 2 or leave its part out of "
                 "phase.train"
             )
-        x32 = x.astype(jnp.float32)
-        batch_mean = x32.mean((0, 1, 2))
-        batch_variance = jnp.square(x32 - batch_mean).mean((0, 1, 2))
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # At least float32.
+        batch_mean = wide.mean((0, 1, 2))
+        batch_variance = jnp.square(wide - batch_mean).mean((0, 1, 2))
         if not self.is_initializing():
             unbiased = batch_variance * (count / (count - 1))
-            mean.value = BATCH_NORM_KEPT * mean.value + (1 - BATCH_NORM_KEPT) * batch_mean
-            variance.value = BATCH_NORM_KEPT * variance.value + (1 - BATCH_NORM_KEPT) * unbiased
-        return _normalise(x, batch_mean, batch_variance, scale, bias)
+            mean.value = self.kept * mean.value + (1 - self.kept) * batch_mean
+            variance.value = self.kept * variance.value + (1 - self.kept) * unbiased
+        return self._normalise(x, batch_mean, batch_variance, scale, bias)
 
-
-def _normalise(x, mean, variance, scale, bias):
-    factor = scale * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
-    return (x * factor + (bias - mean * factor)).astype(x.dtype)
+    def _normalise(self, x, mean, variance, scale, bias):
+        factor = scale * jax.lax.rsqrt(variance + self.epsilon)
+        return (x * factor + (bias - mean * factor)).astype(x.dtype)

@@ -1,8 +1,6 @@
 """ResNet (He et al. 2016, arXiv 1512.03385) with output stride 8, as PSPNet uses it.
 
-Stages 3 and 4 keep their resolution and dilate by 2 and 4 instead (Yu & Koltun 2016), in every
-block; the stem is three 3x3 convolutions; stride sits on the 3x3 of a bottleneck. These are the
-choices of hszhao/semseg and of the Caffe PSPNet-101.
+Stages 3 and 4 keep their resolution and dilate by 2 and 4 instead (Yu & Koltun 2016).
 """
 
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax import parts
+from psp_jax.models.geometry import Geometry
 from psp_jax.models.layers import BatchNorm, Convolution
 
 # Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1; 10 is the common
@@ -22,32 +21,27 @@ DEPTHS = {
     34: ((3, 4, 6, 3), False),
     50: ((3, 4, 6, 3), True),
     101: ((3, 4, 23, 3), True),
+    152: ((3, 8, 36, 3), True),
 }
 STRIDES = (1, 2, 1, 1)
 DILATIONS = (1, 1, 2, 4)
+_STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 class Stem(nn.Module):
-    """Three 3x3 convolutions and a max pool."""
+    """The first convolutions and a max pool."""
 
     width: int
+    geometry: Geometry
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, H, W, 3]` to `[B, H/4, W/4, 2 * width]`."""
-        plan = ((self.width, 2), (self.width, 1), (2 * self.width, 1))
-        for index, (features, stride) in enumerate(plan, start=1):
-            x = Convolution(features, stride=stride, name=f"conv{index}")(x)
-            x = nn.relu(BatchNorm(name=f"norm{index}")(x, train=train))  # [B, H/2, W/2, ...]
-        # The initial value -inf makes the padding invisible, as in PyTorch.
-        return jax.lax.reduce_window(
-            x,
-            -jnp.inf,
-            jax.lax.max,
-            window_dimensions=(1, 3, 3, 1),
-            window_strides=(1, 2, 2, 1),
-            padding=((0, 0), (1, 1), (1, 1), (0, 0)),
-        )
+        """Maps `[B, H, W, 3]` to `[B, H/4, W/4, C]`."""
+        for index, plan in enumerate(self.geometry.stem, start=1):
+            features = round(plan.widths * self.width)
+            x = Convolution(features, size=plan.size, stride=plan.stride, name=f"conv{index}")(x)
+            x = nn.relu(_norm(self.geometry, f"norm{index}")(x, train=train))  # [B, H/2, W/2, C]
+        return _max_pool(x, ceil=self.geometry.ceil_pool)
 
 
 class BasicBlock(nn.Module):
@@ -56,15 +50,16 @@ class BasicBlock(nn.Module):
     features: int
     stride: int
     dilation: int
+    geometry: Geometry
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
         y = Convolution(self.features, stride=self.stride, dilation=self.dilation, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="norm1")(y, train=train))
+        y = nn.relu(_norm(self.geometry, "norm1")(y, train=train))
         y = Convolution(self.features, dilation=self.dilation, name="conv2")(y)
-        y = BatchNorm(name="norm2")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, train))
+        y = _norm(self.geometry, "norm2")(y, train=train)
+        return nn.relu(y + _shortcut(x, self.features, self.stride, self.geometry, train))
 
 
 class BottleneckBlock(nn.Module):
@@ -73,18 +68,20 @@ class BottleneckBlock(nn.Module):
     features: int
     stride: int
     dilation: int
+    geometry: Geometry
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
         inner = self.features // 4
-        y = Convolution(inner, size=1, name="conv1")(x)
-        y = nn.relu(BatchNorm(name="norm1")(y, train=train))
-        y = Convolution(inner, stride=self.stride, dilation=self.dilation, name="conv2")(y)
-        y = nn.relu(BatchNorm(name="norm2")(y, train=train))
+        first, second = (self.stride, 1) if self.geometry.stride_on_reduce else (1, self.stride)
+        y = Convolution(inner, size=1, stride=first, name="conv1")(x)
+        y = nn.relu(_norm(self.geometry, "norm1")(y, train=train))
+        y = Convolution(inner, stride=second, dilation=self.dilation, name="conv2")(y)
+        y = nn.relu(_norm(self.geometry, "norm2")(y, train=train))
         y = Convolution(self.features, size=1, name="conv3")(y)
-        y = BatchNorm(name="norm3")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, train))
+        y = _norm(self.geometry, "norm3")(y, train=train)
+        return nn.relu(y + _shortcut(x, self.features, self.stride, self.geometry, train))
 
 
 class Stage(nn.Module):
@@ -95,29 +92,33 @@ class Stage(nn.Module):
     stride: int
     dilation: int
     bottleneck: bool
+    geometry: Geometry
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
         block = BottleneckBlock if self.bottleneck else BasicBlock
         for index in range(self.blocks):
-            stride = self.stride if index == 0 else 1
-            x = block(self.features, stride, self.dilation, name=f"block{index + 1}")(
-                x, train=train
-            )
+            stride, dilation = (self.stride, self.dilation) if index == 0 else (1, self.dilation)
+            if index == 0 and self.geometry.contracted_dilation:
+                dilation = max(self.dilation // 2, 1)
+            layer = block(self.features, stride, dilation, self.geometry, name=f"block{index + 1}")
+            x = layer(x, train=train)
         return x
 
 
 class ResNet(nn.Module):
-    """Trunk of 10, 18, 34, 50 or 101 layers.
+    """Trunk of 10 to 152 layers.
 
     Attributes:
         depth: one of `DEPTHS`.
         width: channels of the first stage's 3x3 convolutions; 64 in the paper.
+        geometry: the choices that weights do not show.
     """
 
     depth: int
     width: int = 64
+    geometry: Geometry = Geometry()
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
@@ -127,21 +128,43 @@ class ResNet(nn.Module):
         """
         blocks, bottleneck = DEPTHS[self.depth]
         on = [bool(parts.inside(train, name)) for name in ("stem", *_STAGES)]
-        x = Stem(self.width, name="stem")(image, train=on[0])  # [B, H/4, W/4, 2 * width]
+        x = Stem(self.width, self.geometry, name="stem")(image, train=on[0])  # [B, H/4, W/4, C]
         for index, name in enumerate(_STAGES):
-            features = self.width * 2**index * (4 if bottleneck else 1)
             stage = Stage(
-                blocks[index], features, STRIDES[index], DILATIONS[index], bottleneck, name=name
+                blocks=blocks[index],
+                features=self.width * 2**index * (4 if bottleneck else 1),
+                stride=STRIDES[index],
+                dilation=DILATIONS[index],
+                bottleneck=bottleneck,
+                geometry=self.geometry,
+                name=name,
             )
             x = stage(x, train=on[index + 1])  # H/4 in stage 1, H/8 from stage 2 on
         return x
 
 
-_STAGES = ("stage1", "stage2", "stage3", "stage4")
+def _norm(geometry: Geometry, name: str) -> BatchNorm:
+    return BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name=name)
 
 
-def _shortcut(x: jax.Array, features: int, stride: int, train: bool) -> jax.Array:
+def _shortcut(
+    x: jax.Array, features: int, stride: int, geometry: Geometry, train: bool
+) -> jax.Array:
     if x.shape[-1] == features and stride == 1:
         return x
     x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
-    return BatchNorm(name="shortcut_norm")(x, train=train)
+    return _norm(geometry, "shortcut_norm")(x, train=train)
+
+
+def _max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
+    """Takes the maximum of 3x3 windows, stride 2, padded by one invisible pixel (-inf)."""
+    # Rounding up adds a row or column where the last window would start inside the image.
+    far = [2 if ceil and size % 2 == 0 else 1 for size in x.shape[1:3]]
+    return jax.lax.reduce_window(
+        x,
+        -jnp.inf,
+        jax.lax.max,
+        window_dimensions=(1, 3, 3, 1),
+        window_strides=(1, 2, 2, 1),
+        padding=((0, 0), (1, far[0]), (1, far[1]), (0, 0)),
+    )

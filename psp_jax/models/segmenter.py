@@ -3,6 +3,7 @@
 import dataclasses
 
 from psp_jax.models import pspnet, resnet
+from psp_jax.models.geometry import SEMSEG, Geometry
 
 
 @dataclasses.dataclass
@@ -10,14 +11,16 @@ class Segmenter:
     """ResNet-PSPNet.
 
     Attributes:
-        depth: layers of the trunk: 10, 18, 34, 50 or 101.
+        depth: layers of the trunk: 10, 18, 34, 50, 101 or 152.
         width: channels of the first stage; 64 as published. Everything scales with it.
         dropout: rate of channels dropped before the classifier.
+        geometry: the choices that weights do not show; of hszhao/semseg unless said otherwise.
     """
 
     depth: int = 50
     width: int = 64
     dropout: float = 0.1
+    geometry: Geometry = SEMSEG
 
     def make(self, channels: int) -> pspnet.PSPNet:
         """Builds the module for `channels` outputs per pixel.
@@ -32,4 +35,4 @@ class Segmenter:
             raise ValueError(f"model.width={self.width}: a positive number was expected")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout={self.dropout}: a rate in [0, 1) was expected")
-        return pspnet.PSPNet(channels, self.depth, self.width, self.dropout)
+        return pspnet.PSPNet(channels, self.depth, self.width, self.dropout, self.geometry)

@@ -1,0 +1,74 @@
+"""What differs between published PSPNets whose weights have the same shapes.
+
+A wrong stride, dilation or branch order loads without complaint and computes something else (for
+ResNet-50, full against contracted dilation moves the logits by a fifth), so each of these choices
+is data, and the published combinations have names.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class StemConvolution:
+    """One convolution of the stem.
+
+    Attributes:
+        widths: output channels as a multiple of the trunk's width.
+        size: rows and columns of the kernel.
+        stride: pixels from one output to the next.
+    """
+
+    widths: float
+    size: int
+    stride: int
+
+
+DEEP_STEM = (StemConvolution(1, 3, 2), StemConvolution(1, 3, 1), StemConvolution(2, 3, 1))
+NARROW_DEEP_STEM = (
+    StemConvolution(0.5, 3, 2),
+    StemConvolution(0.5, 3, 1),
+    StemConvolution(1, 3, 1),
+)
+PLAIN_STEM = (StemConvolution(1, 7, 2),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """The choices that weights do not show; the defaults are those of hszhao/semseg.
+
+    Attributes:
+        stem: convolutions before the first pooling.
+        stride_on_reduce: whether a bottleneck strides on its first 1x1 rather than on its 3x3.
+        contracted_dilation: whether the first block of a dilated stage keeps the dilation of the
+            stage before, rather than dilating as its other blocks do.
+        ceil_pool: whether the stem's pooling rounds its size up; it matters unless the size of the
+            image is 8k + 1.
+        align_corners: whether pyramid branches are resized with aligned corners.
+        bins: cells per side of the pyramid's branches, in the order of their concatenation.
+        dropout_of_channels: whether dropout takes whole channels rather than single values.
+        epsilon: added to the variance in batch norms.
+        kept: share of the running statistics that a training step keeps; 1 - PyTorch's momentum.
+    """
+
+    stem: tuple[StemConvolution, ...] = DEEP_STEM
+    stride_on_reduce: bool = False
+    contracted_dilation: bool = False
+    ceil_pool: bool = False
+    align_corners: bool = True
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    dropout_of_channels: bool = True
+    epsilon: float = 1e-5
+    kept: float = 0.9
+
+
+SEMSEG = Geometry()  # hszhao/semseg, ResNet-50, 101 and 152.
+CAFFE_101 = Geometry(  # hszhao/PSPNet on VOC 2012 and Cityscapes.
+    ceil_pool=True, bins=(6, 3, 2, 1), dropout_of_channels=False, kept=0.95
+)
+CAFFE_50 = dataclasses.replace(CAFFE_101, stride_on_reduce=True)  # hszhao/PSPNet on ADE20K.
+MMSEGMENTATION = Geometry(  # PSPNet r50-d8 and r101-d8 ("v1c" trunk).
+    stem=NARROW_DEEP_STEM, contracted_dilation=True, align_corners=False
+)
+TORCHVISION_TRUNK = Geometry(  # torchvision's and timm's ResNets with output stride 8.
+    stem=PLAIN_STEM, contracted_dilation=True
+)

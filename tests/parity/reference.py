@@ -1,0 +1,176 @@
+"""PSPNet in PyTorch, written from the published facts and independently of the package."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+SEMSEG_STEM = ((1.0, 3, 2), (1.0, 3, 1), (2.0, 3, 1))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inputs, inner, stride, dilation, stride_on_reduce):
+        super().__init__()
+        first, second = (stride, 1) if stride_on_reduce else (1, stride)
+        self.conv1 = nn.Conv2d(inputs, inner, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, dilation, dilation, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, 4 * inner, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * inner)
+        self.downsample = None
+        if stride != 1 or inputs != 4 * inner:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, 4 * inner, 1, stride, bias=False), nn.BatchNorm2d(4 * inner)
+            )
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)))
+        y = functional.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return functional.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class PSPNet(nn.Module):
+    """ResNet-50 or 101 with output stride 8, pyramid, head and classifier; no final resize."""
+
+    def __init__(
+        self,
+        depth,
+        classes,
+        *,
+        width=64,
+        stem=SEMSEG_STEM,
+        stride_on_reduce=False,
+        contracted=False,
+        ceil_pool=False,
+        align_corners=True,
+        bins=(1, 2, 3, 6),
+        momentum=0.1,
+    ):
+        super().__init__()
+        layers, inputs = [], 3
+        for multiple, size, stride in stem:
+            outputs = round(multiple * width)
+            convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(outputs), nn.ReLU()]
+            inputs = outputs
+        self.stem = nn.Sequential(*layers)
+        self.pool = nn.MaxPool2d(3, 2, 1, ceil_mode=ceil_pool)
+        self.stages = nn.ModuleList()
+        for stage, (count, stride, dilation) in enumerate(
+            zip(BLOCKS[depth], (1, 2, 1, 1), (1, 1, 2, 4), strict=True)
+        ):
+            blocks = []
+            for index in range(count):
+                rate = dilation // 2 if contracted and index == 0 and dilation > 1 else dilation
+                blocks.append(
+                    Bottleneck(
+                        inputs,
+                        width * 2**stage,
+                        stride if index == 0 else 1,
+                        rate,
+                        stride_on_reduce,
+                    )
+                )
+                inputs = 4 * width * 2**stage
+            self.stages.append(nn.Sequential(*blocks))
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                nn.AdaptiveAvgPool2d(count),
+                nn.Conv2d(inputs, inputs // 4, 1, bias=False),
+                nn.BatchNorm2d(inputs // 4),
+                nn.ReLU(),
+            )
+            for count in bins
+        )
+        self.bins, self.align_corners = bins, align_corners
+        self.head = nn.Sequential(
+            nn.Conv2d(2 * inputs, 8 * width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(8 * width),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Conv2d(8 * width, classes, 1)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
+
+    def forward(self, x):
+        x = self.pool(self.stem(x))
+        for stage in self.stages:
+            x = stage(x)
+        size = x.shape[2:]
+        resized = [
+            functional.interpolate(
+                branch(x), size, mode="bilinear", align_corners=self.align_corners
+            )
+            for branch in self.branches
+        ]
+        return self.classifier(self.head(torch.cat([x, *resized], 1)))
+
+
+def randomise(model, seed):
+    """Gives batch norms statistics and scales that are not the identity."""
+    torch.manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.0)
+            nn.init.normal_(module.bias, 0, 0.1)
+            assert module.running_mean is not None and module.running_var is not None
+            nn.init.normal_(module.running_mean, 0, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+        elif isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+
+
+def variables_of(model, *, gradients=False):
+    """Lays the model's values, or its gradients, out as the package names and orders them."""
+    params, statistics = {}, {}
+
+    def array(tensor):
+        return np.array((tensor.grad if gradients else tensor).detach().numpy())
+
+    def put(path, module):
+        *above, name = path.split("/")
+        inside, beside = params, statistics
+        for part in above:
+            inside, beside = inside.setdefault(part, {}), beside.setdefault(part, {})
+        if isinstance(module, nn.Conv2d):
+            inside[name] = {"kernel": array(module.weight).transpose(2, 3, 1, 0)}
+            if module.bias is not None:
+                inside[name]["bias"] = array(module.bias)
+        else:
+            inside[name] = {"scale": array(module.weight), "bias": array(module.bias)}
+            beside[name] = {
+                "mean": np.array(module.running_mean.numpy()),
+                "var": np.array(module.running_var.numpy()),
+            }
+
+    for index in range(len(model.stem) // 3):
+        put(f"trunk/stem/conv{index + 1}", model.stem[3 * index])
+        put(f"trunk/stem/norm{index + 1}", model.stem[3 * index + 1])
+    for stage, blocks in enumerate(model.stages, start=1):
+        for number, block in enumerate(blocks, start=1):
+            path = f"trunk/stage{stage}/block{number}"
+            for index in (1, 2, 3):
+                put(f"{path}/conv{index}", getattr(block, f"conv{index}"))
+                put(f"{path}/norm{index}", getattr(block, f"bn{index}"))
+            if block.downsample is not None:
+                put(f"{path}/shortcut_conv", block.downsample[0])
+                put(f"{path}/shortcut_norm", block.downsample[1])
+    for count, branch in zip(model.bins, model.branches, strict=True):
+        put(f"pyramid/conv{count}", branch[1])
+        put(f"pyramid/norm{count}", branch[2])
+    put("head/conv", model.head[0])
+    put("head/norm", model.head[1])
+    put("classifier", model.classifier)
+    return {"params": params, "batch_stats": prune(statistics)}
+
+
+def prune(tree):
+    """Drops empty dicts."""
+    kept = {
+        name: prune(child) if isinstance(child, dict) else child for name, child in tree.items()
+    }
+    return {name: child for name, child in kept.items() if not isinstance(child, dict) or child}

@@ -1,0 +1,167 @@
+"""The Flax network against PyTorch in the same process: outputs, gradients, statistics."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
+
+from psp_jax import resampling  # noqa: E402
+from psp_jax.models import geometry, segmenter  # noqa: E402
+from tests.parity import reference  # noqa: E402
+
+ALL = ("trunk", "pyramid", "head", "classifier")
+CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
+# The package's name of a flavour beside the same choices in the reference's own words.
+FLAVOURS = {
+    "semseg": (geometry.SEMSEG, {}),
+    "caffe_101": (geometry.CAFFE_101, CAFFE),
+    "caffe_50": (geometry.CAFFE_50, CAFFE | {"stride_on_reduce": True}),
+    "mmsegmentation": (
+        geometry.MMSEGMENTATION,
+        {
+            "stem": ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1)),
+            "contracted": True,
+            "align_corners": False,
+        },
+    ),
+    "torchvision": (geometry.TORCHVISION_TRUNK, {"stem": ((1.0, 7, 2),), "contracted": True}),
+}
+
+
+def image_of(size, batch=1):
+    return np.random.default_rng(0).normal(size=(batch, *size, 3)).astype(np.float32)
+
+
+def to_torch(image):
+    return torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
+
+
+def pair(flavour, depth, *, width=64, classes=5, seed=0):
+    ours, theirs = FLAVOURS[flavour]
+    other = reference.PSPNet(depth, classes, width=width, **theirs)
+    reference.randomise(other, seed)
+    model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, geometry=ours).make(classes)
+    return model, reference.variables_of(other), other
+
+
+def assert_logits_agree(model, variables, other, size):
+    image = image_of(size)
+    with torch.no_grad():
+        expected = other.eval()(to_torch(image)).numpy().transpose(0, 2, 3, 1)
+    with jax.default_matmul_precision("highest"):
+        actual = np.asarray(jax.jit(model.apply)(variables, image))
+    assert actual.shape == expected.shape
+    difference = np.abs(actual - expected).max() / np.abs(expected).max()
+    agree = (actual.argmax(-1) == expected.argmax(-1)).mean()
+    print(f"{size}: difference {difference:.1e} of the largest logit, argmax equal on {agree:.4%}")
+    assert difference < 1e-4
+    assert agree >= 0.9999
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("size", [(97, 129), (96, 128)])
+def test_logits_of_every_flavour_agree(flavour, size):
+    assert_logits_agree(*pair(flavour, 50), size)
+
+
+@pytest.mark.parametrize("size", [(473, 473), (480, 640)])
+def test_logits_at_full_size_agree(size):
+    assert_logits_agree(*pair("semseg", 50), size)
+
+
+@pytest.mark.parametrize("size", [(97, 129), (473, 473)])
+def test_logits_of_101_layers_agree(size):
+    assert_logits_agree(*pair("caffe_101", 101), size)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_a_wrong_flavour_is_visible_where_shapes_agree(flavour):
+    """What the geometry guards against: the same weights, other logits."""
+    model, variables, _ = pair("semseg", 50, width=8)
+    wrong = segmenter.Segmenter(depth=50, width=8, geometry=FLAVOURS[flavour][0]).make(5)
+    image = image_of((96, 128))
+    shapes = jax.eval_shape(wrong.init, jax.random.key(0), image)["params"]
+    if flavour == "semseg" or jax.tree.map(np.shape, variables["params"]) != jax.tree.map(
+        np.shape, shapes
+    ):
+        return
+    right = jax.jit(model.apply)(variables, image)
+    other = jax.jit(wrong.apply)(variables, image)
+    if right.shape == other.shape:
+        assert float(jnp.abs(right - other).max() / jnp.abs(right).max()) > 0.01
+
+
+def test_gradients_through_the_whole_network_agree():
+    """In float64: in float32 rounding flips ReLUs, which alone moves some gradients by percents."""
+    model, variables, other = pair("semseg", 50, width=8)
+    image = image_of((65, 81), batch=2).astype(np.float64)
+    weight = np.random.default_rng(1).normal(size=(2, 9, 11, 5))
+    output = other.double().train()(to_torch(image))
+    (output * torch.from_numpy(weight.transpose(0, 3, 1, 2).copy())).sum().backward()
+    expected = reference.variables_of(other, gradients=True)["params"]
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda leaf: leaf.astype(np.float64), variables)
+
+        def loss(params):
+            output, _ = model.apply(
+                variables | {"params": params}, image, train=ALL, mutable=["batch_stats"]
+            )
+            return (output * weight).sum()
+
+        gradient = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(variables["params"]))
+    differences = [
+        (np.linalg.norm(ours - theirs) / np.linalg.norm(theirs), jax.tree_util.keystr(path))
+        for (path, ours), theirs in zip(
+            jax.tree_util.tree_flatten_with_path(gradient)[0],
+            jax.tree.leaves(expected),
+            strict=True,
+        )
+    ]
+    print(f"largest relative difference of a gradient: {max(differences)}")
+    assert max(differences)[0] < 1e-5
+
+
+@pytest.mark.parametrize("flavour", ["semseg", "caffe_101"])
+def test_running_statistics_over_three_steps_agree(flavour):
+    model, variables, other = pair(flavour, 50, width=8)
+    forward = jax.jit(functools.partial(model.apply, train=ALL, mutable=["batch_stats"]))
+    other.train()
+    for step in range(3):
+        image = image_of((65, 81), batch=2) + step
+        with jax.default_matmul_precision("highest"):
+            _, updated = forward(variables, image)
+        variables = variables | updated
+        with torch.no_grad():
+            other(to_torch(image))
+    expected = reference.variables_of(other)["batch_stats"]
+    jax.tree.map(
+        lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),
+        variables["batch_stats"],
+        expected,
+    )
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize(
+    ("size", "new"), [((6, 6), (60, 80)), ((60, 80), (17, 5)), ((1, 1), (4, 6))]
+)
+def test_resizing_agrees(size, new, align_corners):
+    x = image_of(size)
+    expected = torch.nn.functional.interpolate(
+        to_torch(x), new, mode="bilinear", align_corners=align_corners
+    )
+    actual = resampling.resize(jnp.asarray(x), new, align_corners=align_corners)
+    np.testing.assert_allclose(actual, expected.numpy().transpose(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(60, 60), (90, 90), (60, 80), (61, 81), (59, 45), (5, 7)])
+def test_adaptive_pooling_agrees(size, bins):
+    x = image_of(size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(to_torch(x), bins)
+    actual = resampling.adaptive_average_pool(jnp.asarray(x), bins)
+    np.testing.assert_allclose(actual, expected.numpy().transpose(0, 2, 3, 1), atol=1e-6)
