@@ -31,7 +31,7 @@ def _rooms() -> experiment.Experiment:
         data=experiment.Data(source=sources.EmbeddedRooms(), batch_size=4),
         phases=(
             experiment.Phase(
-                steps=2400, learning_rate=2e-3, warmup_steps=40, final_rate=2e-5, clip_norm=1.0
+                steps=2400, learning_rate=2e-3, warmup_steps=40, final_share=0.01, clip_norm=1.0
             ),
         ),
     )
@@ -44,6 +44,6 @@ def _scannet() -> experiment.Experiment:
         objective=objectives.DepthMSE(),
         # The thesis fits 3 images on its 12 GB card.
         data=experiment.Data(source=sources.ScanNet(), batch_size=3, threads=16),
-        phases=(experiment.Phase(steps=70_000, learning_rate=1e-3, final_rate=1e-3),),
+        phases=(experiment.Phase(steps=70_000, learning_rate=1e-3),),
         checkpoint_every=1000,
     )

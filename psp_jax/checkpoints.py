@@ -62,19 +62,37 @@ class Store:
         return self._checkpointer.load_checkpointables(step, template)["optimizer"]["opt_state"]
 
 
+def latest_step(workdir: str | pathlib.Path) -> int | None:
+    """Returns the newest finished step of a workdir, None if there is none."""
+    folder = os.path.join(os.path.abspath(workdir), FOLDER)
+    if not os.path.isdir(folder):
+        return None
+    with ocp.training.Checkpointer(folder) as checkpointer:
+        return None if checkpointer.latest is None else checkpointer.latest.step
+
+
+def require(workdir: str | pathlib.Path) -> int:
+    """Returns the newest finished step of a workdir.
+
+    Raises:
+        FileNotFoundError: if it holds no finished checkpoint.
+    """
+    step = latest_step(workdir)
+    if step is None:
+        raise FileNotFoundError(f"{workdir} holds no checkpoint: no finished one in {FOLDER}/")
+    return step
+
+
 def load_variables(workdir: str | pathlib.Path) -> Variables:
     """Restores the newest variables of a workdir as nested dicts of NumPy arrays.
 
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
     """
+    step = require(workdir)
     folder = os.path.join(os.path.abspath(workdir), FOLDER)
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"{workdir} holds no checkpoint: there is no {FOLDER}/ in it")
     with ocp.training.Checkpointer(folder) as checkpointer:
-        if checkpointer.latest is None:
-            raise FileNotFoundError(f"{workdir}/{FOLDER} holds no finished checkpoint")
-        variables = _load_variables(checkpointer, checkpointer.latest.step)
+        variables = _load_variables(checkpointer, step)
     return jax.tree.map(np.asarray, variables)
 
 

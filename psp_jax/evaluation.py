@@ -11,7 +11,7 @@ import numpy as np
 
 from psp_jax import data, metrics, pictures, steps
 from psp_jax.batch import Batch
-from psp_jax.experiment import Experiment
+from psp_jax.experiment import ConfigError, Experiment
 from psp_jax.state import Variables
 
 TEST_FILE = "test.json"
@@ -36,7 +36,12 @@ def make(config: Experiment, model: Any) -> Evaluate:
             loss, figures = step(variables, batch)
             averages.add(figures)
             total, count = total + float(loss.total), count + float(loss.count)
-        return {"loss": total / max(count, 1.0), **averages.means()}
+        if not averages.images:
+            raise ConfigError(
+                f"config.data.range_m={config.data.range_m}: no image of the split has "
+                f"{metrics.MIN_READINGS} readings within it, so there is nothing to evaluate"
+            )
+        return {"loss": total / max(count, 1.0), "images": averages.images, **averages.means()}
 
     return evaluate
 
@@ -73,22 +78,20 @@ def report(
     result = {
         **figures,
         "range_m": config.data.range_m,
-        "images": len(splits["test"]),
         "baselines": baselines(config, splits),
     }
     (folder / TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    print(table(result), flush=True)
     pictures.curves(folder / "curves.png", records)
     _sheet(config, model, variables, splits["test"], folder / "test.png")
-    print(table(result))
     print(f"pictures, figures and checkpoints are in {folder}")
 
 
 def table(result: dict) -> str:
     """Formats the content of `test.json` as a table."""
-    levels = f"MAD levels*{'':<1}"
     lines = [
         f"test split, {result['images']} images",
-        f"{'':<26}{'AbsRel':>8}{'RMSE m':>9}{'d<1.25':>9}{levels:>13}",
+        f"{'':<26}{'AbsRel':>8}{'RMSE m':>9}{'d<1.25':>9}{'MAD levels*':>13}",
     ]
     rows = {
         "this run": result,
@@ -98,7 +101,7 @@ def table(result: dict) -> str:
     for name, row in rows.items():
         lines.append(
             f"{name:<26}{row['abs_rel']:>8.3f}{row['rmse_m']:>9.3f}{row['delta1']:>9.3f}"
-            f"{row['mad_levels']:>12.2f}"
+            f"{row['mad_levels']:>13.2f}"
         )
     lines.append(f"* mean absolute difference in gray levels; 255 levels are {result['range_m']} m")
     return "\n".join(lines)

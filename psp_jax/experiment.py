@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import pathlib
 from typing import Any, Protocol
 
@@ -10,6 +11,8 @@ from psp_jax import objectives
 from psp_jax.models import segmenter
 
 CONFIG_FILE = "config.json"
+# Fields that may change between the sessions of a run: they do not touch what is trained.
+INCIDENTAL = ("checkpoint_every", "data.threads", "keep_checkpoints", "pictures")
 
 
 class ConfigError(ValueError):
@@ -58,9 +61,9 @@ class Phase:
         train: parts that are trained, such as ("head", "classifier"); the others stay
             bit-identical, batch norm statistics included.
         learning_rate: Adam's, after the warm-up.
-        warmup_steps: steps over which the rate rises linearly from 0.
-        final_rate: learning rate at the last step, reached along a cosine; equal to
-            `learning_rate` it stays constant.
+        warmup_steps: steps over which the rate rises linearly from a small one.
+        final_share: share of the rate that is left at the end of the phase, along a cosine; 1
+            keeps it constant.
         clip_norm: largest global gradient norm of the trained parts.
     """
 
@@ -68,7 +71,7 @@ class Phase:
     train: tuple[str, ...] = ("trunk", "pyramid", "head", "classifier")
     learning_rate: float = 1e-3
     warmup_steps: int = 0
-    final_rate: float = 1e-3
+    final_share: float = 1.0
     clip_norm: float = 10.0
 
 
@@ -107,9 +110,11 @@ def check(experiment: Experiment) -> None:
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
     for index, phase in enumerate(experiment.phases):
         name = f"phases[{index}]"
+        _expect(isinstance(phase, Phase), name, phase, "a Phase")
         _expect(phase.steps >= 1, f"{name}.steps", phase.steps, "at least 1")
-        _expect(phase.learning_rate > 0, f"{name}.learning_rate", phase.learning_rate, "above 0")
-        _expect(phase.final_rate >= 0, f"{name}.final_rate", phase.final_rate, "at least 0")
+        rate, share = phase.learning_rate, phase.final_share
+        _expect(0 < rate < math.inf, f"{name}.learning_rate", rate, "a positive number")
+        _expect(0 <= share <= 1, f"{name}.final_share", share, "from 0 to 1")
         _expect(phase.clip_norm > 0, f"{name}.clip_norm", phase.clip_norm, "above 0")
         warmup_fits = 0 <= phase.warmup_steps < phase.steps
         _expect(warmup_fits, f"{name}.warmup_steps", phase.warmup_steps, "less than steps")
@@ -150,7 +155,10 @@ def load(workdir: str | pathlib.Path) -> Experiment:
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
-    return _from_plain(json.loads(path.read_text()))
+    try:
+        return _from_plain(_read(path))
+    except (AttributeError, ImportError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not of this version of psp_jax: {error}") from None
 
 
 def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
@@ -158,14 +166,23 @@ def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
     path = workdir / CONFIG_FILE
     if not path.exists():
         return []
-    there = _flatten(json.loads(path.read_text()))
+    there = _flatten(_read(path))
     here = _flatten(json.loads(json.dumps(_to_plain(experiment))))
     names = sorted(there.keys() | here.keys())
     return [
         f"{name}: {there.get(name)} -> {here.get(name)}"
         for name in names
-        if there.get(name) != here.get(name)
+        if there.get(name) != here.get(name) and name not in INCIDENTAL
     ]
+
+
+def _read(path: pathlib.Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it or pass another --workdir"
+        ) from None
 
 
 _TYPE = "type"  # Key that names the class of an object in the text form.

@@ -1,6 +1,7 @@
 """Trains an experiment: `python -m psp_jax.main --config=configs/depth_mse.py`."""
 
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -32,8 +33,11 @@ def main(argv: list[str]) -> None:
         _fail(str(error))
     try:
         train.run(config, workdir)
-    except (experiment.ConfigError, FloatingPointError) as error:
+    except (experiment.ConfigError, FloatingPointError, OSError) as error:
         _fail(str(error))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(130)
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -46,13 +50,22 @@ def parse(argv: list[str]) -> list[str]:
     except IndexError:
         indexed = [argument for argument in argv if re.match(r"--config\S*\[\d+\]", argument)]
         _fail(f"the config has no such element: {', '.join(indexed)}")
-    except (flags.Error, AttributeError, TypeError, ValueError, OSError) as error:
+    except (
+        flags.Error,
+        AttributeError,
+        TypeError,
+        ValueError,
+        OSError,
+        SyntaxError,
+        ImportError,
+    ) as error:
         # An error inside the config file comes as a traceback, whose last line says it.
         lines = str(error).strip().splitlines()
         _fail(lines[-1] if "parsing config file" in lines[0] else lines[0])
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; see --help")
-    if "verbosity" not in {argument.lstrip("-").partition("=")[0] for argument in argv}:
+    given = {argument.lstrip("-").partition("=")[0] for argument in argv}
+    if not given & {"v", "verbosity"}:
         logging.set_verbosity(logging.WARNING)  # The libraries below say much that is of no use.
     return rest
 
@@ -61,6 +74,7 @@ def _check_config_file(argv: list[str]) -> None:
     if any(argument.lstrip("-").startswith("help") for argument in argv):
         return
     given = [match[1] for match in map(re.compile(r"--?config=(.*)").match, argv) if match]
+    given += [value for name, value in itertools.pairwise(argv) if name in ("-config", "--config")]
     if not given:
         _fail("--config is missing, such as --config=configs/depth_mse.py")
     path = given[-1].partition(":")[0]

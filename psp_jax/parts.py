@@ -46,22 +46,12 @@ def merge(first: Tree, second: Tree) -> Tree:
     return merged
 
 
-def check(tree: Tree, parts: Sequence[str]) -> None:
-    """Raises ValueError if a part names nothing in the tree, suggesting what it may have meant."""
+def check(known: Sequence[str], parts: Sequence[str]) -> None:
+    """Raises ValueError unless every part is one of the model's, suggesting what was meant."""
     if not parts:
-        raise ValueError("no part is trained; phase.train needs at least one, such as ('head',)")
-    names = _names(tree)
+        raise ValueError("phase.train names no part; at least one, such as ('head',), is needed")
     for part in parts:
-        if part not in names:
-            close = difflib.get_close_matches(part, names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else ""
-            top = ", ".join(sorted(tree))
-            raise ValueError(f"phase.train names {part!r}, the model has {top}. {hint}".strip())
-
-
-def _names(tree: Tree, prefix: str = "") -> list[str]:
-    names = []
-    for name, child in tree.items():
-        if isinstance(child, dict):
-            names += [prefix + name, *_names(child, f"{prefix}{name}/")]
-    return names
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+            raise ValueError(f"phase.train names {part!r}, which is no part of the model; {hint}")

@@ -65,7 +65,9 @@ def curves(path: pathlib.Path, records: Sequence[dict]) -> None:
         loss_axis.plot(steps, [record[name] for record in records], marker=".", label=label)
     loss_axis.set(xlabel="step", ylabel="loss", ylim=(0, None))
     loss_axis.legend()
-    rmse_axis.plot(steps, [record["rmse_m"] for record in records], marker=".", color="C1")
+    rmse_axis.plot(
+        steps, [record["validation_rmse_m"] for record in records], marker=".", color="C1"
+    )
     rmse_axis.set(xlabel="step", ylabel="validation RMSE [m]", ylim=(0, None))
     for axis in (loss_axis, rmse_axis):
         axis.grid(alpha=0.3)

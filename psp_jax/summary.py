@@ -29,8 +29,7 @@ def describe(
     images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
     lines = [
         f"{config.name}: {type(config.objective).__name__}, {phase.steps} steps of "
-        f"{config.data.batch_size} images on {jax.devices()[0].device_kind} "
-        f"x {jax.local_device_count()}",
+        f"{config.data.batch_size} images on {jax.devices()[0].device_kind}",
         f"  data    {height}x{width}: {images}",
         f"  model   {config.model}",
     ]

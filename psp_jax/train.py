@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import math
 import os
 import pathlib
@@ -14,16 +13,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tensorboardX
 import tqdm
 
-from psp_jax import checkpoints, data, evaluation, experiment, optim, parts, state, steps, summary
+from psp_jax import (
+    checkpoints,
+    data,
+    evaluation,
+    experiment,
+    journal,
+    optim,
+    parts,
+    state,
+    steps,
+    summary,
+)
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 
-METRICS_FILE = "metrics.jsonl"
 SMALL_IMAGE = (64, 64, 3)  # The variables do not depend on the size that they are drawn for.
-TERMINATED = 128 + signal.SIGTERM  # Exit status after SIGTERM, as a shell reports it.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def check(config: Experiment, workdir: str) -> None:
@@ -35,14 +43,12 @@ def check(config: Experiment, workdir: str) -> None:
     """
     experiment.check(config)
     model = config.model.make(config.objective.channels)
-    image = jax.ShapeDtypeStruct((1, *SMALL_IMAGE), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     for phase in config.phases:
-        parts.check(shapes["params"], phase.train)
+        parts.check(model.PARTS, phase.train)
     config.data.source.check()
-    if config.init_from:
-        experiment.load(config.init_from)
     folder = pathlib.Path(workdir)
+    if config.init_from and checkpoints.latest_step(folder) is None:
+        checkpoints.require(config.init_from)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -75,12 +81,12 @@ def run(config: Experiment, workdir: str) -> TrainState:
     Raises:
         ValueError, OSError: see `check`.
         FloatingPointError: if the loss stops being finite.
-        SystemExit: with status 143 after SIGTERM, once the state is saved.
+        SystemExit: with status 143 after SIGTERM or 130 after Ctrl-C, once the state is saved.
     """
     check(config, workdir)
     folder = pathlib.Path(workdir)
     experiment.save(config, folder)
-    splits = data.open_splits(config.data.source.prepare())
+    splits = data.open_splits(_prepared(config))
     model = config.model.make(config.objective.channels)
     evaluate = evaluation.make(config, model)
     with (
@@ -93,7 +99,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
             print(f"resuming {workdir} after step {start}")
         else:
             variables = _first_variables(config, model)
-        log = _Log(folder, start)
+        log = journal.Journal(folder, start)
         job = _Job(config, model, evaluate, splits, store, log, termination)
         first = 0
         for phase in config.phases:
@@ -107,6 +113,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
                 current = _train(job, phase, tx, current, first)
             variables, first = current.variables, last
         log.close()
+        termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     evaluation.report(config, model, evaluate, variables, splits, folder, log.records)
     return current
 
@@ -117,8 +124,23 @@ def _first_variables(config: Experiment, model: Any) -> state.Variables:
     if not config.init_from:
         return variables
     variables, kept = state.graft(variables, checkpoints.load_variables(config.init_from))
-    print(f"variables of {config.init_from}; not in it: {', '.join(kept) or 'none'}")
+    total = len(jax.tree.leaves(variables))
+    if len(kept) == total:
+        raise experiment.ConfigError(
+            f"config.init_from={config.init_from}: none of its {total} arrays has the path and "
+            "the shape of one of this model's"
+        )
+    named = ", ".join(kept[:4]) + (" ..." if len(kept) > 4 else "")
+    print(f"{total - len(kept)} of {total} arrays are those of {config.init_from}", end="")
+    print(f"; {len(kept)} have no match in it and are new: {named}" if kept else "")
     return variables
+
+
+def _prepared(config: Experiment) -> str:
+    try:
+        return config.data.source.prepare()
+    except ValueError as error:
+        raise experiment.ConfigError(f"config.data.source: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +152,7 @@ class _Job:
     evaluate: evaluation.Evaluate
     splits: dict[str, data.Examples]
     store: checkpoints.Store
-    log: "_Log"
+    log: journal.Journal
     termination: "_Termination"
 
 
@@ -151,6 +173,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
     batch = next(batches)
     compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
+    job.termination.obey(f"terminated before step {step + 1}, the same command goes on from there")
     losses, began_s = [], time.monotonic()
     with _Progress(step - first, phase.steps, config.data.batch_size) as progress:
         while True:
@@ -167,8 +190,9 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                     "step": step,
                     "epoch": round(step / per_epoch, 2),
                     "train_loss": train_loss,
-                    "validation_loss": validation.pop("loss"),
-                    **validation,
+                    **{f"validation_{name}": value for name, value in validation.items()},
+                    "learning_rate": optim.rate(phase, step - first - 1),
+                    "gradient_norm": float(figures["gradient_norm"]),
                     "train_images": images,  # Fewer than an epoch's after a resumption in it.
                     "images_per_s": round(images_per_s, 2),
                 }
@@ -182,9 +206,9 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 began_s += time.monotonic() - saving_s  # Saving is no part of the images/s.
             if step == last:
                 return current
-            if job.termination.requested:
-                progress.say(f"terminated: step {step} is saved, the same command goes on from it")
-                raise SystemExit(TERMINATED)
+            job.termination.obey(
+                f"terminated: step {step} is saved, the same command goes on from it"
+            )
             batch = next(batches)
 
 
@@ -194,8 +218,8 @@ def _check_finite(figures: dict[str, jax.Array], step: int, store: checkpoints.S
         if not math.isfinite(float(value)):
             raise FloatingPointError(
                 f"{name} is {float(value)} at step {step}, which is not saved; the newest "
-                f"checkpoint is of step {store.latest_step()}. Try a smaller learning rate or "
-                "clip_norm"
+                f"checkpoint is {store.latest_step() or 'the start'}. Try a smaller learning rate "
+                "or clip_norm"
             )
 
 
@@ -203,7 +227,8 @@ def _line(record: dict[str, float]) -> str:
     return (
         f"epoch {record['epoch']:g}  step {record['step']}  "
         f"train loss {record['train_loss']:.4f}  validation loss {record['validation_loss']:.4f}  "
-        f"RMSE {record['rmse_m']:.3f} m  AbsRel {record['abs_rel']:.3f}  "
+        f"RMSE {record['validation_rmse_m']:.3f} m  "
+        f"AbsRel {record['validation_abs_rel']:.3f}  "
         f"{record['images_per_s']:.1f} images/s"
     )
 
@@ -257,57 +282,30 @@ class _Progress:
         sys.stdout.flush()
 
 
-class _Log:
-    """`metrics.jsonl` and TensorBoard events; a resumed run drops what it will do again."""
-
-    def __init__(self, folder: pathlib.Path, start: int):
-        self._path = folder / METRICS_FILE
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        self.records = [r for r in map(_parsed, lines) if r is not None and r["step"] <= start]
-        partial = self._path.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
-        partial.replace(self._path)
-        self._events = tensorboardX.SummaryWriter(
-            str(folder / "tensorboard"), purge_step=start + 1 if start else None
-        )
-
-    def write(self, record: dict[str, Any]) -> None:
-        """Appends one record and makes sure that it is on disk."""
-        self.records.append(record)
-        with self._path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "step":
-                self._events.add_scalar(name, value, record["step"])
-        self._events.flush()
-
-    def close(self) -> None:
-        """Closes the event file."""
-        self._events.close()
-
-
-def _parsed(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # The last line of a run that was killed while writing it.
-        return None
-
-
 class _Termination:
-    """Turns SIGTERM into a request to save and leave; a second one ends the process at once."""
+    """Turns SIGTERM and Ctrl-C into a request to save and leave; a second one ends at once."""
 
-    requested = False
+    def __init__(self):
+        self.requested = 0  # The number of the signal, 0 before any.
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "_Termination":
-        self._installed = threading.current_thread() is threading.main_thread()
-        if self._installed:
-            self._previous = signal.signal(signal.SIGTERM, self._request)
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING_SIGNALS:
+                self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *unused) -> None:
-        if self._installed:
-            signal.signal(signal.SIGTERM, self._previous)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
-    def _request(self, *unused) -> None:
-        self.requested = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def obey(self, farewell: str) -> None:
+        """Leaves with the status a shell gives the signal, if there was one."""
+        if self.requested:
+            tqdm.tqdm.write(farewell)
+            raise SystemExit(128 + self.requested)
+
+    def _request(self, number: int, *unused) -> None:
+        self.requested = number
+        for ending in ENDING_SIGNALS:
+            signal.signal(ending, signal.SIG_DFL)

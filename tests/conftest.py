@@ -108,7 +108,7 @@ def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
         ),
         phases=(
             experiment.Phase(steps=6, train=("head", "classifier")),
-            experiment.Phase(steps=10, learning_rate=1e-3, warmup_steps=2, final_rate=1e-4),
+            experiment.Phase(steps=10, learning_rate=1e-3, warmup_steps=2, final_share=0.1),
         ),
         checkpoint_every=3,
         pictures=2,

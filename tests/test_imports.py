@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [
     ["psp_jax.parts", "psp_jax.resampling", "psp_jax.batch"],
     ["psp_jax.models", "psp_jax.objectives", "psp_jax.partition", "psp_jax.metrics"],
-    ["psp_jax.pictures", "psp_jax.experiment"],
+    ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment"],
     ["psp_jax.optim", "psp_jax.state"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
     ["psp_jax.summary", "psp_jax.evaluation"],
@@ -29,6 +29,7 @@ OWNERS = {
     "ml_collections": "psp_jax/main.py",
     "absl": ("psp_jax/main.py", "data_builders/"),
     "cv2": ("psp_jax/partition/", "data_builders/"),
+    "numba": "psp_jax/partition/",
     "matplotlib": "psp_jax/pictures.py",
 }
 FORBIDDEN = {"tensorflow", "torch"}

@@ -119,6 +119,12 @@ def test_batch_norms_of_parts_that_are_not_trained_keep_their_statistics(narrow)
         assert not np.array_equal(at(before, path), at(after, path))
 
 
+def test_the_parts_are_those_of_the_variables(narrow):
+    params = narrow[2]["params"]
+    names = [*params, *(f"trunk/{name}" for name in params["trunk"])]
+    assert sorted(names) == sorted(pspnet.PSPNet.PARTS)
+
+
 def at(tree, path) -> Any:
     for name in path:
         tree = tree[name]

@@ -1,6 +1,7 @@
 import pytest
 
 from psp_jax import parts
+from psp_jax.models import pspnet
 
 TREE = {"trunk": {"stage1": {"a": 1}, "stage10": {"a": 2}}, "head": {"b": 3}}
 
@@ -25,7 +26,10 @@ def test_parts_seen_from_inside_a_child():
 
 
 def test_an_unknown_part_fails_with_a_suggestion():
+    known = pspnet.PSPNet.PARTS
     with pytest.raises(ValueError, match="'haed'.*did you mean 'head'"):
-        parts.check(TREE, ("haed",))
-    with pytest.raises(ValueError, match="no part is trained"):
-        parts.check(TREE, ())
+        parts.check(known, ("haed",))
+    with pytest.raises(ValueError, match="'trunk/stage4/block1'.*did you mean 'trunk/stage4'"):
+        parts.check(known, ("trunk/stage4/block1",))
+    with pytest.raises(ValueError, match="names no part"):
+        parts.check(known, ())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, train
+from psp_jax import checkpoints, data, experiment, journal, train
 from tests.conftest import make_tiny
 
 PROGRAM = """
@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_bit_identically(tmp_path, data_dir):
     wait_for_step(process, broken, 3)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == train.TERMINATED == 143, errors
+    assert process.returncode == 143, errors
     assert b"goes on from it" in output
     process = start(broken)
     wait_for_step(process, broken, 18)
@@ -157,7 +157,35 @@ def test_a_run_starts_from_the_variables_of_another(trained, tmp_path, capsys):
     after = train.run(config, str(tmp_path / "run"))
     for part in ("trunk", "pyramid", "head"):
         jax.tree.map(np.testing.assert_array_equal, after.params[part], state.params[part])
-    assert "not in it: none" in capsys.readouterr().out
+    assert "arrays are those of" in capsys.readouterr().out
+
+
+def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
+    workdir, config, _ = trained
+    empty = dataclasses.replace(config, init_from=str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
+        train.check(empty, str(tmp_path / "run"))
+    wider = dataclasses.replace(config, init_from=str(workdir))
+    wider.model = dataclasses.replace(config.model, width=5)
+    wider.objective = dataclasses.replace(config.objective)
+    train.check(wider, str(tmp_path / "run"))
+    with pytest.raises(experiment.ConfigError, match="none of its"):
+        train._first_variables(wider, wider.model.make(3))
+
+
+def test_fields_that_do_not_touch_the_training_may_change(trained):
+    workdir, config, _ = trained
+    data_of = dataclasses.replace(config.data, threads=7)
+    train.check(dataclasses.replace(config, data=data_of, pictures=3), str(workdir))
+
+
+def test_damaged_files_of_a_workdir_are_named(trained, tmp_path):
+    _, config, _ = trained
+    (tmp_path / "config.json").write_text('{"type": ')
+    with pytest.raises(ValueError, match="config.json is damaged"):
+        train.check(config, str(tmp_path))
+    (tmp_path / "metrics.jsonl").write_bytes(b'\xff\n3\n{"step": 1}\n{"st')
+    assert journal.Journal(tmp_path, 10).records == []
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):

@@ -1,6 +1,7 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 from psp_jax import parts, resampling
 from psp_jax.models.geometry import Geometry
 from psp_jax.models.layers import BatchNorm, Convolution
-from psp_jax.models.resnet import ResNet
+from psp_jax.models.resnet import STAGES, ResNet
 
 # Outputs near 0 at first: with He's rule a single output channel would start far off.
 CLASSIFIER_INIT = nn.initializers.normal(0.01)
@@ -65,6 +66,15 @@ class PSPNet(nn.Module):
         dropout: rate of channels dropped before the classifier.
         geometry: the choices that weights do not show.
     """
+
+    # What can be trained by itself: each of these has one switch for its batch norms.
+    PARTS: ClassVar[tuple[str, ...]] = (
+        "trunk",
+        *(f"trunk/{name}" for name in ("stem", *STAGES)),
+        "pyramid",
+        "head",
+        "classifier",
+    )
 
     channels: int
     depth: int = 50

@@ -25,7 +25,7 @@ DEPTHS = {
 }
 STRIDES = (1, 2, 1, 1)
 DILATIONS = (1, 1, 2, 4)
-_STAGES = ("stage1", "stage2", "stage3", "stage4")
+STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 class Stem(nn.Module):
@@ -127,9 +127,9 @@ class ResNet(nn.Module):
         `train` names the parts in train mode: `stem`, `stage1` to `stage4`, or "" for all.
         """
         blocks, bottleneck = DEPTHS[self.depth]
-        on = [bool(parts.inside(train, name)) for name in ("stem", *_STAGES)]
+        on = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
         x = Stem(self.width, self.geometry, name="stem")(image, train=on[0])  # [B, H/4, W/4, C]
-        for index, name in enumerate(_STAGES):
+        for index, name in enumerate(STAGES):
             stage = Stage(
                 blocks=blocks[index],
                 features=self.width * 2**index * (4 if bottleneck else 1),
