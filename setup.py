@@ -32,6 +32,7 @@ setuptools.setup(
         "jax>=0.10",
         "matplotlib>=3.9",
         "ml-collections>=1.1",
+        "numba>=0.61",
         "numpy>=2.0",
         # Never beside another opencv package: both own the module cv2.
         "opencv-contrib-python-headless>=4.10",
@@ -53,6 +54,7 @@ setuptools.setup(
         ],
         # Only tests/parity needs PyTorch; it skips itself without.
         "parity": ["torch==2.13.0"],
+        "beam": ["apache-beam>=2.70"],
         "cuda12": ["jax[cuda12]>=0.10"],
         "cuda13": ["jax[cuda13]>=0.10"],
     },

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from data_builders.scannet_frontiers import examples, report, sens, splits
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from data_builders.scannet_frontiers import sens, splits
+from data_builders.scannet_frontiers.layouts import sens_file
 from psp_jax.partition import fill, frontier
 from tests.conftest import SIZE, make_frame, small_config, write_scan
 
@@ -76,7 +77,7 @@ def test_bad_frames_are_left_out_counted_and_reported(tmp_path):
         "undecodable depth: scene9004_00 frame 1",
         "other depth size: scene9005_00 has 24x32",
         "damaged scan, rest left out: scene9006_00",
-        "damaged scan, rest left out: scene9007_00",
+        "unreadable scan: scene9007_00",
     ):
         assert text.count(reason) == 1, text
     kept = sum(len(read(tmp_path / "data", split)) for split in splits.SPLITS)
@@ -138,7 +139,10 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
     [
         (["--manual_dir=nowhere"], "--manual_dir=nowhere: there is no such folder"),
         (["--manual_dir=."], "no scans under ."),
-        (["--manual_dir=.", "--config=theses"], "one of thesis, rooms was expected"),
+        (
+            ["--manual_dir=.", "--config=theses"],
+            "one of thesis, thesis_small, official_v2, rooms was",
+        ),
         ([], "--manual_dir is missing"),
         (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),
     ],
@@ -150,3 +154,15 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, arguments, me
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_scan_without_a_sound_calibration_is_reported(tmp_path):
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(np.random.default_rng(0), 0)])
+    data = bytearray(path.read_bytes())
+    intrinsic_depth_at = 12 + len("StructureSensor") + 2 * 64
+    data[intrinsic_depth_at : intrinsic_depth_at + 4] = np.float32(np.nan).tobytes()
+    path.write_bytes(data)
+    counted = report.Report()
+    scan = sens_file.SensFile("scene9000_00", path)
+    assert not list(examples.examples_of(scan, counted, recipe=small_config().recipe))
+    assert counted.details == ["invalid intrinsics: scene9000_00"]

@@ -127,3 +127,24 @@ def test_a_depth_stream_of_another_length_is_refused_without_being_expanded():
 def header(depth_shift: float = 1000.0) -> sens.Header:
     matrix = np.eye(4, dtype=np.float32)
     return sens.Header("test", matrix, matrix, matrix, matrix, SIZE, SIZE, depth_shift, 1)
+
+
+def test_a_depth_stream_without_its_checksum_is_refused():
+    depth = np.random.default_rng(0).integers(0, 65536, SIZE).astype(np.uint16)
+    with pytest.raises(sens.SensError, match="without an end"):
+        sens.decode_depth(sens.encode_depth(depth)[:-4], header())
+
+
+def test_a_stride_touches_few_of_the_bytes(tmp_path, frames, monkeypatch):
+    path = write_scan(tmp_path, "scene9000_00", [frames[index % 7] for index in range(90)])
+    touched, read = [], sens.Reader._read
+    monkeypatch.setattr(
+        sens.Reader,
+        "_read",
+        lambda self, count, what: touched.append(count) or read(self, count, what),
+    )
+    with sens.Reader(path) as reader:
+        assert len(list(reader.frames(stride=30))) == 3
+    # Frames of this size are mostly headers; of ScanNet's, 96 bytes of each are next to nothing.
+    headers = 90 * sens.FRAME_HEADER_BYTES
+    assert sum(touched) - headers < path.stat().st_size / 20

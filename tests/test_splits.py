@@ -48,3 +48,51 @@ def test_a_space_in_two_splits_is_named():
 def test_an_id_of_another_form_is_refused():
     with pytest.raises(ValueError, match="'room_1'"):
         splits.space_of("room_1")
+
+
+def test_the_official_split_is_the_benchmarks():
+    split_of = splits.official_lists().listed()
+    assert Counter(split_of.values()) == {"train": 1201, "validation": 312, "test": 100}
+    assert set(splits.scannet_scans()) < set(split_of)
+
+
+def test_a_sample_of_the_thesis_has_its_images_spread_over_its_scans():
+    scans = splits.scannet_scans()
+    split = splits.HashSplit((917, 390, 198), scans)
+    quotas = splits.Sample((4326, 1879, 981), split, scans).quotas()
+    split_of, images = split(scans), Counter()
+    for scan, quota in quotas.items():
+        images[split_of[scan]] += quota
+    assert images == {"train": 4326, "validation": 1879, "test": 981}
+    assert set(quotas.values()) == {4, 5}
+
+
+@pytest.fixture
+def write_lists(tmp_path):
+    def write(*lists: str) -> splits.FileSplit:
+        names = [tmp_path / name for name in splits.SPLITS]
+        for name, lines in zip(names, lists, strict=True):
+            name.write_text(lines)
+        return splits.FileSplit(*map(str, names))
+
+    return write
+
+
+def test_own_lists_assign_what_they_name(write_lists):
+    split = write_lists("scene0000_00\nscene0000_01\n", "# none yet\n\n", "scene0002_00  # good\n")
+    found = split(["scene0000_01", "scene0001_00", "scene0002_00"])
+    assert found == {"scene0000_01": "train", "scene0002_00": "test"}
+
+
+def test_own_lists_that_share_a_space_are_refused_even_if_the_scans_are_not_there(write_lists):
+    split = write_lists("scene0000_00", "scene0001_00", "scene0000_01")
+    with pytest.raises(ValueError, match="space scene0000 is both in train and in test"):
+        split([])
+    split = write_lists("scene0000_00", "scene0000_00", "")
+    with pytest.raises(ValueError, match="scene0000_00 is in both lists"):
+        split([])
+
+
+def test_a_line_that_is_no_scan_id_is_refused(write_lists):
+    with pytest.raises(ValueError, match="validation: 'scene1' is no scan id"):
+        write_lists("scene0000_00", "scene1", "")([])

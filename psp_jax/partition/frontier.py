@@ -4,8 +4,12 @@ A class has one bit per 4-neighbour, set where that neighbour is in another regi
 image counts as the same region, so a pixel inside its region is class 0 everywhere.
 """
 
+import dataclasses
+
 import cc3d
 import numpy as np
+
+from psp_jax.partition import compilation
 
 LEFT, UP, RIGHT, DOWN = 1, 2, 4, 8
 CLASSES = 16
@@ -19,13 +23,39 @@ def split_connected(labels: np.ndarray) -> np.ndarray:
         labels: `[H, W]` integers; equal numbers may form several pieces.
 
     Returns:
-        `[H, W]` int32, contiguous from 0, one number per 4-connected piece.
+        `[H, W]` int32, contiguous from 0 in the order of first pixels, one number per 4-connected
+        piece.
     """
     # cc3d takes 0 for background, hence the shift.
     shifted = np.ascontiguousarray(labels - labels.min() + 1, dtype=np.uint32)
-    return (cc3d.connected_components(shifted, connectivity=4).astype(np.int32) - 1).reshape(
-        labels.shape
-    )
+    pieces = cc3d.connected_components(shifted, connectivity=4).astype(np.int32) - 1
+    return renumber(pieces.reshape(labels.shape))
+
+
+def renumber(labels: np.ndarray) -> np.ndarray:
+    """Numbers the regions of a partition anew, in the order in which they first appear.
+
+    Args:
+        labels: integers from 0 of any shape, one number per region.
+
+    Returns:
+        int32 of the same shape, contiguous from 0, the same partition.
+    """
+    return _renumber(labels.ravel(), int(labels.max()) + 1).reshape(labels.shape)
+
+
+@compilation.compile_cached
+def _renumber(labels, numbers):
+    anew = np.full(numbers, -1, np.int32)
+    renumbered = np.empty(labels.size, np.int32)
+    used = 0
+    for pixel in range(labels.size):
+        label = labels[pixel]
+        if anew[label] < 0:
+            anew[label] = used
+            used += 1
+        renumbered[pixel] = anew[label]
+    return renumbered
 
 
 def encode(labels: np.ndarray) -> np.ndarray:
@@ -45,6 +75,102 @@ def encode(labels: np.ndarray) -> np.ndarray:
     classes[1:] |= np.where(along, UP, 0).astype(np.uint8)
     classes[:-1] |= np.where(along, DOWN, 0).astype(np.uint8)
     return classes
+
+
+def decode_exact(classes: np.ndarray) -> np.ndarray:
+    """Finds the regions of exact frontier classes; the inverse of `encode`.
+
+    For labels as `split_connected` makes them, `decode_exact(encode(labels))` is `labels`, number
+    by number. Predicted classes contradict themselves and need a decoder that weighs them.
+
+    Args:
+        classes: `[H, W]` uint8 in 0..15.
+
+    Returns:
+        `[H, W]` int32, contiguous from 0 in the order of first pixels, every region 4-connected.
+
+    Raises:
+        ValueError: if these are not the classes of any partition: the two pixels at an edge
+            disagree, a frontier ends inside a region, or a bit points out of the image.
+    """
+    # cc3d's bits mean "connected" and stand for down 1, up 2, right 4, left 8.
+    labels = cc3d.color_connectivity_graph(_CONNECTED[classes], connectivity=4).astype(np.int32)
+    labels = renumber(labels.reshape(classes.shape) - 1)
+    wrong = encode(labels) != classes
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        raise ValueError(
+            f"{wrong.sum()} pixels, the first at row {row} and column {column}, contradict their "
+            "surroundings: classes of no partition; decode predictions with another decoder"
+        )
+    return labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Edges:
+    """What the classes say of every inter-pixel edge: two votes, one from either side.
+
+    Attributes:
+        across: `[2, H, W-1]` bool, is there a frontier between a pixel and its right neighbour?
+            0 is what the left pixel says, 1 what the right one says.
+        along: `[2, H-1, W]` bool, the same between a pixel and the one below it; 0 is what the
+            upper pixel says.
+    """
+
+    across: np.ndarray
+    along: np.ndarray
+
+    @property
+    def joined(self) -> tuple[np.ndarray, np.ndarray]:
+        """`[H, W-1]` and `[H-1, W]` bool: an edge is cut if either side says so.
+
+        A missed edge joins two regions and a false one only adds a dangling piece of frontier, so
+        either vote is enough: decoded from classes with 1 % of random errors, "either" keeps the
+        regions and "both" loses them all.
+        """
+        return self.across[0] | self.across[1], self.along[0] | self.along[1]
+
+
+def edges(classes: np.ndarray) -> Edges:
+    """Collects the votes on every inter-pixel edge.
+
+    Args:
+        classes: `[H, W]` uint8 in 0..15.
+    """
+    return Edges(
+        across=np.stack([classes[:, :-1] & RIGHT, classes[:, 1:] & LEFT]) > 0,
+        along=np.stack([classes[:-1] & DOWN, classes[1:] & UP]) > 0,
+    )
+
+
+def vote_disagreement(classes: np.ndarray) -> float:
+    """Computes the share of inter-pixel edges whose two votes differ; 0 for a true partition.
+
+    Args:
+        classes: `[H, W]` uint8 in 0..15.
+    """
+    votes = edges(classes)
+    differ = sum(int((vote[0] != vote[1]).sum()) for vote in (votes.across, votes.along))
+    return differ / max(votes.across[0].size + votes.along[0].size, 1)
+
+
+def dangling_vertices(classes: np.ndarray) -> float:
+    """Computes the share of vertices between 2x2 pixels where a single cut edge ends.
+
+    No frontier of a true partition ends inside the image, so it is 0 there. Edges are cut as
+    `Edges.joined` has it.
+
+    Args:
+        classes: `[H, W]` uint8 in 0..15.
+    """
+    across, along = edges(classes).joined
+    cuts = (
+        across[:-1].astype(np.uint8)
+        + across[1:].astype(np.uint8)
+        + along[:, :-1].astype(np.uint8)
+        + along[:, 1:].astype(np.uint8)
+    )
+    return int((cuts == 1).sum()) / max(cuts.size, 1)
 
 
 def mirror(classes: np.ndarray) -> np.ndarray:
@@ -69,3 +195,14 @@ def _mirror_table() -> np.ndarray:
 
 
 _MIRRORED = _mirror_table()
+
+
+def _connected_table() -> np.ndarray:
+    table = np.zeros(256, np.uint8)
+    for value in range(CLASSES):
+        for bit, connected in ((DOWN, 1), (UP, 2), (RIGHT, 4), (LEFT, 8)):
+            table[value] |= 0 if value & bit else connected
+    return table
+
+
+_CONNECTED = _connected_table()

@@ -1,0 +1,165 @@
+"""What the label algorithms make of real depth frames, and what the label path costs.
+
+Run `python benchmarks/labels.py [FOLDER]`. FOLDER holds `SOURCE/depth/*.png`, uint16 millimetres;
+by default `../shared/rgbd` beside the checkout. Frames of 480x640 are used; sources whose name
+ends in `_SYNTH` are rendered, not captured, and left out. Everything runs on one thread.
+"""
+
+import argparse
+import pathlib
+import statistics
+import time
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from psp_jax.partition import fill, frontier, planar, scores, superpixels
+
+DEFAULT_FOLDER = pathlib.Path(__file__).parents[2] / "shared" / "rgbd"
+SIZE = (480, 640)
+REPEATS = 5
+RADIUS_PX = 2
+# A recall over fewer pixels than this says nothing about the frame.
+LEAST_JUMP_PIXELS = 300
+SETTINGS: list[tuple[str, superpixels.Superpixels]] = [
+    ("SEEDS", superpixels.Seeds()),
+    ("SEEDS, 64 bins", superpixels.Seeds(histogram_bins=64)),
+    ("SEEDS, 400", superpixels.Seeds(superpixels=400)),
+    ("SLIC", superpixels.Slic()),
+    ("SLIC 40 px, ruler 40", superpixels.Slic(region_px=40, ruler=40.0)),
+    ("LSC", superpixels.Lsc()),
+    ("watershed", superpixels.Watershed()),
+    ("planar's base", planar.FINE),
+    *(
+        (f"planar {trade:g}", planar.Planar(trade=trade))
+        for trade in (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+    ),
+]
+
+
+def captures(folder: pathlib.Path) -> list[np.ndarray]:
+    """Reads the captured depth frames of 480x640 under a folder, uint16 millimetres."""
+    paths = [p for p in sorted(folder.glob("*/depth/*.png")) if not p.parts[-3].endswith("_SYNTH")]
+    images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]
+    return [image for image in images if image is not None and image.shape == SIZE]
+
+
+def time_s(call: Callable[[], object]) -> float:
+    """Returns the median wall time of a few calls, in seconds."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def describe(cut: superpixels.Superpixels, frames_mm: list[np.ndarray]) -> list[float]:
+    """Returns one row of the table."""
+    rows = []
+    for depth_mm in frames_mm:
+        start = time.perf_counter()
+        labels = cut(depth_mm)
+        elapsed_s = time.perf_counter() - start
+        found, true = scores.boundary(labels), scores.jumps(depth_mm)
+        recall = scores.boundary_recall(found, true, radius_px=RADIUS_PX)
+        error_mm = planar.render_planes(labels, depth_mm) * planar.MM_PER_M - depth_mm
+        rows.append(
+            (
+                labels.max() + 1,
+                scores.crack_edges(labels),
+                scores.crack_edges_near(labels, true, radius_px=RADIUS_PX),
+                1 - found.mean(),
+                scores.explained_variation(labels, depth_mm),
+                recall if true.sum() >= LEAST_JUMP_PIXELS else np.nan,
+                np.sqrt(np.mean(error_mm**2)),
+                elapsed_s * 1e3,
+            )
+        )
+    columns = np.array(rows)
+    means = np.nanmean(columns, axis=0)
+    return [*means[:6], *np.median(columns[:, 6:], axis=0)]
+
+
+def print_table(frames_mm: list[np.ndarray]) -> None:
+    """Prints what every setting makes of the filled frames."""
+    print(
+        "means over the frames; z RMSE and ms are medians; jumps: steps of depth over "
+        f"{scores.JUMP:.0%}, within {RADIUS_PX} px"
+    )
+    print(
+        f"{'algorithm':22}{'regions':>9}{'cracks':>9}{'at jumps':>9}{'interior':>9}"
+        f"{'expl.var':>9}{'recall':>8}{'RMSE mm':>9}{'ms':>7}"
+    )
+    for name, cut in SETTINGS:
+        cut(frames_mm[0])  # Compiles.
+        regions, cracks, at_jumps, interior, explained, recall, rmse, ms = describe(cut, frames_mm)
+        print(
+            f"{name:22}{regions:9.0f}{cracks:9.0f}{at_jumps:9.3f}{interior:9.4f}"
+            f"{explained:9.4f}{recall:8.3f}{rmse:9.1f}{ms:7.0f}",
+            flush=True,
+        )
+
+
+def print_ratios(frames_mm: list[np.ndarray]) -> None:
+    """Prints the cost of the label path and of the fill, each against its rival in the same run."""
+    cut = superpixels.Seeds()
+    path_ratios, fill_ratios, fill_ms = [], [], []
+    for depth_mm in frames_mm:
+        filled_mm, holes = fill.fill_nearest(depth_mm)
+        span_mm = filled_mm.max() - filled_mm.min()
+        gray = ((filled_mm - filled_mm.min()) * (255.0 / span_mm)).astype(np.uint8)
+
+        def bare(gray: np.ndarray = gray) -> np.ndarray:
+            seeds = cv2.ximgproc.createSuperpixelSEEDS(
+                SIZE[1], SIZE[0], 1, cut.superpixels, cut.levels, cut.prior, cut.histogram_bins
+            )
+            seeds.iterate(gray, cut.iterations)
+            return seeds.getLabels()
+
+        def whole(depth_mm: np.ndarray = depth_mm) -> np.ndarray:
+            return frontier.encode(cut(fill.fill_nearest(depth_mm)[0]))
+
+        path_ratios.append(time_s(whole) / time_s(bare))
+        if holes.any():
+
+            def scipy_fill(
+                depth_mm: np.ndarray = depth_mm, holes: np.ndarray = holes
+            ) -> np.ndarray:
+                nearest = np.empty((2, *SIZE), np.int32)
+                ndimage.distance_transform_edt(
+                    holes, return_distances=False, return_indices=True, indices=nearest
+                )
+                return depth_mm[nearest[0], nearest[1]]
+
+            own_s = time_s(lambda depth_mm=depth_mm: fill.fill_nearest(depth_mm))
+            fill_ms.append(own_s * 1e3)
+            fill_ratios.append(own_s / time_s(scipy_fill))
+    print(
+        f"fill + SEEDS + encode / OpenCV's bare SEEDS: {statistics.median(path_ratios):.3f}, "
+        f"median of {len(path_ratios)} frames (at most 1.35)"
+    )
+    print(
+        f"fill / scipy.ndimage.distance_transform_edt: {statistics.median(fill_ratios):.3f}, "
+        f"median of {len(fill_ratios)} frames ({statistics.median(fill_ms):.1f} ms)"
+    )
+
+
+def main() -> None:
+    """Runs both on the captures of a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER)
+    folder = parser.parse_args().folder
+    frames_mm = captures(folder)
+    if not frames_mm:
+        raise SystemExit(f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {folder}")
+    cv2.setNumThreads(1)
+    print(f"{len(frames_mm)} captured frames of 480x640 in {folder}")
+    print_ratios(frames_mm)
+    print_table([fill.fill_nearest(depth_mm)[0] for depth_mm in frames_mm])
+
+
+if __name__ == "__main__":
+    main()

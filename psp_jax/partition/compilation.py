@@ -1,0 +1,17 @@
+"""Compiled loops, kept on disk between runs where the disk allows it."""
+
+from collections.abc import Callable
+
+import numba
+
+
+def compile_cached(function: Callable) -> Callable:
+    """Compiles a function of arrays and scalars with numba on its first call.
+
+    The machine code is cached beside the source or in the user's cache folder. Where neither can
+    be written (a read-only container), every process compiles anew instead of failing.
+    """
+    try:
+        return numba.njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # numba found no place for its cache.
+        return numba.njit(nogil=True)(function)
