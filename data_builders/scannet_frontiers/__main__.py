@@ -7,10 +7,24 @@ from absl import flags
 from data_builders import command_line
 
 _MANUAL_DIR = flags.DEFINE_string(
-    "manual_dir", None, "Folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens."
+    "manual_dir", None, "Folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports."
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the prepared data sets.")
-_CONFIG = flags.DEFINE_string("config", "thesis", "Way to prepare: thesis or rooms.")
+_CONFIG = flags.DEFINE_string(
+    "config", "thesis", "Way to prepare: thesis, thesis_small, official_v2 or rooms."
+)
+_SPLIT_FILES = flags.DEFINE_list(
+    "split_files", [], "Lists of scan ids: train.txt,validation.txt,test.txt."
+)
+_NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "Processes that work on scans.")
+_BEAM_RUNNER = flags.DEFINE_string(
+    "beam_runner", None, "Works on scans through Apache Beam, such as DirectRunner or FlinkRunner."
+)
+_BEAM_OPTIONS = flags.DEFINE_list(
+    "beam_options", [], "For Beam, without dashes: flink_master=host:8081,parallelism=32."
+)
+_LIMIT_SCANS = flags.DEFINE_integer("limit_scans", None, "Scans of each split to use at most.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what would be built, how large, how long.")
 
 
 def main() -> None:
@@ -19,10 +33,31 @@ def main() -> None:
         raise ValueError("--manual_dir is missing: the folder that holds scans/sceneXXXX_YY/")
     if not os.path.isdir(_MANUAL_DIR.value):
         raise FileNotFoundError(f"--manual_dir={_MANUAL_DIR.value}: there is no such folder")
+    if _SPLIT_FILES.value and len(_SPLIT_FILES.value) != 3:
+        raise ValueError("--split_files needs three files: train.txt,validation.txt,test.txt")
+    if _NUM_WORKERS.value < 1:
+        raise ValueError(f"--num_workers={_NUM_WORKERS.value}: at least 1 was expected")
     # Imported here so that --help and the checks above answer at once.
+    from data_builders.scannet_frontiers import configurations, plan, pool, splits
     from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-    builder = dataset.Builder(config=dataset.config_named(_CONFIG.value), data_dir=_DATA_DIR.value)
+    config = configurations.named(_CONFIG.value)
+    if _SPLIT_FILES.value:
+        config = configurations.split_by_files(config, splits.FileSplit(*_SPLIT_FILES.value))
+    if _LIMIT_SCANS.value is not None:
+        config = configurations.limited(config, _LIMIT_SCANS.value)
+    workers = _NUM_WORKERS.value
+    if _BEAM_RUNNER.value:
+        options = [f"--{option}" for option in _BEAM_OPTIONS.value]
+        if _BEAM_RUNNER.value == "DirectRunner" and workers > 1:
+            options += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
+        runner = pool.Beam(_BEAM_RUNNER.value, options)
+    else:
+        runner = pool.Processes(workers) if workers > 1 else pool.serially
+    builder = dataset.Builder(config=config, data_dir=_DATA_DIR.value, runner=runner)
+    if _DRY_RUN.value:
+        print(plan.describe(builder, manual_dir=_MANUAL_DIR.value, workers=workers))
+        return
     dataset.build(builder, manual_dir=_MANUAL_DIR.value)
     print(dataset.describe(builder))
 

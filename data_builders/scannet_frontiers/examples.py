@@ -1,121 +1,114 @@
 """From the frames of a scan to examples: decoded, aligned, filled and labelled."""
 
-import collections
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import layout, sens, splits
+from data_builders.scannet_frontiers import images, recording, splits
+from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import fill, frontier, superpixels
 
 JPEG_QUALITY = 95
 
 
-@dataclasses.dataclass
-class Report:
-    """What became of the scans and frames of a build.
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How the frames of a scan become examples.
 
     Attributes:
-        scans: scans of which at least one frame was kept.
-        kept: frames kept.
-        dropped: frames or rests of scans that were not, counted by reason.
-        details: one line for each drop.
-        missing, interior: sums over the kept frames of the share of pixels without a reading and
-            of the share of pixels of class 0.
-    """
-
-    scans: int = 0
-    kept: int = 0
-    dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    details: list[str] = dataclasses.field(default_factory=list)
-    missing: float = 0.0
-    interior: float = 0.0
-
-    def drop(self, reason: str, detail: str) -> None:
-        """Counts one drop."""
-        self.dropped[reason] += 1
-        self.details.append(f"{reason}: {detail}")
-
-    def summary(self) -> dict:
-        """Returns the report as plain values, shares as means over the kept frames."""
-        frames = max(self.kept, 1)
-        return {
-            "scans": self.scans,
-            "frames_kept": self.kept,
-            "dropped": dict(self.dropped),
-            "dropped_details": self.details,
-            "missing_depth_share": round(self.missing / frames, 4),
-            "interior_share": round(self.interior / frames, 4),
-        }
-
-
-def examples_of(
-    scan: layout.Scan,
-    report: Report,
-    *,
-    frame_stride: int,
-    size: tuple[int, int],
-    cut: superpixels.Superpixels,
-    on_frame: Callable[[], object] = lambda: None,
-) -> Iterator[tuple[str, dict]]:
-    """Yields `(key, example)` of every `frame_stride`-th frame of a scan that can be used.
-
-    Args:
-        scan: the recording.
-        report: counts what is kept and what is not.
         frame_stride: frames from one example to the next, by index: the timestamps of many scans
             are zero or garbage.
         size: (height, width) in pixels that the depth images must have.
         cut: makes regions of the filled depth.
-        on_frame: called after every frame that was looked at.
     """
-    kept_before = report.kept
+
+    frame_stride: int
+    size: tuple[int, int]
+    cut: superpixels.Superpixels
+
+
+def examples_of(
+    scan: recording.Scan, report: Report, *, recipe: Recipe, quota: int | None = None
+) -> Iterator[tuple[str, dict]]:
+    """Yields `(key, example)` of every frame of a scan that is wanted and can be used.
+
+    Nothing that the files hold stops it: what can't be used is counted in the report.
+
+    Args:
+        scan: the recording.
+        report: counts what is kept and what is not.
+        recipe: which frames, and what is made of them.
+        quota: the number of examples wanted, chosen by the hash of their keys, where a bad frame
+            is replaced by the next one; None wants all.
+    """
     try:
-        with sens.Reader(scan.path) as reader:
-            if reader.header.depth_size != size:
-                found, wanted = (
-                    "x".join(map(str, reader.header.depth_size)),
-                    "x".join(map(str, size)),
-                )
-                report.drop("other depth size", f"{scan.id} has {found}, not {wanted}")
+        with scan.open() as opened:
+            if not np.isfinite(opened.intrinsic_depth).all():
+                report.drop("invalid intrinsics", scan.id)
                 return
-            for frame in reader.frames(frame_stride):
-                example = _example(scan, frame, reader.header, cut, report)
+            if opened.depth_size != recipe.size:
+                sizes = ("x".join(map(str, size)) for size in (opened.depth_size, recipe.size))
+                report.drop("other depth size", "{} has {}, not {}".format(scan.id, *sizes))
+                return
+            if opened.note:
+                report.notes.append(opened.note)
+            frames = _frames_of(scan, opened, recipe.frame_stride, report)
+            if quota is not None:
+                frames = sorted(frames, key=lambda frame: splits.hash_of(key_of(scan, frame)))
+            kept = 0
+            for frame in frames:
+                if kept == quota:
+                    break
+                example = _example(scan, frame, opened, recipe, report)
                 if example is not None:
-                    yield f"{scan.id}_{frame.index:06d}", example
-                on_frame()
-    except sens.SensError as error:
+                    kept += 1
+                    yield key_of(scan, frame), example
+    except (recording.Damaged, OSError) as error:
+        report.drop("unreadable scan", f"{scan.id}: {error}")
+
+
+def key_of(scan: recording.Scan, frame: recording.Frame) -> str:
+    """Returns the key of an example."""
+    return f"{scan.id}_{frame.index:06d}"
+
+
+def _frames_of(
+    scan: recording.Scan, opened: recording.Recording, stride: int, report: Report
+) -> Iterable[recording.Frame]:
+    try:
+        yield from opened.frames(stride)
+    except (recording.Damaged, OSError) as error:
         report.drop("damaged scan, rest left out", f"{scan.id}: {error}")
-    finally:
-        report.scans += report.kept > kept_before
 
 
 def _example(
-    scan: layout.Scan,
-    frame: sens.Frame,
-    header: sens.Header,
-    cut: superpixels.Superpixels,
+    scan: recording.Scan,
+    frame: recording.Frame,
+    opened: recording.Recording,
+    recipe: Recipe,
     report: Report,
 ) -> dict | None:
     name = f"{scan.id} frame {frame.index}"
-    if not np.isfinite(frame.camera_to_world).all():
-        return report.drop("invalid pose", name)
+    reason = "invalid pose"
     try:
-        depth_mm = sens.decode_depth(frame.depth, header)
-    except sens.SensError as error:
-        return report.drop("undecodable depth", f"{name}: {error}")
-    if not depth_mm.any():
-        return report.drop("no depth at all", name)
-    image = _aligned_jpeg(frame.color, header)
-    if image is None:
-        return report.drop("undecodable colour", name)
+        camera_to_world = frame.read_pose()
+        if not np.isfinite(camera_to_world).all():
+            return report.drop(reason, name)
+        reason = "undecodable depth"
+        depth_mm = frame.read_depth()
+        if depth_mm.shape != recipe.size:
+            return report.drop(reason, f"{name}: {depth_mm.shape} pixels, not {recipe.size}")
+        if not depth_mm.any():
+            return report.drop("no depth at all", name)
+        reason = "undecodable colour"
+        image = _aligned_jpeg(frame.read_color(), opened.color_size, recipe.size)
+    except (recording.Damaged, OSError) as error:
+        return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
-    classes = frontier.encode(cut(filled_mm))
-    report.kept += 1
-    report.missing += float(filled.mean())
-    report.interior += float((classes == 0).mean())
+    classes = frontier.encode(recipe.cut(filled_mm))
+    report.keep(scan.id, filled, classes)
     return {
         "image": image,
         "depth": filled_mm,
@@ -124,23 +117,26 @@ def _example(
         "scene_id": scan.id,
         "space_id": splits.space_of(scan.id),
         "frame_index": frame.index,
-        "intrinsics": header.intrinsic_depth[:3, :3],
-        "pose": frame.camera_to_world,
+        "intrinsics": opened.intrinsic_depth,
+        "pose": camera_to_world,
     }
 
 
-def _aligned_jpeg(color: bytes, header: sens.Header) -> bytes | None:
-    """Resizes a JPEG to depth's grid; None if it can't be decoded or has another size.
+def _aligned_jpeg(
+    color: bytes, color_size: tuple[int, int] | None, depth_size: tuple[int, int]
+) -> bytes:
+    """Resizes a JPEG or PNG to depth's grid.
 
     ScanNet's depth is registered to its colour: the two grids differ by a plain scaling, and the
     extrinsics of the header must not be applied.
     """
-    pixels = cv2.imdecode(np.frombuffer(color, np.uint8), cv2.IMREAD_COLOR) if color else None
-    if pixels is None or pixels.shape[:2] != header.color_size:
-        return None
-    if header.color_size == header.depth_size:
+    pixels = images.decode_color(color, color_size)
+    shape = images.shape_of(color)
+    if shape == images.Shape(depth_size, 3, is_jpeg=True):
         return color
-    height, width = header.depth_size
+    height, width = depth_size
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     encoded, data = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes() if encoded else None
+    if not encoded:
+        raise recording.Damaged("OpenCV can't encode the resized image")
+    return data.tobytes()

@@ -1,36 +1,42 @@
 """TFDS builder of `scannet_frontiers`. Neither building nor reading imports TensorFlow."""
 
-import dataclasses
 import functools
 import os
+import pathlib
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_builders.scannet_frontiers import examples, layout, sens, splits
-from psp_jax.partition import superpixels
+from data_builders.scannet_frontiers import configurations, layouts, pool, report, splits, work
 
 HOMEPAGE = "http://www.scan-net.org"
+FrontierConfig = configurations.FrontierConfig
+config_named = configurations.named
 
 
-@dataclasses.dataclass(kw_only=True)
-class FrontierConfig(tfds.core.BuilderConfig):
-    """One way to prepare the data.
+class Compressed(tfds.features.Tensor):
+    """A zlib tensor whose examples are compressed already, where they were made.
 
-    Attributes:
-        frame_stride: frames of a scan from one example to the next.
-        size: (height, width) of the depth images in pixels; colour is resized to it.
-        cut: makes regions of the filled depth.
-        split: assigns scans to splits.
+    Compressing takes a third of the time of an example, and TFDS does it in its one process. What
+    is written, `features.json` included, is a plain `tfds.features.Tensor`.
     """
 
-    frame_stride: int = 30  # One frame a second: ScanNet records 30.
-    size: tuple[int, int] = (480, 640)
-    cut: superpixels.Superpixels = superpixels.Seeds()
-    split: splits.Splitter = splits.HashSplit()
+    def encode_example(self, example_data: bytes) -> bytes:
+        """Returns the zlib stream as it is."""
+        return example_data
+
+    def to_proto(self):
+        """Describes the plain tensor that it is to readers."""
+        shape: Any = self.shape  # TFDS types it as a tree of anything.
+        plain = tfds.features.Tensor(
+            shape=shape, dtype=self.numpy_dtype, encoding="zlib", doc=self.doc
+        )
+        return plain.to_proto()
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -41,29 +47,25 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     Request ScanNet at {HOMEPAGE} (terms of use apply: non-commercial research and education),
     download the .sens files with the script they send you, and pass the folder that holds
-    scans/sceneXXXX_YY/sceneXXXX_YY.sens as --manual_dir.
+    scans/sceneXXXX_YY/sceneXXXX_YY.sens as --manual_dir. Exports of them are read too.
     """
-    BUILDER_CONFIGS = [
-        FrontierConfig(
-            name="thesis",
-            description="ScanNet, one frame a second, SEEDS, 60/25/15 by space.",
-            # The thesis counts 917, 390 and 198 scans.
-            split=splits.HashSplit((917, 390, 198), splits.scannet_scans()),
-        ),
-        FrontierConfig(
-            name="rooms",
-            description="The embedded procedural rooms at a quarter of ScanNet's size.",
-            frame_stride=1,
-            size=(120, 160),
-            # Regions as large, in pixels, as 192 are at 640x480 would leave 12; frontiers grow
-            # with the side, not with the area, so 48 keep a useful number of both.
-            cut=superpixels.Seeds(superpixels=48, levels=3),
-        ),
-    ]
+    BUILDER_CONFIGS = list(configurations.CONFIGS)
 
-    def __init__(self, *, file_format: str | None = None, **kwargs):
-        """Takes the arguments of every TFDS builder; the format defaults to array_record."""
+    def __init__(
+        self, *, runner: pool.Runner = pool.serially, file_format: str | None = None, **kwargs
+    ):
+        """Takes the arguments of every TFDS builder; the format defaults to array_record.
+
+        Args:
+            runner: does the work on the scans.
+            file_format: of TFDS.
+            **kwargs: of TFDS.
+        """
         super().__init__(file_format=file_format or "array_record", **kwargs)
+        self._runner = runner
+        # Asked for here, because TFDS writes to another folder until it has finished.
+        name, config, version = pathlib.Path(self.data_path).parts[-3:]
+        self._work = pathlib.Path(self.data_path).parents[2] / "work" / name / config / version
 
     @property
     def config(self) -> FrontierConfig:
@@ -73,7 +75,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.config.size
-        tensor = functools.partial(tfds.features.Tensor, shape=(height, width), encoding="zlib")
+        tensor = functools.partial(Compressed, shape=(height, width), encoding="zlib")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
@@ -102,68 +104,91 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return metadata
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        scans = layout.find_scans(os.fspath(dl_manager.manual_dir))
-        split_of = self.config.split([scan.id for scan in scans])
-        splits.check_disjoint(split_of)
-        unlisted = [scan.id for scan in scans if scan.id not in split_of]
+        survey = layouts.survey(os.fspath(dl_manager.manual_dir))
+        jobs, unlisted = self.jobs(survey)
         self._metadata["scans_in_no_split"] = unlisted
-        chosen = {name: [s for s in scans if split_of.get(s.id) == name] for name in splits.SPLITS}
-        empty = [name for name, members in chosen.items() if not members]
-        if empty:
-            raise ValueError(
-                f"no scans for {' and '.join(empty)}: {len(scans)} scans were found, "
-                f"{len(unlisted)} of them in no split; more spaces are needed"
-            )
-        return {name: self._generate_examples(name, members) for name, members in chosen.items()}
+        self._metadata["folders_not_read"] = survey.refused
+        every = [job for members in jobs.values() for job in members]
+        finished = sum(job.path.exists() for job in every)
+        if finished:
+            print(f"{finished} of {len(every)} scans were finished by a build that did not end")
+        # One runner for all splits: processes take longer to start than a small split to build.
+        done = self._runner(every)
+        return {
+            name: self._generate_examples(name, members, done) for name, members in jobs.items()
+        }
 
     def _generate_examples(
-        self, split: str, scans: list[layout.Scan]
+        self, split: str, jobs: Sequence[work.Job], done: Iterator[work.Job]
     ) -> Iterator[tuple[str, dict]]:
-        config, report = self.config, examples.Report()
-        total = sum(_frames_to_read(scan, config.frame_stride) for scan in scans)
+        total = report.Report()
+        counts = [job.scan.count(self.config.frame_stride) for job in jobs]
         interval_s = 0.1 if sys.stderr.isatty() else 10
-        with tqdm.tqdm(total=total, desc=split, unit="frame", mininterval=interval_s) as bar:
-            for scan in scans:
-                yield from examples.examples_of(
-                    scan,
-                    report,
-                    frame_stride=config.frame_stride,
-                    size=config.size,
-                    cut=config.cut,
-                    on_frame=bar.update,
-                )
-        self._metadata[f"report_{split}"] = report.summary()
+        with tqdm.tqdm(total=sum(counts), desc=split, unit="frame", mininterval=interval_s) as bar:
+            for expected, count in zip(jobs, counts, strict=True):
+                job = next(done)
+                assert job is expected, "jobs are done in order"
+                yield from job.records()
+                total.add(job.report())
+                bar.update(count)
+        self._metadata[f"report_{split}"] = total.summary()
 
+    def jobs(self, survey: layouts.Survey) -> tuple[dict[str, list[work.Job]], list[str]]:
+        """Returns the work of each split, and the ids of the scans that belong to none.
 
-def config_named(name: str) -> FrontierConfig:
-    """Returns the configuration of that name.
+        Raises:
+            ValueError: if a space is in two splits, or a split has no scans.
+        """
+        config = self.config
+        split_of = config.split([scan.id for scan in survey.scans])
+        splits.check_disjoint(split_of)
+        quotas = config.sample.quotas() if config.sample else {}
+        jobs: dict[str, list[work.Job]] = {name: [] for name in splits.SPLITS}
+        version = str(self.version)
+        for scan in survey.scans:
+            members = jobs.get(split_of.get(scan.id, ""), [])
+            if config.limit_scans is None or len(members) < config.limit_scans:
+                quota = quotas.get(scan.id)
+                folder = os.fspath(self._work)
+                members.append(work.Job(scan, config.recipe, quota, folder, version))
+        unlisted = [scan.id for scan in survey.scans if scan.id not in split_of]
+        empty = [name for name, members in jobs.items() if not members]
+        if empty:
+            raise ValueError(
+                f"no scans for {' and '.join(empty)}: {len(survey.scans)} scans were found, "
+                f"{len(unlisted)} of them in no split; more spaces are needed"
+            )
+        return jobs, unlisted
 
-    Raises:
-        ValueError: if there is none.
-    """
-    for config in Builder.BUILDER_CONFIGS:
-        if config.name == name:
-            return config
-    names = ", ".join(config.name for config in Builder.BUILDER_CONFIGS)
-    raise ValueError(f"configuration {name!r}: one of {names} was expected")
+    def forget_work(self) -> None:
+        """Removes what finished scans left for a build that is started again."""
+        shutil.rmtree(self._work, ignore_errors=True)
+        for folder in self._work.parents[:3]:
+            # Another build may have work of its own there.
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def build(builder: Builder, *, manual_dir: str) -> None:
     """Builds the data set of a builder unless it is there already.
 
+    A build that died is taken up where it was: finished scans are not read again.
+
     Args:
         builder: made with the configuration and the `data_dir` wanted.
-        manual_dir: folder that holds `scans/`.
+        manual_dir: folder of the scans, in any layout of `layouts`.
 
     Raises:
         FileNotFoundError: if there are no scans in `manual_dir`.
+        ValueError: if a space is in two splits, or a split is empty.
     """
-    layout.find_scans(manual_dir)
+    builder.jobs(layouts.survey(manual_dir))
     # TFDS draws bars without an end for the same work.
     tfds.disable_progress_bar()
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
     )
+    builder.forget_work()
 
 
 def describe(builder: Builder) -> str:
@@ -172,23 +197,13 @@ def describe(builder: Builder) -> str:
     assert isinstance(metadata, dict)
     lines = [f"{builder.info.full_name} in {builder.data_path}"]
     for split in splits.SPLITS:
-        report = metadata[f"report_{split}"]
-        lines.append(
-            f"  {split:<10} {report['frames_kept']:6d} frames of {report['scans']} scans, "
-            f"{report['missing_depth_share']:.1%} of depth filled, "
-            f"{report['interior_share']:.1%} interior pixels"
-        )
-        lines += [f"    left out, {detail}" for detail in report["dropped_details"]]
+        lines += report.lines_of(split, metadata[f"report_{split}"])
     unlisted = metadata["scans_in_no_split"]
     if unlisted:
         shown = ", ".join(unlisted[:5]) + (" ..." if len(unlisted) > 5 else "")
         lines.append(f"  {len(unlisted)} scans are in no split: {shown}")
+    refused = metadata["folders_not_read"]
+    lines += [f"  not read, {path}: {why}" for path, why in list(refused.items())[:5]]
+    if len(refused) > 5:
+        lines.append(f"  ... and {len(refused) - 5} more folders, all in metadata.json")
     return "\n".join(lines)
-
-
-def _frames_to_read(scan: layout.Scan, stride: int) -> int:
-    try:
-        with sens.Reader(scan.path) as reader:
-            return -(-reader.header.frames // stride)
-    except (sens.SensError, OSError):
-        return 0  # It is reported when its turn comes.

@@ -7,6 +7,8 @@ of scans would test on rooms seen in training, so everything here assigns whole 
 import dataclasses
 import hashlib
 import importlib.resources
+import os
+import pathlib
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -24,13 +26,18 @@ class Splitter(Protocol):
         ...
 
 
+def is_scan_id(name: str) -> bool:
+    """Says whether a name has the form sceneXXXX_YY."""
+    return _SCAN_ID.fullmatch(name) is not None
+
+
 def space_of(scan: str) -> str:
     """Returns the space `sceneXXXX` of the scan `sceneXXXX_YY`.
 
     Raises:
         ValueError: if the id has another form.
     """
-    if not _SCAN_ID.fullmatch(scan):
+    if not is_scan_id(scan):
         raise ValueError(f"scan id {scan!r}: the form sceneXXXX_YY was expected")
     return scan.partition("_")[0]
 
@@ -52,7 +59,7 @@ class HashSplit:
         """Maps scan ids to splits; scans that are not in `listed` belong to none."""
         scans = sorted(scans)
         scans_in = Counter(space_of(scan) for scan in self.listed or scans)
-        order = sorted(scans_in, key=lambda space: hashlib.sha256(space.encode()).hexdigest())
+        order = sorted(scans_in, key=hash_of)
         total, cumulated, split_of = sum(scans_in.values()), 0, {}
         share = sum(self.fractions)
         cuts = [self.fractions[0] / share, (self.fractions[0] + self.fractions[1]) / share]
@@ -62,6 +69,80 @@ class HashSplit:
             split_of[space] = SPLITS[sum(position >= cut for cut in cuts)]
             cumulated += scans_in[space]
         return {scan: split_of[space_of(scan)] for scan in scans if space_of(scan) in split_of}
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSplit:
+    """Splits that are listed in files, one scan id to a line; `#` starts a comment.
+
+    Attributes:
+        train, validation, test: the files.
+    """
+
+    train: str
+    validation: str
+    test: str
+
+    def __call__(self, scans: Iterable[str]) -> dict[str, str]:
+        """Maps scan ids to splits; scans that are in no list belong to none.
+
+        Raises:
+            ValueError: if a line is no scan id, or a space is in two lists: in the lists, not only
+                among `scans`, so that a partial download fails as the whole would.
+        """
+        listed = self.listed()
+        return {scan: listed[scan] for scan in sorted(scans) if scan in listed}
+
+    def listed(self) -> dict[str, str]:
+        """Returns the split of every scan in the files.
+
+        Raises:
+            ValueError: as calling it does.
+        """
+        split_of: dict[str, str] = {}
+        for split, path in zip(SPLITS, (self.train, self.validation, self.test), strict=True):
+            for scan in _lines_of(path):
+                if not is_scan_id(scan):
+                    raise ValueError(f"{path}: {scan!r} is no scan id of the form sceneXXXX_YY")
+                if split_of.setdefault(scan, split) != split:
+                    raise ValueError(
+                        f"space {space_of(scan)} is both in {split_of[scan]} and in {split} "
+                        f"(scan {scan} is in both lists)"
+                    )
+        check_disjoint(split_of)
+        return split_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """So many images in each split, spread as evenly over its scans as whole numbers allow.
+
+    How many a scan gives follows from the full list, and which ones from their keys alone, so that
+    a partial download gives a part of the same images.
+
+    Attributes:
+        images: wanted in train, validation and test.
+        split: assigns the listed scans to splits.
+        listed: ids of all scans.
+    """
+
+    images: tuple[int, int, int]
+    split: Splitter
+    listed: tuple[str, ...]
+
+    def quotas(self) -> dict[str, int]:
+        """Returns how many images each listed scan gives; they sum up to `images`."""
+        split_of, quota_of = self.split(self.listed), {}
+        for split, images in zip(SPLITS, self.images, strict=True):
+            members = sorted((s for s in split_of if split_of[s] == split), key=hash_of)
+            share, rest = divmod(images, max(len(members), 1))
+            quota_of |= {scan: share + (rank < rest) for rank, scan in enumerate(members)}
+        return quota_of
+
+
+def hash_of(text: str) -> str:
+    """Returns the SHA-256 of a text: an order that looks random and never changes."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_disjoint(split_of: dict[str, str]) -> None:
@@ -78,6 +159,17 @@ def check_disjoint(split_of: dict[str, str]) -> None:
 
 def scannet_scans() -> tuple[str, ...]:
     """Lists ScanNet's 1,513 labelled scans (v2 train and validation together)."""
-    folder = importlib.resources.files("data_builders.scannet_frontiers") / "splits"
-    names = ("scannetv2_train.txt", "scannetv2_val.txt")
-    return tuple(sorted(line for name in names for line in (folder / name).read_text().split()))
+    lists = official_lists()
+    return tuple(sorted([*_lines_of(lists.train), *_lines_of(lists.validation)]))
+
+
+def official_lists() -> FileSplit:
+    """Returns ScanNet's own v2 lists: 1,201, 312 and 100 scans."""
+    folder = str(importlib.resources.files("data_builders.scannet_frontiers") / "splits")
+    names = ("scannetv2_train.txt", "scannetv2_val.txt", "scannetv2_test.txt")
+    return FileSplit(*(os.path.join(folder, name) for name in names))
+
+
+def _lines_of(path: str) -> list[str]:
+    lines = pathlib.Path(path).read_text().splitlines()
+    return [text for line in lines if (text := line.partition("#")[0].strip())]

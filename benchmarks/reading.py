@@ -1,0 +1,183 @@
+"""Time of reading examples, by stage and by record layout, and what a strided `.sens` read touches.
+
+`python -m benchmarks.reading --frames=FOLDER` takes real captures (`*/color/NAME.{png,jpg}` beside
+`*/depth/NAME.png`, uint16 millimetres); without it, drawn ones stand in. One thread throughout.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+import time
+import tracemalloc
+import zlib
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from data_builders.scannet_frontiers import images, sens
+from psp_jax.partition import fill, frontier, superpixels
+
+SIZES = ((480, 640), (240, 320))
+JPEG_QUALITY = 95
+# The naive layout of TFDS: 16-bit and 8-bit PNG, as OpenCV writes them by default.
+ARRAYS = {"depth": np.dtype(np.uint16), "filled": np.dtype(bool), "frontier": np.dtype(np.uint8)}
+SENS_FRAMES, STRIDE = 301, 30
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=pathlib.Path, help="folder of real captures")
+    parser.add_argument("--rounds", type=int, default=15, help="repetitions of each frame")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    pairs = captures(arguments.frames) if arguments.frames else drawn()
+    kind = "captures" if arguments.frames else "drawn frames"
+    for size in SIZES:
+        read_table([resized(*pair, size) for pair in pairs], size, arguments.rounds, kind)
+    with tempfile.TemporaryDirectory() as folder:
+        strided_read(pathlib.Path(folder) / "long.sens", [resized(*p, SIZES[0]) for p in pairs])
+
+
+def captures(folder: pathlib.Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Reads the pairs whose depth is 480x640: `[H, W, 3]` uint8 BGR, `[H, W]` uint16 mm."""
+    pairs = []
+    for path in sorted(folder.glob("*/depth/*.png")):
+        depth = images.decode_depth_png(path.read_bytes())
+        colors = sorted((path.parents[1] / "color").glob(f"{path.stem}.*"))
+        if depth.shape == SIZES[0] and colors and depth.any():
+            pairs.append((images.decode_color(colors[0].read_bytes(), None), depth))
+    if not pairs:
+        raise SystemExit(f"--frames={folder}: no pairs of 480x640 were found")
+    return pairs
+
+
+def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draws six noisy planes with boxes."""
+    pairs = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        rows, columns = np.mgrid[0:480, 0:640]
+        depth = 1500 + 2 * rows + rng.uniform(-2, 2) * columns
+        for _ in range(12):
+            top, left = rng.integers(0, 400), rng.integers(0, 560)
+            depth[top : top + 120, left : left + 120] *= rng.uniform(0.7, 1)
+        depth += cv2.GaussianBlur(rng.normal(0, 30, depth.shape), (0, 0), 3)
+        gray = np.clip(depth / 16 + rng.normal(0, 4, depth.shape), 0, 255).astype(np.uint8)
+        depth[rng.random(depth.shape) < 0.05] = 0
+        pairs.append((np.stack([gray, 255 - gray, gray // 2], -1), depth.astype(np.uint16)))
+    return pairs
+
+
+def resized(
+    color: np.ndarray, depth_mm: np.ndarray, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brings a pair to a size: colour by area, depth by the nearest pixel."""
+    shape = (size[1], size[0])
+    color = cv2.resize(color, shape, interpolation=cv2.INTER_AREA)
+    return color, cv2.resize(depth_mm, shape, interpolation=cv2.INTER_NEAREST)
+
+
+def read_table(
+    pairs: list[tuple[np.ndarray, np.ndarray]], size: tuple[int, int], rounds: int, kind: str
+) -> None:
+    """Prints stage by stage what it takes to decode one record."""
+    tensor_s: dict[str, list[float]] = {}
+    naive_s: dict[str, list[float]] = {}
+    tensor_bytes = naive_bytes = 0
+    for color, depth in pairs:
+        filled_mm, filled = fill.fill_nearest(depth)
+        classes = frontier.encode(superpixels.Seeds()(filled_mm))
+        arrays = {"depth": filled_mm, "filled": filled, "frontier": classes}
+        jpeg = cv2.imencode(".jpg", color, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+        tensors = {name: zlib.compress(array.tobytes()) for name, array in arrays.items()}
+        pngs = {
+            name: cv2.imencode(".png", array.astype(np.uint8) if name == "filled" else array)[1]
+            for name, array in arrays.items()
+        }
+        tensor_bytes += len(jpeg) + sum(map(len, tensors.values()))
+        naive_bytes += len(jpeg) + sum(map(len, pngs.values()))
+        # The two layouts take turns, so that other work on the machine troubles both alike.
+        for _ in range(rounds):
+            for seconds in (tensor_s, naive_s):
+                timed(seconds, "image", lambda jpeg=jpeg: decode_rgb(jpeg))
+            for name in ARRAYS:
+                kwargs = {"name": name, "size": size}
+                timed(tensor_s, name, lambda t=tensors[name], k=kwargs: decode_tensor(t, **k))
+                timed(naive_s, name, lambda p=pngs[name]: cv2.imdecode(p, cv2.IMREAD_UNCHANGED))
+    count = len(pairs)
+    print(f"{size[0]}x{size[1]}, {count} {kind}, {rounds} rounds, ms on one core, medians:")
+    totals = [
+        report("zlib tensors + JPEG", tensor_s, tensor_bytes / count),
+        report("PNG + JPEG (naive)", naive_s, naive_bytes / count),
+    ]
+    print(f"  ratio {totals[1] / totals[0]:.2f} (bar 1.25)\n")
+
+
+def decode_rgb(jpeg: bytes) -> np.ndarray:
+    """Decodes as TFDS does without TensorFlow."""
+    pixels = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def decode_tensor(data: bytes, *, name: str, size: tuple[int, int]) -> np.ndarray:
+    """Decodes as TFDS does."""
+    return np.frombuffer(zlib.decompress(data), ARRAYS[name]).reshape(size)
+
+
+def timed(seconds: dict[str, list[float]], stage: str, call: Callable[[], object]) -> None:
+    """Adds the time of one call to its stage."""
+    started = time.perf_counter()
+    call()
+    seconds.setdefault(stage, []).append(time.perf_counter() - started)
+
+
+def report(title: str, seconds: dict[str, list[float]], size_bytes: float) -> float:
+    """Prints the stages of one layout and returns their sum in ms."""
+    stages_ms = {stage: 1e3 * float(np.median(values)) for stage, values in seconds.items()}
+    total_ms = sum(stages_ms.values())
+    shares = ", ".join(f"{k} {v:.2f} ({v / total_ms:.0%})" for k, v in stages_ms.items())
+    print(
+        f"  {title:<20} {total_ms:6.2f} ms, {1e3 / total_ms:4.0f} a second, "
+        f"{size_bytes / 1e3:.0f} kB: {shares}"
+    )
+    return total_ms
+
+
+def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Prints which share of a file the system hands over for every 30th frame, and the memory."""
+    frames = []
+    for color, depth in pairs:
+        jpeg = cv2.imencode(".jpg", cv2.resize(color, (1296, 968)))[1].tobytes()
+        frames.append(sens.Frame(0, np.eye(4), 0, 0, jpeg, sens.encode_depth(depth)))
+    sizes = {"color_size": (968, 1296), "depth_size": SIZES[0]}
+    many = [frames[index % len(frames)] for index in range(SENS_FRAMES)]
+    sens.write(path, many, **sizes, intrinsic_color=np.eye(4), intrinsic_depth=np.eye(4))
+    del frames, many
+    before_bytes, count = read_by_this_process(), 0
+    tracemalloc.start()
+    with sens.Reader(path) as reader:
+        for frame in reader.frames(STRIDE):
+            sens.decode_depth(frame.depth, reader.header)
+            count += 1
+    peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
+    tracemalloc.stop()
+    touched, size = read_by_this_process() - before_bytes, os.path.getsize(path)
+    print(
+        f".sens of {size / 1e6:.0f} MB, {SENS_FRAMES} frames, stride {STRIDE}: {count} frames "
+        f"read, {touched / 1e6:.2f} MB touched, 1/{size / touched:.1f} of the file (bar 1/20); "
+        f"at most {peak_mb:.1f} MB of memory at a time"
+    )
+
+
+def read_by_this_process() -> int:
+    """Returns the bytes that all read calls of this process have returned (Linux)."""
+    lines = pathlib.Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["rchar"])
+
+
+if __name__ == "__main__":
+    main()

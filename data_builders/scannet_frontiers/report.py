@@ -1,0 +1,93 @@
+"""What became of the scans and frames of a build."""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from psp_jax.partition import frontier
+
+SHOWN_DETAILS = 20  # Lines printed for one split; all of them are in the metadata.
+
+
+@dataclasses.dataclass
+class Report:
+    """Counts that add up over scans.
+
+    Attributes:
+        frames_of: frames kept of each scan.
+        dropped: frames or rests of scans that were not kept, counted by reason.
+        details: one line for each drop.
+        notes: what else the user should know of a scan.
+        missing: sum over the kept frames of the share of pixels without a reading.
+        classes: `[16]` int64, pixels of each frontier class in the kept frames.
+    """
+
+    frames_of: dict[str, int] = dataclasses.field(default_factory=dict)
+    dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    details: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
+    missing: float = 0.0
+    classes: np.ndarray = dataclasses.field(
+        default_factory=lambda: np.zeros(frontier.CLASSES, np.int64)
+    )
+
+    @property
+    def kept(self) -> int:
+        """Frames kept."""
+        return sum(self.frames_of.values())
+
+    def keep(self, scan: str, filled: np.ndarray, classes: np.ndarray) -> None:
+        """Counts one kept frame of a scan."""
+        self.frames_of[scan] = self.frames_of.get(scan, 0) + 1
+        self.missing += float(filled.mean())
+        self.classes += np.bincount(classes.ravel(), minlength=frontier.CLASSES)
+
+    def drop(self, reason: str, detail: str) -> None:
+        """Counts one drop."""
+        self.dropped[reason] += 1
+        self.details.append(f"{reason}: {detail}")
+
+    def add(self, other: "Report") -> None:
+        """Adds the counts of other scans."""
+        self.frames_of |= other.frames_of
+        self.dropped += other.dropped
+        self.details += other.details
+        self.notes += other.notes
+        self.missing += other.missing
+        self.classes += other.classes
+
+    def summary(self) -> dict:
+        """Returns the report as plain values, shares as means over the kept frames."""
+        pixels = max(int(self.classes.sum()), 1)
+        return {
+            "scans": len(self.frames_of),
+            "frames_kept": self.kept,
+            "frames_of_scans": dict(sorted(self.frames_of.items())),
+            "dropped": dict(self.dropped),
+            "dropped_details": self.details,
+            "notes": self.notes,
+            "missing_depth_share": round(self.missing / max(self.kept, 1), 4),
+            "interior_share": round(int(self.classes[0]) / pixels, 4),
+            "class_shares": [round(int(count) / pixels, 6) for count in self.classes],
+        }
+
+
+def lines_of(split: str, summary: dict) -> list[str]:
+    """Returns the summary of one split as lines of text."""
+    counts = sorted(summary["frames_of_scans"].values()) or [0]
+    lines = [
+        f"  {split:<10} {summary['frames_kept']:6d} frames of {summary['scans']} scans "
+        f"({counts[0]} to {counts[-1]} each, median {counts[len(counts) // 2]}), "
+        f"{summary['missing_depth_share']:.1%} of depth filled, "
+        f"{summary['interior_share']:.1%} interior pixels"
+    ]
+    shares = " ".join(f"{share:.2%}" for share in summary["class_shares"])
+    lines.append(f"    classes 0 to {frontier.CLASSES - 1}: {shares}")
+    lines += [f"    left out {count}: {why}" for why, count in sorted(summary["dropped"].items())]
+    for title, details in (("left out", summary["dropped_details"]), ("note", summary["notes"])):
+        lines += [f"      {title}, {detail}" for detail in details[:SHOWN_DETAILS]]
+        if len(details) > SHOWN_DETAILS:
+            rest = len(details) - SHOWN_DETAILS
+            lines.append(f"      ... and {rest} more in metadata.json")
+    return lines
