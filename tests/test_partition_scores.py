@@ -146,6 +146,7 @@ def test_jumps_are_both_sides_of_a_step_of_more_than_four_percent_of_the_nearer(
     depth = np.array([[1000, 1040, 1082, 1082], [1000, 1040, 1082, 1020]], np.uint16)
     expected = [[False, True, True, True], [False, True, True, True]]
     np.testing.assert_array_equal(scores.jumps(depth), expected)
+    assert not scores.jumps(np.array([[1000, 0, 3000]], np.uint16)).any()  # Nothing is known.
 
 
 def test_crack_edges_and_those_near_a_mark():

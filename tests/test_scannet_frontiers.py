@@ -141,7 +141,7 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
         (["--manual_dir=."], "no scans under ."),
         (
             ["--manual_dir=.", "--config=theses"],
-            "one of thesis, thesis_small, official_v2, rooms was",
+            "one of thesis, thesis_small, official_v2, planar, rooms was",
         ),
         ([], "--manual_dir is missing"),
         (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),

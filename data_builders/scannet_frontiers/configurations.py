@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow_datasets as tfds
 
 from data_builders.scannet_frontiers import examples, splits
-from psp_jax.partition import superpixels
+from psp_jax.partition import planar, superpixels
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -52,6 +52,12 @@ CONFIGS = (
         name="official_v2",
         description="ScanNet, one frame a second, SEEDS, the benchmark's 1201/312/100 scans.",
         split=splits.official_lists(),
+    ),
+    FrontierConfig(
+        name="planar",
+        description="As thesis, but planar regions of inverse depth instead of SEEDS.",
+        split=_THESIS_SPLIT,
+        cut=planar.Planar(),
     ),
     FrontierConfig(
         name="rooms",

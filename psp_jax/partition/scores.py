@@ -25,7 +25,7 @@ def jumps(depth_mm: np.ndarray) -> np.ndarray:
     """Marks both pixels of every step in depth, relative to the nearer one, of more than 4 %.
 
     Args:
-        depth_mm: `[H, W]` uint16 millimetres without holes.
+        depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading, beside which no step is known.
 
     Returns:
         `[H, W]` bool.
@@ -37,7 +37,8 @@ def jumps(depth_mm: np.ndarray) -> np.ndarray:
         ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
     ):
         step = np.abs(depth[first] - depth[second])
-        is_jump = step > JUMP * np.minimum(depth[first], depth[second])
+        nearer = np.minimum(depth[first], depth[second])
+        is_jump = (step > JUMP * nearer) & (nearer > 0)
         marked[first] |= is_jump
         marked[second] |= is_jump
     return marked

@@ -1,0 +1,69 @@
+import csv
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from data_builders.rooms import generate
+from psp_jax import explore
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", "psp_jax.explore", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.fixture
+def depth_png(tmp_path):
+    depth_mm = np.full((120, 160), 2500, np.uint16)
+    depth_mm[30:90, 40:110] = 1200
+    depth_mm[:4] = 0
+    path = tmp_path / "kitchen" / "depth" / "7.png"
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), depth_mm)
+    (path.parents[1] / "color").mkdir()
+    cv2.imwrite(str(path.parents[1] / "color" / "7.jpg"), np.full((240, 320, 3), 90, np.uint8))
+    return path
+
+
+def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
+    (view,) = explore.views(depth_png, 4)
+    assert view.rgb is not None and view.rgb.shape == (120, 160, 3)
+    table = explore.explore([view], tmp_path / "out")
+    assert (tmp_path / "out" / "kitchen_7.png").read_bytes().startswith(b"\x89PNG")
+    rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
+    assert [row["algorithm"] for row in rows] == list(explore.ALGORITHMS)
+    for row in rows:
+        assert row["algorithm"] in table
+        assert float(row["recall"]) > 0.9, row  # The box is all there is to find.
+        assert int(float(row["regions"])) >= 2
+
+
+def test_scans_bring_their_true_objects(tmp_path):
+    rooms = generate.Rooms(spaces=2, frames_per_scan=3, depth_height=96, depth_width=128)
+    generate.generate(rooms, tmp_path / "rooms")
+    chosen = list(explore.views(tmp_path / "rooms", 2))
+    assert 1 <= len(chosen) <= 2
+    assert all(view.instance is not None for view in chosen)
+    scan = tmp_path / "rooms" / "scans" / "scene9001_01" / "scene9001_01.sens"
+    (view,) = explore.views(scan, 1)
+    assert view.name == "scene9001_01_000000"
+    filled = np.maximum(view.depth_mm, 1)
+    _, figures = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)
+    assert 0 < figures["objects"] <= 1
+
+
+def test_what_is_no_depth_is_refused_in_one_line(tmp_path):
+    cv2.imwrite(str(tmp_path / "color.png"), np.zeros((9, 9, 3), np.uint8))
+    for arguments, message in (
+        (["color.png"], "color.png is no 16-bit depth image"),
+        (["nowhere"], "nowhere: a .png, a .sens or a folder"),
+        ([], "no path"),
+        (["color.png", "--frames=0"], "--frames=0: at least 1"),
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
