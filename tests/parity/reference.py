@@ -1,9 +1,9 @@
 """PSPNet in PyTorch, written from the published facts and independently of the package."""
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional
+import torch  # pyright: ignore[reportMissingImports]
+from torch import nn  # pyright: ignore[reportMissingImports]
+from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 SEMSEG_STEM = ((1.0, 3, 2), (1.0, 3, 1), (2.0, 3, 1))
