@@ -1,10 +1,14 @@
-"""What a run writes down as it goes: `metrics.jsonl` and TensorBoard events."""
+"""What a run writes down and shows as it goes: metrics, TensorBoard events, a progress line."""
 
 import json
 import pathlib
+import sys
+import time
 from typing import Any
 
+import jax
 import tensorboardX
+import tqdm
 
 METRICS_FILE = "metrics.jsonl"
 NEEDED = ("step", "train_loss", "validation_loss", "validation_rmse_m")  # The curves are of these.
@@ -42,6 +46,58 @@ class Journal:
     def close(self) -> None:
         """Closes the event file."""
         self._events.close()
+
+
+class Progress:
+    """Loss, images per second and time left of a phase: a bar, or lines where no one watches."""
+
+    def __init__(self, done: int, total: int, batch_size: int):
+        """Starts a line for a phase of `total` steps of which `done` are done."""
+        self._batch_size = batch_size
+        self._terminal = sys.stderr.isatty()
+        self._interval_s = 1 if self._terminal else 20
+        self._shown_s = time.monotonic()
+        self._bar = tqdm.tqdm(
+            initial=done * batch_size,
+            total=total * batch_size,
+            unit="image",
+            desc="training",
+            disable=not self._terminal,
+            dynamic_ncols=True,
+        )
+        self._meter = {"n": 0, "total": (total - done) * batch_size, "unit": "image"}
+        self._began_s = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *unused) -> None:
+        """Leaves the bar as it stands."""
+        self._bar.close()
+
+    def advance(self, losses: list[jax.Array]) -> None:
+        """Counts a step; now and then shows the loss of the step before, which is known."""
+        self._bar.update(self._batch_size)
+        self._meter["n"] += self._batch_size
+        if len(losses) < 2 or time.monotonic() - self._shown_s < self._interval_s:
+            return
+        self._shown_s = time.monotonic()
+        loss = f"loss {float(losses[-2]):.4f}"
+        if self._terminal:
+            self._bar.set_postfix_str(loss, refresh=False)
+        else:
+            elapsed_s = time.monotonic() - self._began_s
+            print(
+                tqdm.tqdm.format_meter(elapsed=elapsed_s, postfix=loss, ncols=90, **self._meter),
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.tqdm.write(line)
+        sys.stdout.flush()
 
 
 def _record(line: str) -> dict | None:

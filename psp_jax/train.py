@@ -6,7 +6,6 @@ import math
 import os
 import pathlib
 import signal
-import sys
 import threading
 import time
 from typing import Any
@@ -175,7 +174,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
     job.termination.obey(f"terminated before step {step + 1}, the same command goes on from there")
     losses, began_s = [], time.monotonic()
-    with _Progress(step - first, phase.steps, config.data.batch_size) as progress:
+    with journal.Progress(step - first, phase.steps, config.data.batch_size) as progress:
         while True:
             current, figures = compiled(current, batch)
             step += 1
@@ -231,55 +230,6 @@ def _line(record: dict[str, float]) -> str:
         f"AbsRel {record['validation_abs_rel']:.3f}  "
         f"{record['images_per_s']:.1f} images/s"
     )
-
-
-class _Progress:
-    """Loss, images per second and time left of a phase: a bar, or lines where no one watches."""
-
-    def __init__(self, done: int, total: int, batch_size: int):
-        self._batch_size = batch_size
-        self._terminal = sys.stderr.isatty()
-        self._interval_s = 1 if self._terminal else 20
-        self._shown_s = time.monotonic()
-        self._bar = tqdm.tqdm(
-            initial=done * batch_size,
-            total=total * batch_size,
-            unit="image",
-            desc="training",
-            disable=not self._terminal,
-            dynamic_ncols=True,
-        )
-        self._meter = {"n": 0, "total": (total - done) * batch_size, "unit": "image"}
-        self._began_s = time.monotonic()
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *unused) -> None:
-        self._bar.close()
-
-    def advance(self, losses: list[jax.Array]) -> None:
-        """Counts a step; now and then shows the loss of the step before, which is known."""
-        self._bar.update(self._batch_size)
-        self._meter["n"] += self._batch_size
-        if len(losses) < 2 or time.monotonic() - self._shown_s < self._interval_s:
-            return
-        self._shown_s = time.monotonic()
-        loss = f"loss {float(losses[-2]):.4f}"
-        if self._terminal:
-            self._bar.set_postfix_str(loss, refresh=False)
-        else:
-            elapsed_s = time.monotonic() - self._began_s
-            print(
-                tqdm.tqdm.format_meter(elapsed=elapsed_s, postfix=loss, ncols=90, **self._meter),
-                file=sys.stderr,
-                flush=True,
-            )
-
-    def say(self, line: str) -> None:
-        """Prints a line above the bar."""
-        tqdm.tqdm.write(line)
-        sys.stdout.flush()
 
 
 class _Termination:
