@@ -11,7 +11,7 @@ import numpy as np
 
 from psp_jax import data, metrics, pictures, steps
 from psp_jax.batch import Batch
-from psp_jax.experiment import ConfigError, Experiment
+from psp_jax.experiment import ConfigError, Data, Experiment
 from psp_jax.state import Variables
 
 TEST_FILE = "test.json"
@@ -107,7 +107,7 @@ def table(result: dict) -> str:
     return "\n".join(lines)
 
 
-def _mean_depth(examples: data.Examples, config: Any) -> tuple[np.ndarray, float]:
+def _mean_depth(examples: data.Examples, config: Data) -> tuple[np.ndarray, float]:
     """Averages the readings of evenly spaced images, per pixel and overall, in metres."""
     chosen = np.unique(
         np.linspace(0, len(examples) - 1, min(len(examples), BASELINE_IMAGES)).astype(int)
