@@ -78,21 +78,16 @@ def test_logits_of_101_layers_agree(size):
     assert_logits_agree(*pair("caffe_101", 101), size)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_a_wrong_flavour_is_visible_where_shapes_agree(flavour):
-    """What the geometry guards against: the same weights, other logits."""
+# Those whose weights have the same shapes as the default's.
+@pytest.mark.parametrize("flavour", ["caffe_101", "caffe_50"])
+def test_a_wrong_flavour_changes_the_logits_though_every_shape_agrees(flavour):
+    """What the geometry guards against."""
     model, variables, _ = pair("semseg", 50, width=8)
     wrong = segmenter.Segmenter(depth=50, width=8, geometry=FLAVOURS[flavour][0]).make(5)
-    image = image_of((96, 128))
-    shapes = jax.eval_shape(wrong.init, jax.random.key(0), image)["params"]
-    if flavour == "semseg" or jax.tree.map(np.shape, variables["params"]) != jax.tree.map(
-        np.shape, shapes
-    ):
-        return
-    right = jax.jit(model.apply)(variables, image)
-    other = jax.jit(wrong.apply)(variables, image)
-    if right.shape == other.shape:
-        assert float(jnp.abs(right - other).max() / jnp.abs(right).max()) > 0.01
+    image = image_of((97, 129))  # 8k + 1: both round the pooled size alike.
+    right, other = jax.jit(model.apply)(variables, image), jax.jit(wrong.apply)(variables, image)
+    assert right.shape == other.shape
+    assert float(jnp.abs(right - other).max() / jnp.abs(right).max()) > 0.01
 
 
 def test_gradients_through_the_whole_network_agree():
