@@ -1,51 +1,13 @@
-"""Loss variants. An objective is the only code that knows what a network's channels mean."""
+"""Losses of depth in metres along the optical axis."""
 
 import dataclasses
-from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from psp_jax import resampling
 from psp_jax.batch import Batch, Prediction
-
-
-class Mean(NamedTuple):
-    """A sum of per-pixel values and the number of pixels, so that means can be joined."""
-
-    total: jax.Array
-    count: jax.Array
-
-    def value(self) -> jax.Array:
-        """Returns the mean; 0 where there was no pixel."""
-        return self.total / jnp.maximum(self.count, 1)
-
-
-class Objective(Protocol):
-    """A loss and the meaning of the outputs it trains."""
-
-    @property
-    def channels(self) -> int:
-        """Number of outputs per pixel that the network must have."""
-        ...
-
-    def check(self) -> None:
-        """Raises ValueError if a field has a value that can't be trained with."""
-        ...
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, channels]` outputs to a prediction at (height, width) = `size`."""
-        ...
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss over the batch's valid pixels."""
-        ...
-
-
-def masked_mean(values: jax.Array, mask: jax.Array) -> Mean:
-    """Sums `values` where `mask` holds; what lies outside the mask may be NaN."""
-    total = jnp.sum(jnp.where(mask, values, 0.0))
-    return Mean(total, jnp.sum(mask).astype(jnp.float32))
+from psp_jax.losses import Mean, masked_mean
 
 
 @dataclasses.dataclass
