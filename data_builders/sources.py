@@ -49,7 +49,9 @@ class EmbeddedRooms:
     """Procedural rooms, drawn and prepared the first time they are needed.
 
     Attributes:
-        data_dir: folder of the prepared data sets; the scans go to `rooms/` in it.
+        data_dir: folder of the prepared data sets; the scans go to `rooms/` in it, or to a folder
+            named by the fields that are not the defaults, such as `rooms_spaces_9/`: experiments
+            on different rooms keep their own.
         rooms: what is drawn.
     """
 
@@ -72,15 +74,14 @@ class EmbeddedRooms:
         self.check()
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-        scans = pathlib.Path(self.data_dir) / "rooms"
+        scans = pathlib.Path(self.data_dir) / self._name()
         generate.generate(self.rooms, scans)
         size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = dataset.config_named("rooms")
-        if size != config.size:
-            config = dataclasses.replace(config, name=f"rooms_{size[0]}x{size[1]}", size=size)
+        config = dataclasses.replace(dataset.config_named("rooms"), name=self._name(), size=size)
         builder = dataset.Builder(config=config, data_dir=self.data_dir)
         directory = pathlib.Path(builder.data_path)
-        # The record of what was drawn goes with the data set, so that other rooms replace it.
+        # The record of what was drawn goes with the data set, so that rooms drawn by another
+        # version replace it.
         drawn, built_from = scans / "rooms.json", directory / "rooms.json"
         if not built_from.exists() or built_from.read_bytes() != drawn.read_bytes():
             shutil.rmtree(directory, ignore_errors=True)
@@ -88,3 +89,8 @@ class EmbeddedRooms:
             shutil.copyfile(drawn, built_from)
             print(dataset.describe(builder))
         return os.fspath(directory)
+
+    def _name(self) -> str:
+        fields = dataclasses.asdict(self.rooms).items()
+        defaults = dataclasses.asdict(generate.Rooms())
+        return "_".join(["rooms", *(f"{k}_{v}" for k, v in fields if v != defaults[k])])

@@ -81,4 +81,5 @@ def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
     assert "mean depth image" in done.stdout
     result = json.loads((tmp_path / "runs" / "depth_mse" / "test.json").read_text())
     assert 0 < result["rmse_m"] < 10
-    assert (tmp_path / "data" / "rooms" / "rooms.json").exists()
+    (drawn,) = (tmp_path / "data").glob("rooms_*/rooms.json")
+    assert json.loads(drawn.read_text())["spaces"] == 9

@@ -14,32 +14,39 @@ def small(tmp_path):
     return sources.EmbeddedRooms(data_dir=str(tmp_path), rooms=rooms)
 
 
-def test_rooms_are_prepared_once_and_again_when_they_change(small, monkeypatch):
+def test_rooms_are_prepared_once_and_again_in_another_version(small, monkeypatch):
     directory = pathlib.Path(small.prepare())
     splits = data.open_splits(str(directory))
     # Nine spaces of 1, 2, 3, 2, 1, ... scans of two frames, of which two frames are bad.
     assert sum(len(examples) for examples in splits.values()) == 2 * 17 - 2
     assert data.image_size(splits["train"]) == (32, 48)
-    first = splits["train"][0]["image"]
     built = (directory / "dataset_info.json").stat().st_mtime_ns
 
     assert small.prepare() == str(directory)
     assert (directory / "dataset_info.json").stat().st_mtime_ns == built
 
-    small.rooms.seed = 1
-    small.prepare()
-    other = data.open_splits(str(directory))["train"][0]["image"]
-    assert not np.array_equal(first, other)
-
     monkeypatch.setattr(generate, "VERSION", "0.0.0")
-    built = (directory / "dataset_info.json").stat().st_mtime_ns
     small.prepare()
     assert (directory / "dataset_info.json").stat().st_mtime_ns > built
 
 
+def test_different_rooms_live_side_by_side(small):
+    directory = pathlib.Path(small.prepare())
+    first = data.open_splits(str(directory))["train"][0]["image"]
+    built = (directory / "dataset_info.json").stat().st_mtime_ns
+    small.rooms.seed = 1
+    other = data.open_splits(small.prepare())["train"][0]["image"]
+    assert not np.array_equal(first, other)
+    small.rooms.seed = 0
+    assert small.prepare() == str(directory)
+    assert (directory / "dataset_info.json").stat().st_mtime_ns == built
+    np.testing.assert_array_equal(data.open_splits(str(directory))["train"][0]["image"], first)
+
+
 def test_the_true_depth_lies_beside_the_scans(small):
-    small.prepare()
-    folder = pathlib.Path(small.data_dir) / "rooms" / "scans" / "scene9003_01"
+    name = pathlib.Path(small.prepare()).parent.name
+    assert name == "rooms_spaces_9_frames_per_scan_2_depth_height_32_depth_width_48"
+    folder = pathlib.Path(small.data_dir) / name / "scans" / "scene9003_01"
     truth = np.load(folder / "scene9003_01_truth.npz")
     assert truth["depth_mm"].shape == truth["instance"].shape == (2, 32, 48)
     assert (truth["depth_mm"] > 0).all()
