@@ -17,8 +17,10 @@ class Batch:
     Attributes:
         image: `[B, H, W, 3]` float32, ImageNet-normalised RGB.
         depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
-        frontier: `[B, H, W]` uint8 frontier classes 0 to 15; 255 marks pixels to ignore.
-        filled: `[B, H, W]` bool, True where the sensor had no reading.
+        frontier: `[B, H, W]` uint8 frontier classes 0 to 15, of a whole partition: it can be
+            decoded back to its regions.
+        filled: `[B, H, W]` bool, True where the sensor had no reading, so that neither depth nor
+            classes carry truth; nowhere if the config has `data.ignore_filled` off.
         valid: `[B]` bool, False for the padding that completes the last batch of an evaluation.
     """
 

@@ -35,12 +35,23 @@ def open_splits(directory: str) -> dict[str, Examples]:
     """Opens the train, validation and test splits of a prepared data set.
 
     Args:
-        directory: folder of a TFDS version, such as `data/scannet_frontiers/thesis/1.0.0`.
+        directory: folder of a TFDS version, such as `data/scannet_frontiers/thesis/2.0.0`.
     """
     if not (pathlib.Path(directory) / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
     builder: Any = tfds.builder_from_directory(directory)
     return {name: builder.as_data_source(name) for name in ("train", "validation", "test")}
+
+
+def check_labels(examples: Examples, data: experiment.Data) -> None:
+    """Raises ConfigError unless the examples have the label set that the config names."""
+    prefix = frontier.FEATURE_PREFIX
+    known = [name.removeprefix(prefix) for name in examples[0] if name.startswith(prefix)]
+    if data.labels not in known:
+        raise experiment.ConfigError(
+            f"config.data.labels={data.labels!r}: the data set has {' and '.join(known)}; another "
+            "configuration of its builder writes others"
+        )
 
 
 def image_size(examples: Examples) -> tuple[int, int]:
@@ -111,10 +122,11 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     filled = record["filled"]
     depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
     depth = np.where(depth <= data.range_m, depth, np.float32(0))
-    classes = record["frontier"]
     if data.ignore_filled:
         depth = np.where(filled, np.float32(0), depth)
-        classes = np.where(filled, np.uint8(frontier.IGNORE), classes)
+    else:
+        filled = np.zeros_like(filled)
+    classes = record[frontier.FEATURE_PREFIX + data.labels]
     return Batch(normalise(record["image"]), depth, classes, filled, np.ones((), bool))
 
 

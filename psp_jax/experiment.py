@@ -37,6 +37,8 @@ class Data:
 
     Attributes:
         source: the prepared data set.
+        labels: label set of the frontier classes, such as `seeds` (the thesis's superpixels) or
+            `planar`.
         batch_size: images per step.
         flip_probability: chance that a training image is mirrored, classes with it.
         ignore_filled: whether pixels without a reading are left out of losses and figures.
@@ -45,6 +47,7 @@ class Data:
     """
 
     source: Source
+    labels: str = "seeds"
     batch_size: int = 8
     flip_probability: float = 0.5
     ignore_filled: bool = True

@@ -86,6 +86,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     folder = pathlib.Path(workdir)
     experiment.save(config, folder)
     splits = data.open_splits(_prepared(config))
+    data.check_labels(splits["train"], config.data)
     model = config.model.make(config.objective.channels)
     evaluate = evaluation.make(config, model)
     with (

@@ -13,7 +13,7 @@ from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as
 from data_builders.scannet_frontiers import sens
 from psp_jax import experiment, objectives
 from psp_jax.models import segmenter
-from psp_jax.partition import superpixels
+from psp_jax.partition import planar, superpixels
 
 SIZE = (48, 64)
 
@@ -72,7 +72,13 @@ def write_scan(
 def small_config() -> dataset.FrontierConfig:
     """A configuration at the tests' size."""
     return dataset.FrontierConfig(
-        name="small", frame_stride=1, size=SIZE, cut=superpixels.Seeds(superpixels=20, levels=2)
+        name="small",
+        frame_stride=1,
+        size=SIZE,
+        cuts={
+            "seeds": superpixels.Seeds(superpixels=20, levels=2),
+            "planar": planar.Planar(superpixels.Slic(region_px=8, ruler=20.0)),
+        },
     )
 
 

@@ -54,8 +54,7 @@ def test_a_flipped_example_is_the_mirror_image_with_left_and_right_swapped(examp
     np.testing.assert_array_equal(flipped.frontier, frontier.mirror(np.asarray(plain.frontier)))
     left = np.asarray(plain.frontier) & 1 == 1
     mirrored_right = np.asarray(flipped.frontier)[:, :, ::-1] & 4 == 4
-    known = np.asarray(plain.frontier) != frontier.IGNORE
-    np.testing.assert_array_equal(left[known], mirrored_right[known])
+    np.testing.assert_array_equal(left, mirrored_right)
 
 
 def test_filled_pixels_carry_no_truth_unless_asked_for(examples, tiny):
@@ -63,13 +62,27 @@ def test_filled_pixels_carry_no_truth_unless_asked_for(examples, tiny):
     assert record["filled"].any()
     without = data.example_of(record, tiny.data)
     assert (without.depth[record["filled"]] == 0).all()
-    assert (without.frontier[record["filled"]] == frontier.IGNORE).all()
+    np.testing.assert_array_equal(without.filled, record["filled"])
     np.testing.assert_allclose(
         without.depth[~record["filled"]], record["depth"][~record["filled"]] / 1000, rtol=1e-6
     )
     with_them = data.example_of(record, dataclasses.replace(tiny.data, ignore_filled=False))
     assert (with_them.depth > 0).all()
-    assert (with_them.frontier < frontier.CLASSES).all()
+    assert not np.asarray(with_them.filled).any()
+
+
+@pytest.mark.parametrize("labels", ["seeds", "planar"])
+def test_the_label_set_of_the_config_is_read_and_is_a_whole_partition(examples, tiny, labels):
+    config = dataclasses.replace(tiny.data, labels=labels)
+    data.check_labels(examples, config)
+    example = data.example_of(examples[0], config)
+    np.testing.assert_array_equal(example.frontier, examples[0][f"frontier_{labels}"])
+    assert frontier.decode_exact(np.asarray(example.frontier)).max() > 0
+
+
+def test_a_label_set_that_the_data_set_lacks_is_named(examples, tiny):
+    with pytest.raises(ValueError, match="labels='planr': the data set has .*seeds"):
+        data.check_labels(examples, dataclasses.replace(tiny.data, labels="planr"))
 
 
 def test_readings_beyond_the_range_are_none(examples, tiny):

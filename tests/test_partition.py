@@ -103,7 +103,6 @@ def test_mirrored_classes_are_the_classes_of_the_mirrored_partition():
     np.testing.assert_array_equal(
         frontier.mirror(frontier.encode(labels)), frontier.encode(labels[:, ::-1])
     )
-    assert frontier.mirror(np.full((1, 1), frontier.IGNORE, np.uint8)) == frontier.IGNORE
 
 
 def random_labels(rng):
@@ -131,7 +130,7 @@ def test_classes_of_no_partition_are_not_decoded():
     one_sided[1, 2] = 0
     ended[1:3, 2:4] = 0
     outward[0, 0] |= frontier.UP
-    for wrong in (one_sided, ended, outward, np.full((3, 3), frontier.IGNORE, np.uint8)):
+    for wrong in (one_sided, ended, outward, np.full((3, 3), 255, np.uint8)):
         with pytest.raises(ValueError, match="classes of no partition"):
             frontier.decode_exact(wrong)
 

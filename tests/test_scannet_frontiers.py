@@ -15,7 +15,7 @@ from tests.conftest import SIZE, make_frame, small_config, write_scan
 
 
 def read(data_dir, split):
-    builder: Any = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "1.0.0")
+    builder: Any = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "2.0.0")
     return list(builder.as_data_source(split))
 
 
@@ -34,7 +34,9 @@ def test_examples_hold_the_frames_of_the_files(data_dir, scans_dir):
         np.testing.assert_array_equal(example["intrinsics"], camera)
         np.testing.assert_array_equal(example["pose"], frame.camera_to_world)
         assert example["space_id"].decode() == scan[:9]
-        assert example["frontier"].max() < frontier.CLASSES
+        for name, cut in small_config().cuts.items():
+            expected = frontier.encode(cut(filled_mm))
+            np.testing.assert_array_equal(example[f"frontier_{name}"], expected)
         color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR_RGB)
         assert color is not None
         resized = cv2.resize(color, SIZE[::-1], interpolation=cv2.INTER_AREA)
@@ -141,7 +143,7 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
         (["--manual_dir=."], "no scans under ."),
         (
             ["--manual_dir=.", "--config=theses"],
-            "one of thesis, thesis_small, official_v2, planar, rooms was",
+            "one of thesis, thesis_small, official_v2, planar, thesis_planar, rooms was",
         ),
         ([], "--manual_dir is missing"),
         (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),

@@ -11,7 +11,10 @@ _MANUAL_DIR = flags.DEFINE_string(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the prepared data sets.")
 _CONFIG = flags.DEFINE_string(
-    "config", "thesis", "Way to prepare: thesis, thesis_small, official_v2, planar or rooms."
+    "config",
+    "thesis",
+    "Way to prepare: thesis, thesis_small, official_v2, planar, thesis_planar (both label sets) or "
+    "rooms.",
 )
 _SPLIT_FILES = flags.DEFINE_list(
     "split_files", [], "Lists of scan ids: train.txt,validation.txt,test.txt."

@@ -1,11 +1,18 @@
 """Ways to prepare the data, and changes to them that the command line asks for."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import tensorflow_datasets as tfds
 
 from data_builders.scannet_frontiers import examples, splits
 from psp_jax.partition import planar, superpixels
+
+# Sides are a quarter of ScanNet's, so the cells are smaller, and so is what an edge may save: the
+# errors of a region shrink with its area, its frontier with its side.
+PLANAR_ROOMS = planar.Planar(
+    superpixels.Slic(region_px=4, ruler=20.0, iterations=5), trade=planar.Planar().trade / 4
+)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -15,7 +22,8 @@ class FrontierConfig(tfds.core.BuilderConfig):
     Attributes:
         frame_stride: frames of a scan from one example to the next.
         size: (height, width) of the depth images in pixels; colour is resized to it.
-        cut: makes regions of the filled depth.
+        cuts: what makes regions of the filled depth, by the name of the label set; one pass over
+            the scans writes them all.
         split: assigns scans to splits.
         sample: takes a fixed number of images instead of all; None takes all.
         limit_scans: scans of each split to use at most, the first by id; None uses all.
@@ -23,7 +31,9 @@ class FrontierConfig(tfds.core.BuilderConfig):
 
     frame_stride: int = 30  # One frame a second: ScanNet records 30.
     size: tuple[int, int] = (480, 640)
-    cut: superpixels.Superpixels = superpixels.Seeds()
+    cuts: Mapping[str, superpixels.Superpixels] = dataclasses.field(
+        default_factory=lambda: {"seeds": superpixels.Seeds()}
+    )
     split: splits.Splitter = splits.HashSplit()
     sample: splits.Sample | None = None
     limit_scans: int | None = None
@@ -31,7 +41,7 @@ class FrontierConfig(tfds.core.BuilderConfig):
     @property
     def recipe(self) -> examples.Recipe:
         """How frames become examples."""
-        return examples.Recipe(self.frame_stride, self.size, self.cut)
+        return examples.Recipe(self.frame_stride, self.size, dict(self.cuts))
 
 
 # The thesis counts 917, 390 and 198 scans.
@@ -57,16 +67,25 @@ CONFIGS = (
         name="planar",
         description="As thesis, but planar regions of inverse depth instead of SEEDS.",
         split=_THESIS_SPLIT,
-        cut=planar.Planar(),
+        cuts={"planar": planar.Planar()},
+    ),
+    FrontierConfig(
+        name="thesis_planar",
+        description="As thesis, with both SEEDS and planar regions, in one pass over the scans.",
+        split=_THESIS_SPLIT,
+        cuts={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
     ),
     FrontierConfig(
         name="rooms",
         description="The embedded procedural rooms at a quarter of ScanNet's size.",
         frame_stride=1,
         size=(120, 160),
-        # Regions as large, in pixels, as 192 are at 640x480 would leave 12; frontiers grow
-        # with the side, not with the area, so 48 keep a useful number of both.
-        cut=superpixels.Seeds(superpixels=48, levels=3),
+        cuts={
+            # Regions as large, in pixels, as 192 are at 640x480 would leave 12; frontiers grow
+            # with the side, not with the area, so 48 keep a useful number of both.
+            "seeds": superpixels.Seeds(superpixels=48, levels=3),
+            "planar": PLANAR_ROOMS,
+        },
     ),
 )
 

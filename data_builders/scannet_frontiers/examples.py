@@ -1,7 +1,7 @@
 """From the frames of a scan to examples: decoded, aligned, filled and labelled."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -21,12 +21,12 @@ class Recipe:
         frame_stride: frames from one example to the next, by index: the timestamps of many scans
             are zero or garbage.
         size: (height, width) in pixels that the depth images must have.
-        cut: makes regions of the filled depth.
+        cuts: what makes regions of the filled depth, by the name of the label set.
     """
 
     frame_stride: int
     size: tuple[int, int]
-    cut: superpixels.Superpixels
+    cuts: Mapping[str, superpixels.Superpixels]
 
 
 def examples_of(
@@ -107,13 +107,13 @@ def _example(
     except (recording.Damaged, OSError) as error:
         return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
-    classes = frontier.encode(recipe.cut(filled_mm))
+    classes = {name: frontier.encode(cut(filled_mm)) for name, cut in recipe.cuts.items()}
     report.keep(scan.id, filled, classes)
     return {
         "image": image,
         "depth": filled_mm,
         "filled": filled,
-        "frontier": classes,
+        **{frontier.FEATURE_PREFIX + name: label_set for name, label_set in classes.items()},
         "scene_id": scan.id,
         "space_id": splits.space_of(scan.id),
         "frame_index": frame.index,

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Report:
         details: one line for each drop.
         notes: what else the user should know of a scan.
         missing: sum over the kept frames of the share of pixels without a reading.
-        classes: `[16]` int64, pixels of each frontier class in the kept frames.
+        classes: `[16]` int64 by label set, pixels of each frontier class in the kept frames.
     """
 
     frames_of: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -28,20 +29,19 @@ class Report:
     details: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
     missing: float = 0.0
-    classes: np.ndarray = dataclasses.field(
-        default_factory=lambda: np.zeros(frontier.CLASSES, np.int64)
-    )
+    classes: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def kept(self) -> int:
         """Frames kept."""
         return sum(self.frames_of.values())
 
-    def keep(self, scan: str, filled: np.ndarray, classes: np.ndarray) -> None:
-        """Counts one kept frame of a scan."""
+    def keep(self, scan: str, filled: np.ndarray, classes: Mapping[str, np.ndarray]) -> None:
+        """Counts one kept frame of a scan, with its frontier classes by label set."""
         self.frames_of[scan] = self.frames_of.get(scan, 0) + 1
         self.missing += float(filled.mean())
-        self.classes += np.bincount(classes.ravel(), minlength=frontier.CLASSES)
+        for name, pixels in classes.items():
+            self._count(name, np.bincount(pixels.ravel(), minlength=frontier.CLASSES))
 
     def drop(self, reason: str, detail: str) -> None:
         """Counts one drop."""
@@ -55,11 +55,15 @@ class Report:
         self.details += other.details
         self.notes += other.notes
         self.missing += other.missing
-        self.classes += other.classes
+        for name, counts in other.classes.items():
+            self._count(name, counts)
+
+    def _count(self, name: str, counts: np.ndarray) -> None:
+        self.classes[name] = self.classes.get(name, 0) + counts.astype(np.int64)
 
     def summary(self) -> dict:
         """Returns the report as plain values, shares as means over the kept frames."""
-        pixels = max(int(self.classes.sum()), 1)
+        shares = {name: counts / counts.sum() for name, counts in self.classes.items()}
         return {
             "scans": len(self.frames_of),
             "frames_kept": self.kept,
@@ -68,8 +72,9 @@ class Report:
             "dropped_details": self.details,
             "notes": self.notes,
             "missing_depth_share": round(self.missing / max(self.kept, 1), 4),
-            "interior_share": round(int(self.classes[0]) / pixels, 4),
-            "class_shares": [round(int(count) / pixels, 6) for count in self.classes],
+            "class_shares": {
+                name: [round(float(share), 6) for share in each] for name, each in shares.items()
+            },
         }
 
 
@@ -79,11 +84,13 @@ def lines_of(split: str, summary: dict) -> list[str]:
     lines = [
         f"  {split:<10} {summary['frames_kept']:6d} frames of {summary['scans']} scans "
         f"({counts[0]} to {counts[-1]} each, median {counts[len(counts) // 2]}), "
-        f"{summary['missing_depth_share']:.1%} of depth filled, "
-        f"{summary['interior_share']:.1%} interior pixels"
+        f"{summary['missing_depth_share']:.1%} of depth filled"
     ]
-    shares = " ".join(f"{share:.2%}" for share in summary["class_shares"])
-    lines.append(f"    classes 0 to {frontier.CLASSES - 1}: {shares}")
+    for name, shares in summary["class_shares"].items():
+        shown = " ".join(f"{share:.2%}" for share in shares[1:])
+        lines.append(
+            f"    {name}: {shares[0]:.2%} interior, classes 1 to {frontier.CLASSES - 1}: {shown}"
+        )
     lines += [f"    left out {count}: {why}" for why, count in sorted(summary["dropped"].items())]
     for title, details in (("left out", summary["dropped_details"]), ("note", summary["notes"])):
         lines += [f"      {title}, {detail}" for detail in details[:SHOWN_DETAILS]]

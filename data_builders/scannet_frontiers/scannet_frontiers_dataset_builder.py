@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from data_builders.scannet_frontiers import configurations, layouts, pool, report, splits, work
+from psp_jax.partition import frontier
 
 HOMEPAGE = "http://www.scan-net.org"
 FrontierConfig = configurations.FrontierConfig
@@ -42,8 +43,8 @@ class Compressed(tfds.features.Tensor):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """RGB, filled depth and frontier classes of ScanNet, or of scans in its format."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version.", "2.0.0": "One feature for each label set."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     Request ScanNet at {HOMEPAGE} (terms of use apply: non-commercial research and education),
     download the .sens files with the script they send you, and pass the folder that holds
@@ -82,7 +83,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
                     "depth": tensor(dtype=np.uint16, doc="Millimetres, holes filled."),
                     "filled": tensor(dtype=np.bool_, doc="True where depth had no reading."),
-                    "frontier": tensor(dtype=np.uint8, doc="Class 0 to 15."),
+                    **{
+                        frontier.FEATURE_PREFIX + name: tensor(
+                            dtype=np.uint8, doc=f"Class 0 to 15: {cut}"
+                        )
+                        for name, cut in self.config.cuts.items()
+                    },
                     "scene_id": tfds.features.Text(),
                     "space_id": tfds.features.Text(),
                     "frame_index": tfds.features.Scalar(np.int32),

@@ -18,9 +18,9 @@ import numpy as np
 
 from data_builders.scannet_frontiers import examples, recording
 from data_builders.scannet_frontiers.report import Report
+from psp_jax.partition import frontier
 
-COMPRESSED = ("depth", "filled", "frontier")  # Arrays that records hold as zlib streams.
-_FORMAT = "1"  # Raise it whenever the files are written in another way.
+_FORMAT = "2"  # Raise it whenever the files are written in another way.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,15 @@ class _Partial:
 
 def compress(example: dict) -> dict:
     """Turns the large arrays of an example into zlib streams, as they are stored."""
-    return example | {name: zlib.compress(_bytes_of(example[name])) for name in COMPRESSED}
+    return {
+        name: zlib.compress(_bytes_of(value)) if is_compressed(name) else value
+        for name, value in example.items()
+    }
+
+
+def is_compressed(name: str) -> bool:
+    """Tells whether records hold a feature as a zlib stream: the arrays of a value a pixel."""
+    return name in ("depth", "filled") or name.startswith(frontier.FEATURE_PREFIX)
 
 
 def _bytes_of(array: np.ndarray) -> bytes:

@@ -13,7 +13,8 @@ from psp_jax.partition import compilation
 
 LEFT, UP, RIGHT, DOWN = 1, 2, 4, 8
 CLASSES = 16
-IGNORE = 255  # Label of pixels that carry no truth.
+# Features of prepared records that hold frontier classes are named by this and the label set.
+FEATURE_PREFIX = "frontier_"
 
 
 def split_connected(labels: np.ndarray) -> np.ndarray:
@@ -177,7 +178,7 @@ def mirror(classes: np.ndarray) -> np.ndarray:
     """Flips a class map left to right, swapping the bits `LEFT` and `RIGHT` with it.
 
     Args:
-        classes: `[..., H, W]` uint8 frontier classes; `IGNORE` stays as it is.
+        classes: `[..., H, W]` uint8 frontier classes.
 
     Returns:
         `[..., H, W]` uint8, the classes of the mirrored partition.
@@ -186,7 +187,7 @@ def mirror(classes: np.ndarray) -> np.ndarray:
 
 
 def _mirror_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint8)
+    table = np.zeros(CLASSES, np.uint8)
     for value in range(CLASSES):
         kept = value & (UP | DOWN)
         left, right = value & LEFT, value & RIGHT
