@@ -12,7 +12,7 @@ from tests.conftest import SIZE, make_frame, write_scan
 
 SCAN = "scene9000_00"
 CAMERA = np.array([[64, 0, 32, 0], [0, 64, 24, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)
-RECIPE = examples.Recipe(2, SIZE, superpixels.Seeds(superpixels=20, levels=2))
+RECIPE = examples.Recipe(2, SIZE, {"seeds": superpixels.Seeds(superpixels=20, levels=2)})
 
 
 def as_sens(root: pathlib.Path, frames: list[sens.Frame]) -> None:
@@ -201,7 +201,7 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     (folder / "depth/6.png").unlink()
     (folder / "pose/7.txt").unlink()
     write(folder / "depth/8.png", png_of(np.zeros(SIZE, np.uint8)))
-    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.cut))
+    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.cuts))
     assert [example["frame_index"] for example in found.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (
