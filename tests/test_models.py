@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from psp_jax import state
+from psp_jax import data, state
 from psp_jax.models import geometry, layers, pspnet, resnet, segmenter
 
 ALL = ("trunk", "pyramid", "head", "classifier")
@@ -64,19 +64,43 @@ def test_convolution_equals_scipys_correlation_on_a_zero_padded_image(size, stri
     np.testing.assert_allclose(layer.apply(variables, x)[0], expected, atol=1e-5)
 
 
-def test_max_pool_of_the_stem_is_that_of_its_last_activation():
-    stem = resnet.Stem(2, geometry.SEMSEG)
-    x = jax.random.normal(jax.random.key(1), (1, 17, 24, 3))
-    variables = stem.init(jax.random.key(0), x, train=False)
-    pooled, seen = stem.apply(
-        variables, x, train=False, capture_intermediates=True, mutable=["intermediates"]
-    )
-    before = np.maximum(np.asarray(seen["intermediates"]["norm3"]["__call__"][0])[0], 0)
-    padded = np.pad(before, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    for row in range(5):
-        for column in range(6):
+@pytest.mark.parametrize("size", [(9, 12), (12, 9)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
+    x = jax.random.normal(jax.random.key(1), (1, *size, 3))
+    pooled = resnet.max_pool(x, ceil=ceil)
+    padded = np.pad(x[0], ((1, 2), (1, 2), (0, 0)), constant_values=-np.inf)
+    # The last window starts at the image's last pixel if sizes are rounded up.
+    rows, columns = (n // 2 + 1 if ceil else (n + 1) // 2 for n in size)
+    assert pooled.shape == (1, rows, columns, 3)
+    for row in range(rows):
+        for column in range(columns):
             window = padded[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
             np.testing.assert_array_equal(pooled[0, row, column], window.max((0, 1)))
+
+
+def test_the_network_turns_images_into_the_colours_its_weights_want():
+    rgb = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
+    image = jnp.asarray(data.normalise(rgb))
+    assert resnet.adapt(image, geometry.SEMSEG) is image
+    wanted = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])  # BGR, as Caffe's.
+    np.testing.assert_allclose(resnet.adapt(image, geometry.CAFFE_50), wanted, atol=5e-5)
+    deep = jnp.concatenate([image, image[..., :1]], -1)
+    adapted = resnet.adapt(deep, geometry.CAFFE_50)
+    np.testing.assert_allclose(adapted[..., :3], wanted, atol=5e-5)
+    np.testing.assert_array_equal(adapted[..., 3], deep[..., 3])
+
+
+def test_geometries_that_differ_say_where_and_the_order_is_taken_by_name():
+    assert geometry.differences(geometry.CAFFE_50, geometry.CAFFE_50) == []
+    assert geometry.differences(geometry.CAFFE_50, geometry.CAFFE_101) == [
+        "stride_on_reduce: True against False"
+    ]
+    order: Any = "BGR"
+    assert geometry.Geometry(channel_order=order).channel_order is geometry.ChannelOrder.BGR
+    order = "GBR"
+    with pytest.raises(ValueError, match="GBR"):
+        geometry.Geometry(channel_order=order)
 
 
 def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
@@ -119,10 +143,32 @@ def test_batch_norms_of_parts_that_are_not_trained_keep_their_statistics(narrow)
         assert not np.array_equal(at(before, path), at(after, path))
 
 
-def test_the_parts_are_those_of_the_variables(narrow):
-    params = narrow[2]["params"]
+@pytest.mark.parametrize("options", [{}, {"auxiliary": True}])
+def test_the_parts_are_those_of_the_variables(options):
+    model = segmenter.Segmenter(depth=10, width=4, **options).make(1)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
     names = [*params, *(f"trunk/{name}" for name in params["trunk"])]
-    assert sorted(names) == sorted(pspnet.PSPNet.PARTS)
+    assert sorted(names) == sorted(model.PARTS)
+
+
+def test_the_auxiliary_head_speaks_only_where_it_is_trained():
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0, auxiliary=True).make(3)
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    assert set(variables) == {"params", "batch_stats"}
+
+    mutable = ["auxiliary", "batch_stats"]
+
+    def stored(train):
+        _, updated = jax.eval_shape(
+            functools.partial(model.apply, train=train, mutable=mutable), variables, image
+        )
+        return jax.tree.leaves(updated.get("auxiliary", {}))
+
+    assert not stored(("head",))
+    (output,) = stored(("auxiliary",))
+    assert output.shape == (2, 4, 4, 3)
 
 
 def at(tree, path) -> Any:
