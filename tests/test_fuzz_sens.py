@@ -24,7 +24,9 @@ from tests.conftest import make_frame, write_scan
 
 SIZE = (32, 48)
 FRAMES = 3
-RECIPE = examples.Recipe(1, SIZE, {"seeds": superpixels.Seeds(superpixels=12, levels=2, iterations=2)})
+RECIPE = examples.Recipe(
+    1, SIZE, {"seeds": superpixels.Seeds(superpixels=12, levels=2, iterations=2)}
+)
 HEADER_BYTES = 12 + len("StructureSensor") + 4 * 64 + 36
 ABSURD = (0, 1, 0x7F, 0xFFFF, 1 << 31, (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)
 MAX_SECONDS = 5.0  # A sound scan of this size takes some milliseconds.

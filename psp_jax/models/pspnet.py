@@ -69,8 +69,8 @@ class PSPNet(nn.Module):
     """ResNet trunk, pyramid pooling, head and 1x1 classifier, all at 1/8 of the image's size.
 
     What can be trained, frozen or looked at by itself has a name, listed by `PARTS`: `trunk`
-    (with `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier`, and `auxiliary`
-    where there is one.
+    (with `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier`, and, where there is
+    one, `softmax` and `auxiliary`.
 
     Attributes:
         channels: outputs per pixel.
@@ -81,6 +81,8 @@ class PSPNet(nn.Module):
         auxiliary: whether there is an auxiliary head on stage 3. Where the collection "auxiliary"
             is mutable and the part `auxiliary` is trained, its outputs `[B, h, w, channels]` are
             stored there, for a share in the loss; elsewhere it costs nothing.
+        softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
+            softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
     """
 
     channels: int
@@ -89,13 +91,15 @@ class PSPNet(nn.Module):
     dropout: float = 0.1
     geometry: Geometry = Geometry()
     auxiliary: bool = False
+    softmax: bool = False
 
     @property
     def PARTS(self) -> tuple[str, ...]:
         """The names of the parts; each of them has one switch for its batch norms."""
         trunk = ("trunk", *(f"trunk/{name}" for name in ("stem", *STAGES)))
-        optional = ("auxiliary",) if self.auxiliary else ()
-        return (*trunk, "pyramid", "head", "classifier", *optional)
+        names = [*trunk, "pyramid", "head", "classifier"]
+        names += ["softmax"] * self.softmax + ["auxiliary"] * self.auxiliary
+        return tuple(names)
 
     @nn.compact
     def features(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
@@ -120,7 +124,12 @@ class PSPNet(nn.Module):
         features["pyramid"] = x
         head = Head(8 * self.width, self.dropout, self.geometry, name="head")
         x = features["head"] = head(x, train=parts.covers(train, "head"))
-        features["classifier"] = _classifier(self.channels)(x)
+        x = features["classifier"] = _classifier(self.channels)(x)
+        if self.softmax:
+            layer = Convolution(
+                self.channels, size=1, bias=True, kernel_init=_identity, name="softmax"
+            )
+            features["softmax"] = layer(x)
         if self.auxiliary:
             self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
         return features
@@ -135,7 +144,8 @@ class PSPNet(nn.Module):
         Returns:
             `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
         """
-        return _at_least_float32(self.features(image, train=train)["classifier"])
+        features = self.features(image, train=train)
+        return _at_least_float32(features["softmax" if self.softmax else "classifier"])
 
     def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
         wanted = train and self.is_mutable_collection("auxiliary")
@@ -160,6 +170,11 @@ def _finish(x: jax.Array, dropout: float, geometry: Geometry, train: bool) -> ja
 
 def _classifier(channels: int) -> Convolution:
     return Convolution(channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier")
+
+
+def _identity(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Initialises a 1x1 kernel that passes its input on."""
+    return jnp.eye(*shape[2:], dtype=dtype).reshape(shape)
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
