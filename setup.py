@@ -25,6 +25,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",
+        "bioimage-cpp>=0.10",
         "connected-components-3d>=3.20",
         "flax>=0.12",
         "grain>=0.2.15",

@@ -30,6 +30,7 @@ OWNERS = {
     "absl": ("psp_jax/main.py", "psp_jax/explore.py", "data_builders/"),
     "cv2": ("psp_jax/partition/", "psp_jax/explore.py", "data_builders/"),
     "numba": "psp_jax/partition/",
+    "bioimage_cpp": "psp_jax/partition/decode.py",
     "matplotlib": "psp_jax/pictures.py",
 }
 # Programs that read people's own files with the builder's readers.
