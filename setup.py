@@ -56,6 +56,8 @@ setuptools.setup(
         # Only tests/parity needs PyTorch; it skips itself without.
         "parity": ["torch==2.13.0"],
         "beam": ["apache-beam>=2.70"],
+        # What TFDS's command line and its test case of builders need; nothing else here does.
+        "tfds": ["dill>=0.3.8", "mlcroissant>=1.0", "tensorflow-cpu>=2.17"],
         "cuda12": ["jax[cuda12]>=0.10"],
         "cuda13": ["jax[cuda13]>=0.10"],
     },
