@@ -52,10 +52,10 @@ def as_cpp_export(root, frames):
     write(folder / "_info.txt", info.encode())
 
 
-def as_seven_scenes(root, frames):
+def as_seven_scenes(root, frames, *, folder="chess/seq-01"):
     for frame in frames:
         depth = depth_of(frame)
-        stem = root / "scans" / SCAN / f"frame-{frame.index:06d}"
+        stem = root / folder / f"frame-{frame.index:06d}"
         pixels = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR)
         assert pixels is not None
         write(stem.with_suffix(".color.png"), png_of(pixels))
@@ -111,17 +111,39 @@ def test_the_same_frames_in_another_layout_give_identical_examples(tmp_path, fra
             np.testing.assert_array_equal(found[key][name], value, err_msg=f"{key} {name}")
 
 
-def test_seven_scenes_gives_the_same_images_and_depth(tmp_path, frames):
-    """Its calibration is nowhere, so ScanNet's stands in, and that is said."""
+@pytest.mark.parametrize(
+    ("folder", "scan", "space", "note", "focal_px"),
+    [
+        ("chess/seq-01", "chess_seq-01", "chess", exported.recording.SEVEN_SCENES.note, 58.5),
+        (f"scans/{SCAN}", SCAN, "scene9000", exported.recording.SCANNET.note, 57.759),
+    ],
+)
+def test_seven_scenes_gives_the_same_images_and_depth(
+    tmp_path, frames, folder, scan, space, note, focal_px
+):
+    """Its calibration is nowhere, so a nominal one stands in, and that is said."""
     as_sens(tmp_path / "sens", frames)
-    as_seven_scenes(tmp_path / "other", frames)
+    as_seven_scenes(tmp_path / "other", frames, folder=folder)
     expected, _ = read(tmp_path / "sens")
     found, report = read(tmp_path / "other")
-    assert report.notes == [f"{SCAN} has no _info.txt; ScanNet's nominal intrinsics are used"]
-    for key, example in expected.items():
-        for name in set(example) - {"intrinsics"}:
-            np.testing.assert_array_equal(found[key][name], example[name])
-        np.testing.assert_allclose(found[key]["intrinsics"][0, 0], 57.759, rtol=1e-5)
+    assert report.notes == [f"{scan} has no _info.txt; {note}"]
+    assert list(found) == [key.replace(SCAN, scan) for key in expected]
+    for example, other in zip(expected.values(), found.values(), strict=True):
+        assert (other["scene_id"], other["space_id"]) == (scan, space)
+        for name in set(example) - {"intrinsics", "scene_id", "space_id"}:
+            np.testing.assert_array_equal(other[name], example[name])
+        np.testing.assert_allclose(other["intrinsics"][0, 0], focal_px, rtol=1e-5)
+
+
+def test_sequences_of_seven_scenes_are_scans_of_their_spaces(tmp_path, frames):
+    """However far down the tree one points."""
+    for folder in ("chess/seq-01", "chess/seq-02", "red kitchen/seq-11"):
+        as_seven_scenes(tmp_path / folder, frames[:1], folder=".")
+    (tmp_path / "chess" / "TrainSplit.txt").write_text("sequence1")
+    names = ["chess_seq-01", "chess_seq-02", "red-kitchen_seq-11"]
+    assert [scan.id for scan in layouts.survey(tmp_path).scans] == names
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess").scans] == names[:2]
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").scans] == names[1:2]
 
 
 def test_an_export_that_skipped_frames_keeps_what_is_there():

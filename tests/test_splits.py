@@ -45,6 +45,30 @@ def test_a_space_in_two_splits_is_named():
         )
 
 
+@pytest.mark.parametrize("spaces", [3, 4, 7, 20])
+def test_every_split_gets_one_of_three_spaces_or_more(spaces):
+    """Even where one of them has more scans than all others together."""
+    for first in range(20):
+        scans = [f"scene{9000 + first + space}_00" for space in range(spaces)]
+        scans += [f"scene{9000 + first}_{visit:02d}" for visit in range(1, 90)]
+        split_of = splits.HashSplit()(scans)
+        assert set(split_of.values()) == set(splits.SPLITS)
+        splits.check_disjoint(split_of)
+
+
+def test_two_spaces_cannot_fill_three_splits():
+    assert len(set(splits.HashSplit()(["chess_seq-01", "fire_seq-01"]).values())) <= 2
+
+
+def test_sequences_of_a_space_share_its_split():
+    scans = [f"{space}_seq-{visit:02d}" for space in ("chess", "fire", "red_kitchen", "heads")
+             for visit in range(1, 5)]  # fmt: skip
+    split_of = splits.HashSplit()(scans)
+    assert {splits.space_of(scan) for scan in scans} == {"chess", "fire", "red_kitchen", "heads"}
+    splits.check_disjoint(split_of)
+    assert set(split_of.values()) == set(splits.SPLITS)
+
+
 def test_an_id_of_another_form_is_refused():
     with pytest.raises(ValueError, match="'room_1'"):
         splits.space_of("room_1")

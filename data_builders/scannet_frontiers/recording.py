@@ -1,5 +1,6 @@
 """What every on-disk layout gives: scans that open as recordings, whose frames decode on demand."""
 
+import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -7,10 +8,44 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-# ScanNet's own calibration of depth (scene0000_00) at 480x640, for exports that come without one.
 NOMINAL_SIZE = (480, 640)
-NOMINAL_FOCAL_PX = (577.59, 578.73)
-NOMINAL_CENTRE_PX = (318.9, 242.7)
+
+
+@dataclasses.dataclass(frozen=True)
+class NominalCamera:
+    """A depth camera at `NOMINAL_SIZE`, for recordings that come without a calibration.
+
+    Attributes:
+        focal_px, centre_px: across and down, in pixels whose centres are whole numbers.
+        note: what the user should know where it is used.
+    """
+
+    focal_px: tuple[float, float]
+    centre_px: tuple[float, float]
+    note: str
+
+    def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
+        """Scales it to depth images of `size`, `[3, 3]` float32."""
+        scale_y, scale_x = size[0] / NOMINAL_SIZE[0], size[1] / NOMINAL_SIZE[1]
+        (focal_x, focal_y), (centre_x, centre_y) = self.focal_px, self.centre_px
+        return np.array(
+            [
+                [focal_x * scale_x, 0, (centre_x + 0.5) * scale_x - 0.5],
+                [0, focal_y * scale_y, (centre_y + 0.5) * scale_y - 0.5],
+                [0, 0, 1],
+            ],
+            np.float32,
+        )
+
+
+SCANNET = NominalCamera(  # scene0000_00.
+    (577.59, 578.73), (318.9, 242.7), "ScanNet's nominal intrinsics are used"
+)
+SEVEN_SCENES = NominalCamera(  # Those of its page, with which KinectFusion tracked the camera.
+    (585.0, 585.0),
+    (320.0, 240.0),
+    "7-Scenes' nominal intrinsics are used, and its colour is not registered to its depth",
+)
 
 
 class Damaged(ValueError):
@@ -79,7 +114,7 @@ class Scan(Protocol):
 
     @property
     def id(self) -> str:
-        """Its id `sceneXXXX_YY`."""
+        """Its id, in one of the forms of `splits`."""
         ...
 
     @property
@@ -122,20 +157,3 @@ def one_of_each_window(indexed: Iterable[tuple[int, _T]], stride: int) -> Iterat
         if index // stride > last:
             last = index // stride
             yield index, item
-
-
-def nominal_intrinsics(size: tuple[int, int]) -> np.ndarray:
-    """Scales ScanNet's own calibration to depth images of `size`, `[3, 3]` float32.
-
-    Pixel centres are whole numbers, hence the halves.
-    """
-    scale_y, scale_x = size[0] / NOMINAL_SIZE[0], size[1] / NOMINAL_SIZE[1]
-    (focal_x, focal_y), (centre_x, centre_y) = NOMINAL_FOCAL_PX, NOMINAL_CENTRE_PX
-    return np.array(
-        [
-            [focal_x * scale_x, 0, (centre_x + 0.5) * scale_x - 0.5],
-            [0, focal_y * scale_y, (centre_y + 0.5) * scale_y - 0.5],
-            [0, 0, 1],
-        ],
-        np.float32,
-    )

@@ -1,7 +1,8 @@
 """Which scan belongs to which split. A space never lies in two splits.
 
 ScanNet's 1,513 scans show only 707 spaces: `sceneXXXX_YY` is visit YY to space XXXX. A random split
-of scans would test on rooms seen in training, so everything here assigns whole spaces.
+of scans would test on rooms seen in training, so everything here assigns whole spaces. Sequences of
+7-Scenes are `SPACE_seq-NN`, such as `chess_seq-01`.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from collections.abc import Iterable
 from typing import Protocol
 
 SPLITS = ("train", "validation", "test")
-_SCAN_ID = re.compile(r"scene\d{4}_\d{2}")
+_SCANNET_ID = re.compile(r"scene\d{4}_\d{2}", re.ASCII)
+_SEQUENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}_seq-\d{1,4}", re.ASCII)
+_FORMS = "sceneXXXX_YY or SPACE_seq-NN"
 
 
 class Splitter(Protocol):
@@ -26,25 +29,32 @@ class Splitter(Protocol):
         ...
 
 
-def is_scan_id(name: str) -> bool:
+def is_scannet_id(name: str) -> bool:
     """Says whether a name has the form sceneXXXX_YY."""
-    return _SCAN_ID.fullmatch(name) is not None
+    return _SCANNET_ID.fullmatch(name) is not None
+
+
+def is_scan_id(name: str) -> bool:
+    """Says whether a name has the form sceneXXXX_YY or SPACE_seq-NN."""
+    return is_scannet_id(name) or _SEQUENCE_ID.fullmatch(name) is not None
 
 
 def space_of(scan: str) -> str:
-    """Returns the space `sceneXXXX` of the scan `sceneXXXX_YY`.
+    """Returns the space of a scan: what stands before the last underscore.
 
     Raises:
         ValueError: if the id has another form.
     """
     if not is_scan_id(scan):
-        raise ValueError(f"scan id {scan!r}: the form sceneXXXX_YY was expected")
-    return scan.partition("_")[0]
+        raise ValueError(f"scan id {scan!r}: the form {_FORMS} was expected")
+    return scan.rpartition("_")[0]
 
 
 @dataclasses.dataclass(frozen=True)
 class HashSplit:
     """Cumulates scans over the spaces in the order of their SHA-256 and cuts at the fractions.
+
+    A space goes where the middle of its scans falls. Of three spaces or more, each split gets one.
 
     Attributes:
         fractions: shares of the scans in train, validation and test; they are normalised.
@@ -60,14 +70,17 @@ class HashSplit:
         scans = sorted(scans)
         scans_in = Counter(space_of(scan) for scan in self.listed or scans)
         order = sorted(scans_in, key=hash_of)
-        total, cumulated, split_of = sum(scans_in.values()), 0, {}
-        share = sum(self.fractions)
+        share, total = sum(self.fractions), sum(scans_in.values())
         cuts = [self.fractions[0] / share, (self.fractions[0] + self.fractions[1]) / share]
+        counts, cumulated = [0, 0], 0  # Spaces before either cut.
         for space in order:
-            # The space goes where the middle of its scans falls.
-            position = (cumulated + scans_in[space] / 2) / total
-            split_of[space] = SPLITS[sum(position >= cut for cut in cuts)]
+            middle = (cumulated + scans_in[space] / 2) / total
+            counts = [count + (middle < cut) for count, cut in zip(counts, cuts, strict=True)]
             cumulated += scans_in[space]
+        if len(order) >= len(SPLITS):
+            first = min(max(counts[0], 1), len(order) - 2)
+            counts = [first, min(max(counts[1], first + 1), len(order) - 1)]
+        split_of = {space: SPLITS[sum(i >= c for c in counts)] for i, space in enumerate(order)}
         return {scan: split_of[space_of(scan)] for scan in scans if space_of(scan) in split_of}
 
 
@@ -103,7 +116,7 @@ class FileSplit:
         for split, path in zip(SPLITS, (self.train, self.validation, self.test), strict=True):
             for scan in _lines_of(path):
                 if not is_scan_id(scan):
-                    raise ValueError(f"{path}: {scan!r} is no scan id of the form sceneXXXX_YY")
+                    raise ValueError(f"{path}: {scan!r} is no scan id of the form {_FORMS}")
                 if split_of.setdefault(scan, split) != split:
                     raise ValueError(
                         f"space {space_of(scan)} is both in {split_of[scan]} and in {split} "

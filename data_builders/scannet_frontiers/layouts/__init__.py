@@ -7,6 +7,7 @@ what none of them reads is refused by name, with what to get instead.
 import dataclasses
 import os
 import pathlib
+import re
 
 from data_builders.scannet_frontiers import recording, splits
 from data_builders.scannet_frontiers.layouts import exported, sens_file
@@ -29,8 +30,9 @@ FOLDERS = (
 # The nearest to the sensor first: a scan that is there twice is read from the earlier one.
 LAYOUTS = (sens_file.recognise, exported.recognise_flat, exported.recognise_folders)
 WANTED = (
-    "scans/sceneXXXX_YY/sceneXXXX_YY.sens, an export of SensReader with color/ and depth/, or "
-    "scannet_frames_25k/ was expected. ScanNet is requested at http://www.scan-net.org (terms of "
+    "scans/sceneXXXX_YY/sceneXXXX_YY.sens, an export of SensReader with color/ and depth/, "
+    "scannet_frames_25k/, or SPACE/seq-NN/ with frame-000000.depth.png as in 7-Scenes was "
+    "expected. ScanNet is requested at http://www.scan-net.org (terms of "
     "use apply); its script fetches the .sens files with --type .sens"
 )
 _CLOUDS = (".ply", ".pth", ".npy", ".npz", ".bin", ".pcd", ".las")
@@ -60,13 +62,13 @@ def survey(root: str | os.PathLike) -> Survey:
     root = pathlib.Path(root)
     scans: dict[str, recording.Scan] = {}
     refused: dict[str, str] = {}
-    for folder in _scan_folders(root):
+    for id, folder in _scan_folders(root):
         try:
             entries = set(os.listdir(folder))
         except OSError as error:
             refused[os.fspath(folder)] = f"what can't be listed: {error.strerror}"
             continue
-        scan = next((s for layout in LAYOUTS if (s := layout(folder, entries))), None)
+        scan = next((s for layout in LAYOUTS if (s := layout(id, folder, entries))), None)
         if scan is None:
             refused[os.fspath(folder)] = _what_else(folder, entries)
         elif scan.id in scans:
@@ -89,16 +91,33 @@ def _first_found(root: pathlib.Path, refused: dict[str, str]) -> str:
     return f"{clouds[0]} is {_NO_CLOUD}; " if clouds else ""
 
 
-def _scan_folders(root: pathlib.Path) -> list[pathlib.Path]:
-    if splits.is_scan_id(root.resolve().name):
-        return [root.resolve()]
+def _scan_folders(root: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+    """Lists the folders that are named as a scan is, with their ids."""
+    root = root.resolve()  # For the names of a relative path's last parts.
+    if id := _id_of(root):
+        return [(id, root)]
     places = [place for name in FOLDERS if (place := root / name).is_dir()]
-    return [
-        folder
-        for place in places
-        for folder in sorted(place.iterdir())
-        if splits.is_scan_id(folder.name) and folder.is_dir()
-    ]
+    found: dict[pathlib.Path, str] = {}
+    for place in places:
+        for folder in sorted(place.iterdir()):
+            if not folder.is_dir():
+                continue
+            inner = [folder] if _id_of(folder) else sorted(folder.glob("seq-*"))
+            found |= {f: id for f in inner if (id := _id_of(f)) and f.is_dir()}
+    return [(id, folder) for folder, id in found.items()]
+
+
+def _id_of(folder: pathlib.Path) -> str:
+    """Returns the id of a scan whose folder has such a name, or an empty text.
+
+    ScanNet's folders are called as their scans are; a sequence of 7-Scenes is `chess/seq-01` and
+    gets the id `chess_seq-01`.
+    """
+    if splits.is_scannet_id(folder.name):
+        return folder.name
+    space = re.sub(r"[^A-Za-z0-9_-]", "-", folder.parent.name)
+    id = f"{space}_{folder.name}"
+    return id if splits.is_scan_id(id) else ""
 
 
 def _what_else(folder: pathlib.Path, entries: set[str]) -> str:

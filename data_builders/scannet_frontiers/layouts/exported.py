@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from data_builders.scannet_frontiers import images, recording
+from data_builders.scannet_frontiers import images, recording, splits
 
 # 7-Scenes marks pixels without a reading so, and not by 0.
 SEVEN_SCENES_NO_READING = 65535
@@ -122,10 +122,12 @@ class FlatExport:
     Attributes:
         id: id of the scan.
         path: the folder.
+        camera: stands in where there is no `_info.txt`.
     """
 
     id: str
     path: pathlib.Path
+    camera: recording.NominalCamera = recording.SCANNET
 
     @contextlib.contextmanager
     def open(self) -> Iterator[ExportedRecording]:
@@ -134,8 +136,8 @@ class FlatExport:
         size = _depth_size(files)
         info = self.path / "_info.txt"
         if not info.is_file():
-            note = f"{self.id} has no _info.txt; ScanNet's nominal intrinsics are used"
-            intrinsics = recording.nominal_intrinsics(size)
+            note = f"{self.id} has no _info.txt; {self.camera.note}"
+            intrinsics = self.camera.intrinsics(size)
             yield ExportedRecording(files, intrinsics, size, _without_ceiling, note)
             return
         fields = _info_fields(info)
@@ -165,20 +167,21 @@ class FlatExport:
         return {index: Files(**found[index]) for index in sorted(found)}
 
 
-def recognise_folders(folder: pathlib.Path, entries: set[str]) -> FolderExport | None:
+def recognise_folders(id: str, folder: pathlib.Path, entries: set[str]) -> FolderExport | None:
     """Returns the scan of a folder with `color/` and `depth/`, or with `frames/` that has them."""
     if {"color", "depth"} <= entries:
-        return FolderExport(folder.name, folder)
+        return FolderExport(id, folder)
     nested = folder / "frames"
     if "frames" in entries and (nested / "color").is_dir() and (nested / "depth").is_dir():
-        return FolderExport(folder.name, nested)
+        return FolderExport(id, nested)
     return None
 
 
-def recognise_flat(folder: pathlib.Path, entries: set[str]) -> FlatExport | None:
+def recognise_flat(id: str, folder: pathlib.Path, entries: set[str]) -> FlatExport | None:
     """Returns the scan of a folder with frames in SensReader's C++ naming, depth included."""
     if any(name.startswith("frame-") and ".depth." in name for name in entries):
-        return FlatExport(folder.name, folder)
+        of_scannet = splits.is_scannet_id(id)
+        return FlatExport(id, folder, recording.SCANNET if of_scannet else recording.SEVEN_SCENES)
     return None
 
 
@@ -216,8 +219,8 @@ def _intrinsics(candidates: list[pathlib.Path], size: tuple[int, int]) -> tuple[
         if path.is_file():
             return read_matrix(path)[:3, :3], ""
     scan = candidates[0].parents[1].name
-    note = f"{scan} has no intrinsic_depth.txt; ScanNet's nominal intrinsics are used"
-    return recording.nominal_intrinsics(size), note
+    note = f"{scan} has no intrinsic_depth.txt; {recording.SCANNET.note}"
+    return recording.SCANNET.intrinsics(size), note
 
 
 def _depth_size(files: Mapping[int, Files]) -> tuple[int, int]:

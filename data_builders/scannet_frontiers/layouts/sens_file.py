@@ -81,7 +81,7 @@ class SensFrame:
         return sens.decode_depth(self.reader.read_depth(self.place), self.reader.header)
 
 
-def recognise(folder: pathlib.Path, entries: set[str]) -> SensFile | None:
-    """Returns the scan of a folder that holds a `.sens` of its own name."""
-    name = f"{folder.name}.sens"
-    return SensFile(folder.name, folder / name) if name in entries else None
+def recognise(id: str, folder: pathlib.Path, entries: set[str]) -> SensFile | None:
+    """Returns the scan of a folder that holds a `.sens` of the scan's name."""
+    name = f"{id}.sens"
+    return SensFile(id, folder / name) if name in entries else None
