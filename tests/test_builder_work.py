@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,31 @@ def test_processes_build_what_one_builds(tmp_path, scans_dir, expected):
 
 def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
     pytest.importorskip("apache_beam")
-    command = [sys.executable, "-m", "tests.test_builder_work", str(tmp_path), str(scans_dir)]
+    command = [sys.executable, "-m", "tests.test_builder_work", "--beam", tmp_path, scans_dir]
     # In a process of its own: Beam warns of its own dependencies, and warnings are errors here.
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert digest_of(tmp_path / "scannet_frontiers" / "small" / "2.0.0") == expected
+
+
+@pytest.mark.parametrize(
+    ("runner", "options"),
+    [
+        ("FlinkRunner", ["flink_master=host:8081", "parallelism=32"]),
+        ("SparkRunner", ["spark_master_url=spark://host:7077", "environment_type=LOOPBACK"]),
+        ("DataflowRunner", ["project=p", "region=r", "temp_location=gs://b/t", "num_workers=9"]),
+    ],
+)
+def test_options_of_clusters_reach_beam(runner, options):
+    assert pool.beam_options(runner, options, 1) == [f"--{option}" for option in options]
+    with pytest.raises(ValueError, match=f"--num_workers=2 counts .* {runner} is told"):
+        pool.beam_options(runner, options, 2)
+
+
+def test_the_direct_runner_takes_worker_processes():
+    options = pool.beam_options("DirectRunner", ["no_save_main_session"], 2)
+    assert options[0] == "--no_save_main_session"
+    assert set(options[1:]) == {"--direct_num_workers=2", "--direct_running_mode=multi_processing"}
 
 
 def test_beam_that_is_not_installed_is_named(monkeypatch):
@@ -85,6 +106,25 @@ def test_a_build_that_died_does_not_redo_finished_scans(tmp_path, scans_dir, exp
     assert len(done) == 7 and len(redone) == 13 and not set(done) & set(redone)
     assert digest_of(pathlib.Path(builder.data_path)) == expected
     assert not (tmp_path / "work").exists()
+
+
+def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp_path, scans_dir):
+    """Killed by SIGKILL, which nothing can catch; while it runs a second build is refused."""
+    command = [sys.executable, "-m", "tests.test_builder_work", "--hang", tmp_path, scans_dir]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout and b"hanging\n" in iter(process.stdout.readline, b"")
+        folder = tmp_path / "scannet_frontiers" / "small"
+        (left,) = folder.glob("incomplete.*")
+        with pytest.raises(OSError, match="another process is building"):
+            built(tmp_path, scans_dir)
+        assert left.exists()
+    finally:
+        process.kill()
+        process.communicate()
+    assert left.exists()
+    built(tmp_path, scans_dir)
+    assert [path.name for path in folder.iterdir()] == [str(dataset.Builder.VERSION)]
 
 
 def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
@@ -198,5 +238,15 @@ def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
     assert "space scene9000 is both in train and in test" in done.stderr
 
 
+def hangs(jobs):
+    """Stays in the midst of a build."""
+    jobs[0].run()
+    yield jobs[0]
+    print("hanging", flush=True)
+    time.sleep(600)
+
+
 if __name__ == "__main__":
-    built(pathlib.Path(sys.argv[1]), sys.argv[2], pool.Beam("DirectRunner"))
+    # "--beam" or "--hang", the folder of the data sets and that of the scans.
+    runner = pool.Beam("DirectRunner", workers=2) if sys.argv[1] == "--beam" else hangs
+    built(pathlib.Path(sys.argv[2]), sys.argv[3], runner)

@@ -121,6 +121,29 @@ def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp
     assert "1 scans are in no split: scene0707_00" in dataset.describe(builder)
 
 
+@pytest.mark.parametrize(
+    ("spaces", "config", "message"),
+    [
+        ((707, 708, 709), "thesis", "3 of them in no split. .*--config=found .*--split_files="),
+        ((0, 1), "found", "2 scans of 2 spaces .*Scans of three spaces are needed"),
+    ],
+)
+def test_too_few_scans_for_three_splits_say_what_to_do(tmp_path, spaces, config, message):
+    for space in spaces:
+        write_scan(tmp_path, f"scene{space:04d}_00", [])
+    builder = dataset.Builder(config=dataset.config_named(config), data_dir=tmp_path / "data")
+    with pytest.raises(ValueError, match=message):
+        dataset.build(builder, manual_dir=str(tmp_path))
+
+
+def test_four_scans_of_any_spaces_fill_the_three_splits(tmp_path):
+    for space in (3, 14, 15, 92):
+        write_scan(tmp_path, f"scene{space:04d}_00", [])
+    builder = dataset.Builder(config=dataset.config_named("found"), data_dir=tmp_path / "data")
+    jobs, unlisted = builder.jobs(dataset.layouts.survey(tmp_path))
+    assert sorted(len(members) for members in jobs.values()) == [1, 1, 2] and not unlisted
+
+
 def test_building_and_reading_import_no_tensorflow(tmp_path, scans_dir):
     code = f"""
 import sys
@@ -143,7 +166,7 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
         (["--manual_dir=."], "no scans under ."),
         (
             ["--manual_dir=.", "--config=theses"],
-            "one of thesis, thesis_small, official_v2, planar, thesis_planar, rooms was",
+            "one of thesis, thesis_small, official_v2, planar, thesis_planar, found, rooms was",
         ),
         ([], "--manual_dir is missing"),
         (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),

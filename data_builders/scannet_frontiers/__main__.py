@@ -13,15 +13,17 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the prepared data
 _CONFIG = flags.DEFINE_string(
     "config",
     "thesis",
-    "Way to prepare: thesis, thesis_small, official_v2, planar, thesis_planar (both label sets) or "
-    "rooms.",
+    "Way to prepare: thesis, thesis_small, official_v2, planar, thesis_planar (both label sets), "
+    "found (whatever scans are there) or rooms.",
 )
 _SPLIT_FILES = flags.DEFINE_list(
     "split_files", [], "Lists of scan ids: train.txt,validation.txt,test.txt."
 )
 _NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "Processes that work on scans.")
 _BEAM_RUNNER = flags.DEFINE_string(
-    "beam_runner", None, "Works on scans through Apache Beam, such as DirectRunner or FlinkRunner."
+    "beam_runner",
+    None,
+    "Works on scans through Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...",
 )
 _BEAM_OPTIONS = flags.DEFINE_list(
     "beam_options", [], "For Beam, without dashes: flink_master=host:8081,parallelism=32."
@@ -51,10 +53,7 @@ def main() -> None:
         config = configurations.limited(config, _LIMIT_SCANS.value)
     workers = _NUM_WORKERS.value
     if _BEAM_RUNNER.value:
-        options = [f"--{option}" for option in _BEAM_OPTIONS.value]
-        if _BEAM_RUNNER.value == "DirectRunner" and workers > 1:
-            options += [f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
-        runner = pool.Beam(_BEAM_RUNNER.value, options)
+        runner = pool.Beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, workers=workers)
     else:
         runner = pool.Processes(workers) if workers > 1 else pool.serially
     builder = dataset.Builder(config=config, data_dir=_DATA_DIR.value, runner=runner)

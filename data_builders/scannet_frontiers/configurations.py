@@ -76,6 +76,11 @@ CONFIGS = (
         cuts={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
     ),
     FrontierConfig(
+        name="found",
+        description="Any scans at 480x640, 60/25/15 by the spaces that are there; both labels.",
+        cuts={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+    ),
+    FrontierConfig(
         name="rooms",
         description="The embedded procedural rooms at a quarter of ScanNet's size.",
         frame_stride=1,

@@ -79,15 +79,20 @@ class Beam:
     written by this process, a few percent of the work.
     """
 
-    def __init__(self, runner: str, options: Sequence[str] = ()):
-        """Takes Beam's name of the runner, and options as on a Beam command line.
+    def __init__(self, runner: str, options: Sequence[str] = (), *, workers: int = 1):
+        """Takes Beam's name of the runner, and its options as on a command line but for the dashes.
+
+        Args:
+            runner: such as `DirectRunner` or `FlinkRunner`.
+            options: such as `flink_master=host:8081` or `parallelism=32`.
+            workers: processes of the DirectRunner; the others are told by their own options.
 
         Raises:
-            ValueError: if apache-beam is not installed.
+            ValueError: if apache-beam is not installed, or `workers` are asked of another runner.
         """
         if importlib.util.find_spec("apache_beam") is None:
             raise ValueError("--beam_runner needs apache-beam: pip install 'psp_jax[beam]'")
-        self._runner, self._options = runner, list(options)
+        self._runner, self._options = runner, beam_options(runner, options, workers)
 
     def __call__(self, jobs: Sequence[work.Job]) -> Iterator[work.Job]:
         """Yields every job, in order, once all are done."""
@@ -99,6 +104,24 @@ class Beam:
             # Reshuffled, because Beam would keep neighbours on one worker.
             _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(work.Job.run)
         yield from jobs
+
+
+def beam_options(runner: str, options: Sequence[str], workers: int) -> list[str]:
+    """Returns the command line of a Beam pipeline.
+
+    Raises:
+        ValueError: if `workers` are asked of another runner than the DirectRunner.
+    """
+    arguments = [f"--{option}" for option in options]
+    if workers == 1:
+        return arguments
+    if runner != "DirectRunner":
+        raise ValueError(
+            f"--num_workers={workers} counts processes of this machine; {runner} is told by "
+            f"its own options, such as --beam_options=parallelism={workers} (Flink) or "
+            f"--beam_options=num_workers={workers} (Dataflow)"
+        )
+    return [*arguments, f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
 
 
 def _run_alone(job: work.Job) -> None:

@@ -12,7 +12,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_builders.scannet_frontiers import configurations, layouts, pool, report, splits, work
+from data_builders.scannet_frontiers import (
+    configurations,
+    layouts,
+    lock,
+    pool,
+    report,
+    splits,
+    work,
+)
 from psp_jax.partition import frontier
 
 HOMEPAGE = "http://www.scan-net.org"
@@ -160,9 +168,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         unlisted = [scan.id for scan in survey.scans if scan.id not in split_of]
         empty = [name for name, members in jobs.items() if not members]
         if empty:
+            spaces = len({splits.space_of(scan.id) for scan in survey.scans})
             raise ValueError(
-                f"no scans for {' and '.join(empty)}: {len(survey.scans)} scans were found, "
-                f"{len(unlisted)} of them in no split; more spaces are needed"
+                f"no scans for {' and '.join(empty)}: {len(survey.scans)} scans of {spaces} spaces "
+                f"were found, {len(unlisted)} of them in no split. {_way_out(spaces)}"
             )
         return jobs, unlisted
 
@@ -175,10 +184,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 folder.rmdir()
 
 
+def _way_out(spaces: int) -> str:
+    """Says what to do where a split stays empty."""
+    if spaces < len(splits.SPLITS):
+        return "Scans of three spaces are needed at least, one for each split"
+    return (
+        "With as few, --config=found splits the spaces that are there, and "
+        "--split_files=train.txt,validation.txt,test.txt takes your own lists of scan ids"
+    )
+
+
 def build(builder: Builder, *, manual_dir: str) -> None:
     """Builds the data set of a builder unless it is there already.
 
-    A build that died is taken up where it was: finished scans are not read again.
+    A build that died is taken up where it was: finished scans are not read again, and what TFDS
+    had begun to write is removed.
 
     Args:
         builder: made with the configuration and the `data_dir` wanted.
@@ -187,14 +207,15 @@ def build(builder: Builder, *, manual_dir: str) -> None:
     Raises:
         FileNotFoundError: if there are no scans in `manual_dir`.
         ValueError: if a space is in two splits, or a split is empty.
+        OSError: if another process is building it.
     """
     builder.jobs(layouts.survey(manual_dir))
     # TFDS draws bars without an end for the same work.
     tfds.disable_progress_bar()
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-    )
-    builder.forget_work()
+    config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+    with lock.sole_build(pathlib.Path(builder.data_path).parent):
+        builder.download_and_prepare(download_config=config)
+        builder.forget_work()
 
 
 def describe(builder: Builder) -> str:
