@@ -9,6 +9,8 @@ from psp_jax import metrics, objectives, parts
 from psp_jax.batch import Batch
 from psp_jax.state import TrainState, Variables
 
+AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
+
 
 def train_step(
     state: TrainState,
@@ -23,7 +25,8 @@ def train_step(
     """Takes one optimizer step on the parts `train`.
 
     The loss is differentiated with respect to the trained parameters only, so XLA computes no
-    gradient of a frozen one, and frozen parameters and statistics pass through untouched.
+    gradient of a frozen one, and frozen parameters and statistics pass through untouched. Outputs
+    that the model stores in the collection "auxiliary" have a share in the loss.
 
     Returns:
         The next state, and the step's `loss` and `gradient_norm` as scalars.
@@ -34,9 +37,16 @@ def train_step(
     def loss_of(trained: parts.Tree):
         variables = {"params": parts.merge(trained, frozen), "batch_stats": state.batch_stats}
         output, updated = model.apply(
-            variables, batch.image, train=train, rngs={"dropout": dropout}, mutable=["batch_stats"]
+            variables,
+            batch.image,
+            train=train,
+            rngs={"dropout": dropout},
+            mutable=["batch_stats", "auxiliary"],
         )
-        return objective.loss(output, batch).value(), updated["batch_stats"]
+        loss = objective.loss(output, batch).value()
+        for output in jax.tree.leaves(updated.get("auxiliary", {})):
+            loss += AUXILIARY_WEIGHT * objective.loss(output, batch).value()
+        return loss, updated["batch_stats"]
 
     (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
     updates, opt_state = tx.update(gradient, state.opt_state, trained)

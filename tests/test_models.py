@@ -9,28 +9,87 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from psp_jax import state
+from psp_jax import data, parts, state
 from psp_jax.models import geometry, layers, pspnet, resnet, segmenter
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 
 
+@functools.cache
+def shapes_of(classes=150, **fields) -> Any:
+    """The variables of a network, as shapes alone."""
+    model = segmenter.Segmenter(**fields).make(classes)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
+def count(tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+# Those published with an auxiliary head are counted with it and without it.
 @pytest.mark.parametrize(
-    ("depth", "classes", "parameters"),
-    # hszhao/semseg's models without their auxiliary head; 50 and 101 are the Caffe ones too.
+    ("depth", "flavour", "classes", "with_auxiliary", "without"),
     [
-        (50, 150, 46_782_550),
-        (50, 19, 46_715_347),
-        (101, 21, 65_708_501),
-        (101, 150, 65_774_678),
-        (152, 150, 81_418_326),
+        (50, geometry.SEMSEG, 150, 49_180_908, 46_782_550),
+        (50, geometry.SEMSEG, 40, 49_096_208, 46_726_120),
+        (50, geometry.SEMSEG, 21, 49_081_578, 46_716_373),
+        (50, geometry.SEMSEG, 19, 49_080_038, 46_715_347),
+        (50, geometry.SEMSEG, 13, 49_075_418, 46_712_269),
+        (50, geometry.SEMSEG, 2, 49_066_948, 46_706_626),
+        (101, geometry.SEMSEG, 150, 68_173_036, 65_774_678),
+        (101, geometry.SEMSEG, 21, 68_073_706, 65_708_501),
+        (101, geometry.SEMSEG, 19, 68_072_166, 65_707_475),
+        (152, geometry.SEMSEG, 150, 83_816_684, 81_418_326),
+        (50, geometry.CAFFE_50, 150, None, 46_782_550),
+        (101, geometry.CAFFE_101, 21, None, 65_708_501),
+        (101, geometry.CAFFE_101, 19, None, 65_707_475),
+        (50, geometry.MMSEGMENTATION, 19, 48_975_494, None),
+        (101, geometry.MMSEGMENTATION, 19, 67_967_622, None),
+        (50, geometry.TORCHVISION_TRUNK, 150, 49_057_132, 46_658_774),
     ],
 )
-def test_parameter_counts_are_the_published_ones(depth, classes, parameters):
-    model = segmenter.Segmenter(depth=depth).make(classes)
-    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    variables = jax.eval_shape(model.init, jax.random.key(0), image)
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+def test_parameter_counts_are_the_published_ones(depth, flavour, classes, with_auxiliary, without):
+    params = shapes_of(classes, depth=depth, geometry=flavour, auxiliary=True)["params"]
+    if with_auxiliary is not None:
+        assert count(params) == with_auxiliary
+    if without is not None:
+        assert count(params) - count(params["auxiliary"]) == without
+
+
+def test_the_parts_of_50_layers_have_the_published_counts():
+    params = shapes_of(depth=50, auxiliary=True)["params"]
+    trunk = [count(params["trunk"][name]) for name in ("stem", *resnet.STAGES)]
+    assert trunk == [112_832, 236_288, 1_219_584, 7_098_368, 14_964_736]
+    assert count(params["pyramid"]) == 4_198_400
+    assert count(params["head"]) + count(params["classifier"]) == 18_952_342
+    assert count(params["auxiliary"]) == 2_398_358
+
+
+@pytest.mark.parametrize(("depth", "numbers"), [(50, 59_136), (101, 111_360)])
+def test_batch_norms_hold_the_published_number_of_statistics(depth, numbers):
+    assert count(shapes_of(depth=depth, auxiliary=True)["batch_stats"]) == numbers
+
+
+@pytest.mark.parametrize("softmax", [False, True])
+def test_the_heads_of_the_thesis_train_as_many_parameters_as_it_says(softmax):
+    """Its sections 3.4.1 and 3.4.2 with 16 classes; it counts running statistics too."""
+    variables = shapes_of(16, depth=101, softmax=softmax)
+    last = ("classifier", "softmax") if softmax else ("classifier",)
+    trained, _ = parts.split(variables["params"], last)
+    assert count(trained) == (8_480 if softmax else 8_208)
+    both = [parts.split(tree, ("head", *last))[0] for tree in variables.values()]
+    assert count(both) == 18_874_368 + 2_048 + 8_208 + (272 if softmax else 0)
+
+
+def test_the_softmax_classifier_starts_as_the_identity():
+    model = segmenter.Segmenter(depth=10, width=4, softmax=True).make(3)
+    features: Any = jax.jit(functools.partial(model.init_with_output, method="features"))(
+        jax.random.key(0), jax.random.normal(jax.random.key(1), (1, 8, 16, 3))
+    )[0]
+    assert features["classifier"].shape == (1, 1, 2, 3)
+    np.testing.assert_allclose(features["softmax"], features["classifier"], rtol=1e-6)
+    assert sorted(features) == sorted(model.PARTS)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -64,19 +123,43 @@ def test_convolution_equals_scipys_correlation_on_a_zero_padded_image(size, stri
     np.testing.assert_allclose(layer.apply(variables, x)[0], expected, atol=1e-5)
 
 
-def test_max_pool_of_the_stem_is_that_of_its_last_activation():
-    stem = resnet.Stem(2, geometry.SEMSEG)
-    x = jax.random.normal(jax.random.key(1), (1, 17, 24, 3))
-    variables = stem.init(jax.random.key(0), x, train=False)
-    pooled, seen = stem.apply(
-        variables, x, train=False, capture_intermediates=True, mutable=["intermediates"]
-    )
-    before = np.maximum(np.asarray(seen["intermediates"]["norm3"]["__call__"][0])[0], 0)
-    padded = np.pad(before, ((1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    for row in range(5):
-        for column in range(6):
+@pytest.mark.parametrize("size", [(9, 12), (12, 9)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
+    x = jax.random.normal(jax.random.key(1), (1, *size, 3))
+    pooled = resnet.max_pool(x, ceil=ceil)
+    padded = np.pad(x[0], ((1, 2), (1, 2), (0, 0)), constant_values=-np.inf)
+    # The last window starts at the image's last pixel if sizes are rounded up.
+    rows, columns = (n // 2 + 1 if ceil else (n + 1) // 2 for n in size)
+    assert pooled.shape == (1, rows, columns, 3)
+    for row in range(rows):
+        for column in range(columns):
             window = padded[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
             np.testing.assert_array_equal(pooled[0, row, column], window.max((0, 1)))
+
+
+def test_the_network_turns_images_into_the_colours_its_weights_want():
+    rgb = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
+    image = jnp.asarray(data.normalise(rgb))
+    assert resnet.adapt(image, geometry.SEMSEG) is image
+    wanted = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])  # BGR, as Caffe's.
+    np.testing.assert_allclose(resnet.adapt(image, geometry.CAFFE_50), wanted, atol=5e-5)
+    deep = jnp.concatenate([image, image[..., :1]], -1)
+    adapted = resnet.adapt(deep, geometry.CAFFE_50)
+    np.testing.assert_allclose(adapted[..., :3], wanted, atol=5e-5)
+    np.testing.assert_array_equal(adapted[..., 3], deep[..., 3])
+
+
+def test_geometries_that_differ_say_where_and_the_order_is_taken_by_name():
+    assert geometry.differences(geometry.CAFFE_50, geometry.CAFFE_50) == []
+    assert geometry.differences(geometry.CAFFE_50, geometry.CAFFE_101) == [
+        "stride_on_reduce: True against False"
+    ]
+    order: Any = "BGR"
+    assert geometry.Geometry(channel_order=order).channel_order is geometry.ChannelOrder.BGR
+    order = "GBR"
+    with pytest.raises(ValueError, match="GBR"):
+        geometry.Geometry(channel_order=order)
 
 
 def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
@@ -119,10 +202,32 @@ def test_batch_norms_of_parts_that_are_not_trained_keep_their_statistics(narrow)
         assert not np.array_equal(at(before, path), at(after, path))
 
 
-def test_the_parts_are_those_of_the_variables(narrow):
-    params = narrow[2]["params"]
+@pytest.mark.parametrize("options", [{}, {"auxiliary": True}, {"softmax": True}])
+def test_the_parts_are_those_of_the_variables(options):
+    model = segmenter.Segmenter(depth=10, width=4, **options).make(1)
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
     names = [*params, *(f"trunk/{name}" for name in params["trunk"])]
-    assert sorted(names) == sorted(pspnet.PSPNet.PARTS)
+    assert sorted(names) == sorted(model.PARTS)
+
+
+def test_the_auxiliary_head_speaks_only_where_it_is_trained():
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0, auxiliary=True).make(3)
+    image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    assert set(variables) == {"params", "batch_stats"}
+
+    mutable = ["auxiliary", "batch_stats"]
+
+    def stored(train):
+        _, updated = jax.eval_shape(
+            functools.partial(model.apply, train=train, mutable=mutable), variables, image
+        )
+        return jax.tree.leaves(updated.get("auxiliary", {}))
+
+    assert not stored(("head",))
+    (output,) = stored(("auxiliary",))
+    assert output.shape == (2, 4, 4, 3)
 
 
 def at(tree, path) -> Any:

@@ -26,7 +26,7 @@ def test_parts_seen_from_inside_a_child():
 
 
 def test_an_unknown_part_fails_with_a_suggestion():
-    known = pspnet.PSPNet.PARTS
+    known = pspnet.PSPNet(1).PARTS
     with pytest.raises(ValueError, match="'haed'.*did you mean 'head'"):
         parts.check(known, ("haed",))
     with pytest.raises(ValueError, match="'trunk/stage4/block1'.*did you mean 'trunk/stage4'"):

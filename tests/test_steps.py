@@ -112,6 +112,25 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
     np.testing.assert_allclose(moved, expected, atol=1e-3)
 
 
+def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
+    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0, auxiliary=True).make(1)
+    variables = state.initial_variables(model, (32, 32, 3), 0)
+    batch = make_batch(np.random.default_rng(0).uniform(1, 4, (2, 32, 32)))
+
+    def loss_of(variables):
+        output, updated = model.apply(
+            variables, batch.image, train=phase.train, mutable=["batch_stats", "auxiliary"]
+        )
+        outputs = [output, *jax.tree.leaves(updated["auxiliary"])]
+        return [objectives.DepthMSE().loss(x, batch).value() for x in outputs]
+
+    phase = experiment.Phase(steps=5, train=("classifier", "auxiliary"))
+    tx, step = step_of(model, phase)
+    _, figures = step(state.create(variables, tx, phase.train, 0), batch)
+    alone, beside = jax.jit(loss_of)(variables)
+    np.testing.assert_allclose(figures["loss"], alone + 0.4 * beside, rtol=1e-5)
+
+
 def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
     model = segmenter.Segmenter(depth=10, width=4, dropout=0.5).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)

@@ -6,6 +6,18 @@ is data, and the published combinations have names.
 """
 
 import dataclasses
+import enum
+
+# RGB mean and standard deviation of ImageNet on the 0 to 255 scale: how `Batch.image` comes.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+class ChannelOrder(enum.StrEnum):
+    """Order of the colours that the first convolution's weights want."""
+
+    RGB = "RGB"
+    BGR = "BGR"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +60,10 @@ class Geometry:
         dropout_of_channels: whether dropout takes whole channels rather than single values.
         epsilon: added to the variance in batch norms.
         kept: share of the running statistics that a training step keeps; 1 - PyTorch's momentum.
+        channel_order: the weights' order of the colours. Images always come to the network as
+            ImageNet-normalised RGB; it turns them into what its weights want by itself.
+        mean: what the weights want subtracted, on the 0 to 255 scale, in the order R, G, B.
+        std: what they want the difference divided by, likewise.
     """
 
     stem: tuple[StemConvolution, ...] = DEEP_STEM
@@ -59,11 +75,33 @@ class Geometry:
     dropout_of_channels: bool = True
     epsilon: float = 1e-5
     kept: float = 0.9
+    channel_order: ChannelOrder = ChannelOrder.RGB
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self):
+        """Takes the channel order by its name too, as it comes from a file."""
+        object.__setattr__(self, "channel_order", ChannelOrder(self.channel_order))
+
+
+def differences(one: Geometry, other: Geometry) -> list[str]:
+    """Lists the fields, `name: one's value against other's`, in which two geometries differ."""
+    return [
+        f"{field.name}: {getattr(one, field.name)} against {getattr(other, field.name)}"
+        for field in dataclasses.fields(Geometry)
+        if getattr(one, field.name) != getattr(other, field.name)
+    ]
 
 
 SEMSEG = Geometry()  # hszhao/semseg, ResNet-50, 101 and 152.
 CAFFE_101 = Geometry(  # hszhao/PSPNet on VOC 2012 and Cityscapes.
-    ceil_pool=True, bins=(6, 3, 2, 1), dropout_of_channels=False, kept=0.95
+    ceil_pool=True,
+    bins=(6, 3, 2, 1),
+    dropout_of_channels=False,
+    kept=0.95,
+    channel_order=ChannelOrder.BGR,
+    mean=(123.68, 116.779, 103.939),
+    std=(1.0, 1.0, 1.0),
 )
 CAFFE_50 = dataclasses.replace(CAFFE_101, stride_on_reduce=True)  # hszhao/PSPNet on ADE20K.
 MMSEGMENTATION = Geometry(  # PSPNet r50-d8 and r101-d8 ("v1c" trunk).

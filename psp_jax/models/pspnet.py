@@ -1,7 +1,6 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -47,17 +46,31 @@ class Head(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, h, w, C]` to `[B, h, w, features]`."""
         x = Convolution(self.features, name="conv")(x)
-        norm = BatchNorm(epsilon=self.geometry.epsilon, kept=self.geometry.kept, name="norm")
-        x = nn.relu(norm(x, train=train))
-        shared = (1, 2) if self.geometry.dropout_of_channels else ()
-        return nn.Dropout(self.dropout, broadcast_dims=shared, deterministic=not train)(x)
+        return _finish(x, self.dropout, self.geometry, train)
+
+
+class AuxiliaryHead(nn.Module):
+    """A head and a classifier of its own on an earlier stage, for training alone."""
+
+    channels: int
+    features: int
+    dropout: float
+    geometry: Geometry = Geometry()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[B, h, w, C]` to `[B, h, w, channels]`."""
+        x = Convolution(self.features, name="conv")(x)
+        x = _finish(x, self.dropout, self.geometry, train)
+        return _classifier(self.channels)(x)
 
 
 class PSPNet(nn.Module):
     """ResNet trunk, pyramid pooling, head and 1x1 classifier, all at 1/8 of the image's size.
 
-    Its parts, as `train` names them, are `trunk` (with `trunk/stem`, `trunk/stage1` ...),
-    `pyramid`, `head` and `classifier`.
+    What can be trained, frozen or looked at by itself has a name, listed by `PARTS`: `trunk`
+    (with `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier`, and, where there is
+    one, `softmax` and `auxiliary`.
 
     Attributes:
         channels: outputs per pixel.
@@ -65,40 +78,104 @@ class PSPNet(nn.Module):
         width: 64 as published; everything scales with it.
         dropout: rate of channels dropped before the classifier.
         geometry: the choices that weights do not show.
+        auxiliary: whether there is an auxiliary head on stage 3. Where the collection "auxiliary"
+            is mutable and the part `auxiliary` is trained, its outputs `[B, h, w, channels]` are
+            stored there, for a share in the loss; elsewhere it costs nothing.
+        softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
+            softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
     """
-
-    # What can be trained by itself: each of these has one switch for its batch norms.
-    PARTS: ClassVar[tuple[str, ...]] = (
-        "trunk",
-        *(f"trunk/{name}" for name in ("stem", *STAGES)),
-        "pyramid",
-        "head",
-        "classifier",
-    )
 
     channels: int
     depth: int = 50
     width: int = 64
     dropout: float = 0.1
     geometry: Geometry = Geometry()
+    auxiliary: bool = False
+    softmax: bool = False
+
+    @property
+    def PARTS(self) -> tuple[str, ...]:
+        """The names of the parts; each of them has one switch for its batch norms."""
+        trunk = ("trunk", *(f"trunk/{name}" for name in ("stem", *STAGES)))
+        names = [*trunk, "pyramid", "head", "classifier"]
+        names += ["softmax"] * self.softmax + ["auxiliary"] * self.auxiliary
+        return tuple(names)
 
     @nn.compact
+    def features(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
+        """Maps an image to what each part makes of it, by the names of the parts.
+
+            features = model.apply(variables, image, method="features")["trunk/stage3"]
+
+        Args:
+            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
+            train: parts in train mode; with heads among them a `dropout` rng is needed.
+
+        Returns:
+            `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
+            and the others, rounded up, `[B, H/8, W/8, C]`.
+        """
+        stages = ResNet(self.depth, self.width, self.geometry, name="trunk")(
+            image, train=parts.inside(train, "trunk")
+        )
+        features = {f"trunk/{name}": x for name, x in stages.items()}
+        x = features["trunk"] = stages["stage4"]
+        x = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
+        features["pyramid"] = x
+        head = Head(8 * self.width, self.dropout, self.geometry, name="head")
+        x = features["head"] = head(x, train=parts.covers(train, "head"))
+        x = features["classifier"] = _classifier(self.channels)(x)
+        if self.softmax:
+            layer = Convolution(
+                self.channels, size=1, bias=True, kernel_init=_identity, name="softmax"
+            )
+            features["softmax"] = layer(x)
+        if self.auxiliary:
+            self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
+        return features
+
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
         """Maps an image to unnormalised outputs.
 
         Args:
             image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
-            train: parts in train mode; with `head` among them a `dropout` rng is needed.
+            train: parts in train mode; with heads among them a `dropout` rng is needed.
 
         Returns:
             `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
         """
-        trunk = ResNet(self.depth, self.width, self.geometry, name="trunk")
-        head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        x = trunk(image, train=parts.inside(train, "trunk"))
-        x = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
-        x = head(x, train=parts.covers(train, "head"))
-        x = Convolution(
-            self.channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier"
-        )(x)
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        features = self.features(image, train=train)
+        return _at_least_float32(features["softmax" if self.softmax else "classifier"])
+
+    def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
+        wanted = train and self.is_mutable_collection("auxiliary")
+        if not (wanted or self.is_initializing()):
+            return
+        head = AuxiliaryHead(
+            self.channels, 4 * self.width, self.dropout, self.geometry, name="auxiliary"
+        )
+        output = _at_least_float32(head(x, train=train))
+        if wanted and not self.is_initializing():
+            self.sow("auxiliary", "output", output)
+
+
+def _finish(x: jax.Array, dropout: float, geometry: Geometry, train: bool) -> jax.Array:
+    """Batch norm, ReLU and dropout of a head."""
+    x = nn.relu(
+        BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name="norm")(x, train=train)
+    )
+    shared = (1, 2) if geometry.dropout_of_channels else ()
+    return nn.Dropout(dropout, broadcast_dims=shared, deterministic=not train)(x)
+
+
+def _classifier(channels: int) -> Convolution:
+    return Convolution(channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier")
+
+
+def _identity(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+    """Initialises a 1x1 kernel that passes its input on."""
+    return jnp.eye(*shape[2:], dtype=dtype).reshape(shape)
+
+
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

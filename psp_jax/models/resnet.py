@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from psp_jax import parts
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.geometry import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, Geometry
 from psp_jax.models.layers import BatchNorm, Convolution
 
 # Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1; 10 is the common
@@ -29,19 +30,19 @@ STAGES = ("stage1", "stage2", "stage3", "stage4")
 
 
 class Stem(nn.Module):
-    """The first convolutions and a max pool."""
+    """The first convolutions."""
 
     width: int
     geometry: Geometry
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, H, W, 3]` to `[B, H/4, W/4, C]`."""
+        """Maps `[B, H, W, 3]` to `[B, H/2, W/2, C]`."""
         for index, plan in enumerate(self.geometry.stem, start=1):
             features = round(plan.widths * self.width)
             x = Convolution(features, size=plan.size, stride=plan.stride, name=f"conv{index}")(x)
             x = nn.relu(_norm(self.geometry, f"norm{index}")(x, train=train))  # [B, H/2, W/2, C]
-        return _max_pool(x, ceil=self.geometry.ceil_pool)
+        return x
 
 
 class BasicBlock(nn.Module):
@@ -121,14 +122,22 @@ class ResNet(nn.Module):
     geometry: Geometry = Geometry()
 
     @nn.compact
-    def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
-        """Maps `[B, H, W, 3]` to `[B, H/8, W/8, C]`; C = 8 * width, or 32 * width from 50 on.
+    def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
+        """Maps an image to what the stem, before its pooling, and every stage make of it.
 
-        `train` names the parts in train mode: `stem`, `stage1` to `stage4`, or "" for all.
+        Args:
+            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB.
+            train: parts in train mode: `stem`, `stage1` to `stage4`, or "" for all.
+
+        Returns:
+            `stem` `[B, H/2, W/2, C]`, `stage1` `[B, H/4, W/4, C]`, `stage2` to `stage4`
+            `[B, H/8, W/8, C]`; C is 8 * width in the last, or 32 * width from 50 layers on.
         """
         blocks, bottleneck = DEPTHS[self.depth]
         on = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
-        x = Stem(self.width, self.geometry, name="stem")(image, train=on[0])  # [B, H/4, W/4, C]
+        x = Stem(self.width, self.geometry, name="stem")(adapt(image, self.geometry), train=on[0])
+        features = {"stem": x}
+        x = max_pool(x, ceil=self.geometry.ceil_pool)  # [B, H/4, W/4, C]
         for index, name in enumerate(STAGES):
             stage = Stage(
                 blocks=blocks[index],
@@ -140,7 +149,25 @@ class ResNet(nn.Module):
                 name=name,
             )
             x = stage(x, train=on[index + 1])  # H/4 in stage 1, H/8 from stage 2 on
-        return x
+            features[name] = x
+        return features
+
+
+def adapt(image: jax.Array, geometry: Geometry) -> jax.Array:
+    """Turns ImageNet-normalised RGB into the colours that the geometry's weights were made for.
+
+    Channels after the third, such as depth, pass as they are; so does everything where the weights
+    want ImageNet-normalised RGB, or where there are fewer channels than colours.
+    """
+    wanted = (geometry.channel_order, geometry.mean, geometry.std)
+    if wanted == (ChannelOrder.RGB, IMAGENET_MEAN, IMAGENET_STD) or image.shape[-1] < 3:
+        return image
+    factor = np.array(IMAGENET_STD) / geometry.std
+    offset = (np.array(IMAGENET_MEAN) - geometry.mean) / geometry.std
+    colours = image[..., :3] * factor.astype(image.dtype) + offset.astype(image.dtype)
+    if geometry.channel_order == ChannelOrder.BGR:
+        colours = colours[..., ::-1]
+    return jnp.concatenate([colours, image[..., 3:]], axis=-1)
 
 
 def _norm(geometry: Geometry, name: str) -> BatchNorm:
@@ -156,7 +183,7 @@ def _shortcut(
     return _norm(geometry, "shortcut_norm")(x, train=train)
 
 
-def _max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
+def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
     """Takes the maximum of 3x3 windows, stride 2, padded by one invisible pixel (-inf)."""
     # Rounding up adds a row or column where the last window would start inside the image.
     far = [2 if ceil and size % 2 == 0 else 1 for size in x.shape[1:3]]

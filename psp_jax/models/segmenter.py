@@ -15,12 +15,17 @@ class Segmenter:
         width: channels of the first stage; 64 as published. Everything scales with it.
         dropout: rate of channels dropped before the classifier.
         geometry: the choices that weights do not show; of hszhao/semseg unless said otherwise.
+        auxiliary: whether there is an auxiliary head on stage 3; phases that train the part
+            `auxiliary` add 0.4 times its loss, elsewhere it costs nothing.
+        softmax: whether a dense layer, the thesis's softmax classifier, follows the classifier.
     """
 
     depth: int = 50
     width: int = 64
     dropout: float = 0.1
     geometry: Geometry = SEMSEG
+    auxiliary: bool = False
+    softmax: bool = False
 
     def make(self, channels: int) -> pspnet.PSPNet:
         """Builds the module for `channels` outputs per pixel.
@@ -35,4 +40,12 @@ class Segmenter:
             raise ValueError(f"model.width={self.width}: a positive number was expected")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout={self.dropout}: a rate in [0, 1) was expected")
-        return pspnet.PSPNet(channels, self.depth, self.width, self.dropout, self.geometry)
+        return pspnet.PSPNet(
+            channels=channels,
+            depth=self.depth,
+            width=self.width,
+            dropout=self.dropout,
+            geometry=self.geometry,
+            auxiliary=self.auxiliary,
+            softmax=self.softmax,
+        )
