@@ -17,6 +17,8 @@ class Batch:
     Attributes:
         image: `[B, H, W, 3]` float32, ImageNet-normalised RGB.
         depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
+        filled_depth: `[B, H, W]` float32 metres, holes filled with the nearest reading: what a
+            network that sees depth is given.
         frontier: `[B, H, W]` uint8 frontier classes 0 to 15, of a whole partition: it can be
             decoded back to its regions.
         filled: `[B, H, W]` bool, True where the sensor had no reading, so that neither depth nor
@@ -26,16 +28,22 @@ class Batch:
 
     image: Array
     depth: Array
+    filled_depth: Array
     frontier: Array
     filled: Array
     valid: Array
 
 
 class Prediction(NamedTuple):
-    """What a network's output means, at the image's size.
+    """What a network's output means, at the image's size; None is what it does not speak of.
 
     Attributes:
         depth: `[B, H, W]` float32 metres.
+        edges: `[B, H, W, 2]` float32 logits of a frontier at the inter-pixel edges, as
+            `psp_jax.edges` lays them out.
+        classes: `[B, H, W]` uint8 frontier classes.
     """
 
-    depth: jax.Array
+    depth: jax.Array | None = None
+    edges: jax.Array | None = None
+    classes: jax.Array | None = None

@@ -1,5 +1,6 @@
 """Prepared TFDS files -> batches. The only module that knows the loader."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -120,14 +121,20 @@ def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
 def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     """Turns a decoded record into a batch without its batch axis."""
     filled = record["filled"]
-    depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
-    depth = np.where(depth <= data.range_m, depth, np.float32(0))
+    filled_depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
+    depth = np.where(filled_depth <= data.range_m, filled_depth, np.float32(0))
     if data.ignore_filled:
         depth = np.where(filled, np.float32(0), depth)
     else:
         filled = np.zeros_like(filled)
-    classes = record[frontier.FEATURE_PREFIX + data.labels]
-    return Batch(normalise(record["image"]), depth, classes, filled, np.ones((), bool))
+    return Batch(
+        image=normalise(record["image"]),
+        depth=depth,
+        filled_depth=filled_depth,
+        frontier=record[frontier.FEATURE_PREFIX + data.labels],
+        filled=filled,
+        valid=np.ones((), bool),
+    )
 
 
 def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
@@ -137,6 +144,7 @@ def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experi
     return Batch(
         image=example.image[:, ::-1],
         depth=example.depth[:, ::-1],
+        filled_depth=example.filled_depth[:, ::-1],
         frontier=frontier.mirror(np.asarray(example.frontier)),
         filled=example.filled[:, ::-1],
         valid=example.valid,
@@ -145,26 +153,22 @@ def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experi
 
 def _join(examples: Sequence[Batch]) -> Batch:
     return Batch(
-        image=np.stack([e.image for e in examples]),
-        depth=np.stack([e.depth for e in examples]),
-        frontier=np.stack([e.frontier for e in examples]),
-        filled=np.stack([e.filled for e in examples]),
-        valid=np.stack([e.valid for e in examples]),
+        **{name: np.stack([getattr(example, name) for example in examples]) for name in _FIELDS}
     )
 
 
 def _padded(examples: Sequence[Batch], *, size: int) -> Batch:
-    batch = _join(examples)
-    missing = size - len(examples)
+    batch, missing = _join(examples), size - len(examples)
     if not missing:
         return batch
 
-    def pad(array):
+    def pad(array: np.ndarray) -> np.ndarray:
         return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
-    return Batch(
-        pad(batch.image), pad(batch.depth), pad(batch.frontier), pad(batch.filled), pad(batch.valid)
-    )
+    return Batch(**{name: pad(getattr(batch, name)) for name in _FIELDS})
+
+
+_FIELDS = [field.name for field in dataclasses.fields(Batch)]
 
 
 class Subset:

@@ -13,6 +13,7 @@ def make_batch(depth, valid=None):
     return Batch(
         image=np.zeros((*depth.shape, 3), np.float32),
         depth=depth,
+        filled_depth=np.maximum(depth, 0.5),
         frontier=np.zeros(depth.shape, np.uint8),
         filled=depth == 0,
         valid=np.ones(count, bool) if valid is None else np.asarray(valid),

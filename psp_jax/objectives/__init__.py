@@ -10,8 +10,17 @@ import jax
 from psp_jax.batch import Batch, Prediction
 from psp_jax.losses import Mean, masked_mean
 from psp_jax.objectives.depth import DepthMSE
+from psp_jax.objectives.frontier import FrontierEdges, FrontierSigmoid, FrontierSoftmax
 
-__all__ = ["DepthMSE", "Mean", "Objective", "masked_mean"]
+__all__ = [
+    "DepthMSE",
+    "FrontierEdges",
+    "FrontierSigmoid",
+    "FrontierSoftmax",
+    "Mean",
+    "Objective",
+    "masked_mean",
+]
 
 
 class Objective(Protocol):

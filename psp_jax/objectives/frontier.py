@@ -1,0 +1,188 @@
+"""Losses of frontier classes and of the inter-pixel edges that they stand for."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from psp_jax import edges, resampling
+from psp_jax.batch import Batch, Prediction
+from psp_jax.losses import Mean, masked_mean
+
+
+def _require(name: str, value: float, *, least: float = 0.0) -> None:
+    if not value >= least:
+        raise ValueError(f"objective.{name}={value}: {least:g} or more was expected")
+
+
+def _join(first: Mean, weight: float, second: Mean) -> Mean:
+    """Adds `weight` times the mean of other things, as if it were of the same pixels."""
+    return Mean(first.total + weight * second.value() * first.count, first.count)
+
+
+def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """-log of the probability that logistic `logits` give to a bool `target`."""
+    return jax.nn.softplus(jnp.where(target, -logits, logits))
+
+
+def _consistency(
+    votes: jax.Array, batch: Batch, vote_agreement: float, closure: float
+) -> list[tuple[float, Mean]]:
+    """The optional terms that no truth is needed for, those with a weight."""
+    terms, known = [], edges.exist(batch)
+    joined = votes.mean(0)
+    if vote_agreement:
+        # The symmetric Kullback-Leibler divergence of two Bernoulli variables in closed form.
+        probabilities = jax.nn.sigmoid(votes)
+        divergence = (probabilities[0] - probabilities[1]) * (votes[0] - votes[1])
+        terms.append((vote_agreement, masked_mean(divergence, known)))
+    if closure:
+        terms.append((closure, _closure(joined, batch)))
+    return terms
+
+
+def _closure(edge_logits: jax.Array, batch: Batch) -> Mean:
+    """Mean probability that a frontier ends at a vertex."""
+    ends = edges.dangling(edge_logits)
+    valid = jnp.broadcast_to(jnp.asarray(batch.valid)[:, None, None], ends.shape)
+    return masked_mean(ends, valid)
+
+
+@dataclasses.dataclass
+class FrontierSoftmax:
+    """Cross-entropy over the 16 frontier classes (thesis, sections 3.4.1 to 3.4.3).
+
+    Attributes:
+        interior_weight: weight of a pixel of class 0 beside the 1 of every other one. The mean is
+            taken over weights, so that only their ratio matters; 0 leaves interior pixels out.
+    """
+
+    interior_weight: float = 1.0
+
+    @property
+    def channels(self) -> int:
+        """Sixteen: the logits of the classes."""
+        return edges.CLASSES
+
+    def check(self) -> None:
+        """Raises ValueError for a negative weight."""
+        _require("interior_weight", self.interior_weight)
+
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
+        """Maps `[B, h, w, 16]` logits to the likeliest classes and the edges they imply."""
+        logits = resampling.resize(output, size)
+        joined = edges.votes(edges.bit_logits(logits)).mean(0)
+        return Prediction(edges=joined, classes=jnp.argmax(logits, axis=-1).astype(jnp.uint8))
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the weighted cross-entropy in nats over the pixels with a reading."""
+        classes = jnp.asarray(batch.frontier).astype(jnp.int32)
+        logits = resampling.resize(output, classes.shape[1:])
+        likelihood = jnp.take_along_axis(logits, classes[..., None], axis=-1)[..., 0]
+        surprise = jax.nn.logsumexp(logits, axis=-1) - likelihood
+        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
+        weight = jnp.where(classes == 0, self.interior_weight, 1.0) * known
+        return Mean(jnp.sum(weight * surprise), jnp.sum(weight))
+
+
+@dataclasses.dataclass
+class FrontierSigmoid:
+    """Cross-entropy of the four bits of a class, each by itself.
+
+    Attributes:
+        positive_weight: weight of a bit that is set beside the 1 of one that is not. Other values
+            than 1 find more frontiers, with probabilities that are too high.
+        vote_agreement: weight of the symmetric Kullback-Leibler divergence, in nats, of what the
+            two pixels of an edge say.
+        closure: weight of the probability that exactly one edge at a vertex is cut.
+    """
+
+    positive_weight: float = 1.0
+    vote_agreement: float = 0.0
+    closure: float = 0.0
+
+    @property
+    def channels(self) -> int:
+        """Four: the logits of left, up, right and down."""
+        return 4
+
+    def check(self) -> None:
+        """Raises ValueError for a negative weight."""
+        for name in ("positive_weight", "vote_agreement", "closure"):
+            _require(name, getattr(self, name))
+
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
+        """Maps `[B, h, w, 4]` logits to edges, the means of their two votes, and classes."""
+        joined = edges.votes(resampling.resize(output, size)).mean(0)
+        return Prediction(edges=joined, classes=edges.classes_of(joined))
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the cross-entropy in nats over the bits of edges that carry truth."""
+        votes = edges.votes(resampling.resize(output, batch.frontier.shape[1:]))
+        target = edges.targets(batch.frontier)
+        weight = jnp.where(target, self.positive_weight, 1.0)
+        known = jnp.broadcast_to(edges.exist(batch), votes.shape)
+        mean = masked_mean(weight * _cross_entropy(votes, target), known)
+        for share, term in _consistency(votes, batch, self.vote_agreement, self.closure):
+            mean = _join(mean, share, term)
+        return mean
+
+
+@dataclasses.dataclass
+class FrontierEdges:
+    """Cross-entropy of the inter-pixel edges, one output each: consistent by construction.
+
+    Attributes:
+        positive_weight: weight of a cut edge beside the 1 of a whole one. 1 keeps probabilities
+            calibrated, which coding and decoding want.
+        focusing: gamma of the focal loss (Lin et al. 2017, arXiv 1708.02002, equation 4); 0 is the
+            plain cross-entropy.
+        dice: weight of 1 minus the Dice coefficient of each image (Deng et al. 2018,
+            arXiv 1807.10097, equation 3), which makes frontiers thin.
+        closure: weight of the probability that exactly one edge at a vertex is cut.
+    """
+
+    positive_weight: float = 1.0
+    focusing: float = 0.0
+    dice: float = 0.0
+    closure: float = 0.0
+
+    @property
+    def channels(self) -> int:
+        """Two: the logits of the edges to the right and below."""
+        return 2
+
+    def check(self) -> None:
+        """Raises ValueError for a negative weight."""
+        for name in ("positive_weight", "focusing", "dice", "closure"):
+            _require(name, getattr(self, name))
+
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
+        """Maps `[B, h, w, 2]` logits to edges and to the classes that they spell."""
+        logits = resampling.resize(output, size)
+        return Prediction(edges=logits, classes=edges.classes_of(logits))
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the loss, in nats where no term is added, over the edges that carry truth."""
+        logits = resampling.resize(output, batch.frontier.shape[1:])
+        target, known = edges.targets(batch.frontier), edges.exist(batch)
+        surprise = _cross_entropy(logits, target)
+        if self.focusing:
+            wrong = jax.nn.sigmoid(jnp.where(target, -logits, logits))
+            surprise = wrong**self.focusing * surprise
+        mean = masked_mean(jnp.where(target, self.positive_weight, 1.0) * surprise, known)
+        if self.dice:
+            mean = _join(mean, self.dice, _dice(logits, target, known, batch))
+        if self.closure:
+            mean = _join(mean, self.closure, _closure(logits, batch))
+        return mean
+
+
+def _dice(logits: jax.Array, target: jax.Array, known: jax.Array, batch: Batch) -> Mean:
+    """1 - 2 sum(p t) / (sum(p^2) + sum(t^2)) of every image, smoothed by one edge."""
+    probability = jnp.where(known, jax.nn.sigmoid(logits), 0.0)
+    truth = (target & known).astype(probability.dtype)
+    axes = (1, 2, 3)
+    both = (probability * truth).sum(axes)
+    either = jnp.square(probability).sum(axes) + truth.sum(axes)
+    return masked_mean(1 - (2 * both + 1) / (either + 1), jnp.asarray(batch.valid))
