@@ -119,7 +119,7 @@ def test_what_cannot_be_logits_is_refused():
     with pytest.raises(ValueError, match=r"\[H, W, 2\] logits"):
         edges.from_edge_head(np.zeros((0, 2, 2)))
     with pytest.raises(ValueError, match="0..15 was expected.*255"):
-        edges.from_classes(np.full((2, 2), frontier.IGNORE, np.uint8))
+        edges.from_classes(np.full((2, 2), 255, np.uint8))
     with pytest.raises(ValueError, match="two votes per edge"):
         edges.Votes(np.zeros((3, 3, 4), "f"), np.zeros((2, 2, 5), "f"))
 

@@ -123,7 +123,7 @@ def from_classes(classes: np.ndarray) -> Votes:
     if classes.ndim != 2 or classes.dtype != np.uint8 or (classes >= frontier.CLASSES).any():
         raise ValueError(
             f"[H, W] uint8 in 0..15 was expected, not {classes.shape} {classes.dtype} up to "
-            f"{classes.max(initial=0)}; pixels to ignore have no vote"
+            f"{classes.max(initial=0)}"
         )
     return from_bit_logits(np.where(classes[..., None] & BITS, CERTAIN, -CERTAIN))
 

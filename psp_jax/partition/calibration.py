@@ -1,0 +1,221 @@
+"""Fitting edge logits to the frontiers that are really there, before a decoder takes their word.
+
+Decoders read a logit of 0 as "as likely as not". A network trained with class weights, or for too
+long, says something else; two numbers mend most of it (Guo et al. 2017, arXiv 1706.04599, with a
+bias beside the temperature). What merging does with the probabilities has a threshold of its own,
+chosen by the partitions that come out.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize
+
+from psp_jax.partition import decode, edges, fragments, frontier, scores
+
+LIMIT = 40.0  # Logits beyond, which are never wrong by a little, count as this.
+BINS_PER_LOGIT = 100
+# Pulls the fit to temperature 1 and bias 0 so weakly that it decides only where nothing else
+# does: where no edge is misjudged, the best temperature would be 0.
+RIDGE = 1e-6
+LEAST_SLOPE, MOST_SLOPE = 1e-3, 1e3  # Of 1 / temperature.
+THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What makes a network's edge logits fit for a decoder: `logit / temperature + bias`.
+
+    Attributes:
+        temperature: above 0.
+        bias: in logits, positive where frontiers are predicted too rarely.
+        threshold: mean probability above which `decode.Multicut` keeps a frontier.
+    """
+
+    temperature: float = 1.0
+    bias: float = 0.0
+    threshold: float = decode.Multicut.threshold
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value out of its range."""
+        if not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature is {self.temperature}; it must be above 0 and finite")
+        if not math.isfinite(self.bias):
+            raise ValueError(f"bias is {self.bias}; it must be finite")
+        decode.Multicut(threshold=self.threshold)
+
+    def __call__(self, scored: edges.EdgeLogits) -> edges.EdgeLogits:
+        """Calibrates the logits of the edges of an image."""
+        slope, bias = np.float32(1 / self.temperature), np.float32(self.bias)
+        return edges.transform(scored, lambda logits: logits * slope + bias)
+
+    @property
+    def decoder(self) -> decode.Multicut:
+        """The decoder that goes with it; it takes what this object returns."""
+        return decode.Multicut(threshold=self.threshold)
+
+
+def save(calibration: Calibration, path: str | os.PathLike) -> None:
+    """Writes a calibration as JSON."""
+    text = json.dumps(dataclasses.asdict(calibration), indent=2)
+    pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def load(path: str | os.PathLike) -> Calibration:
+    """Reads a calibration that `save` wrote.
+
+    Raises:
+        OSError: if there is no such file.
+        ValueError: if it is no calibration.
+    """
+    names = [field.name for field in dataclasses.fields(Calibration)]
+    try:
+        read = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if not isinstance(read, dict) or sorted(read) != sorted(names):
+            raise ValueError(f"an object of the numbers {', '.join(names)} was expected")
+        if not all(type(value) in (int, float) for value in read.values()):
+            raise ValueError(f"numbers were expected, not {read}")
+        return Calibration(**{name: float(read[name]) for name in names})
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{path} is no calibration, fit it anew: {error}") from error
+
+
+class Sample(NamedTuple):
+    """What was predicted of an image and what is true.
+
+    Attributes:
+        scored: joined logits of the edges.
+        classes: `[H, W]` uint8 frontier classes of the true partition.
+        known: `[H, W]` bool, where they carry truth.
+    """
+
+    scored: edges.EdgeLogits
+    classes: np.ndarray
+    known: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """How often edges of a logit were frontiers.
+
+    Attributes:
+        logits: `[N]` float64, the mean of the logits of a bin, ascending.
+        cut, uncut: `[N]` float64 number of edges that are frontiers and that are none.
+    """
+
+    logits: np.ndarray
+    cut: np.ndarray
+    uncut: np.ndarray
+
+
+def tally(samples: Iterable[Sample]) -> Tally:
+    """Counts true frontiers by logit, in bins of a hundredth, over any number of images.
+
+    Args:
+        samples: an edge counts where the truth of both its pixels is known.
+
+    Raises:
+        ValueError: if shapes differ, or not both kinds of edges are met.
+    """
+    bins = 2 * int(LIMIT * BINS_PER_LOGIT) + 1
+    sums, cut, uncut = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+    for scored, classes, known in samples:
+        if not scored.shape == classes.shape == known.shape:
+            raise ValueError(
+                f"logits of {scored.shape} pixels, classes of {classes.shape}, known {known.shape}"
+            )
+        for logits, is_cut, is_known in (
+            (scored.across, classes[:, :-1] & frontier.RIGHT, known[:, :-1] & known[:, 1:]),
+            (scored.along, classes[:-1] & frontier.DOWN, known[:-1] & known[1:]),
+        ):
+            value = np.clip(logits[is_known].astype(np.float64), -LIMIT, LIMIT)
+            place = np.rint((value + LIMIT) * BINS_PER_LOGIT).astype(np.int64)
+            sums += np.bincount(place, value, bins)
+            cuts = np.bincount(place[is_cut[is_known] > 0], minlength=bins)
+            cut += cuts
+            uncut += np.bincount(place, minlength=bins) - cuts
+    if not cut.any() or not uncut.any():
+        raise ValueError(
+            f"{cut.sum():.0f} edges with and {uncut.sum():.0f} without a frontier; both are "
+            "needed to calibrate"
+        )
+    met = cut + uncut > 0
+    return Tally(logits=sums[met] / (cut + uncut)[met], cut=cut[met], uncut=uncut[met])
+
+
+def cross_entropy(counts: Tally, calibration: Calibration) -> float:
+    """Computes the mean over edges of -log2 P(what the edge is), in bits."""
+    slope_bias = np.array([1 / calibration.temperature, calibration.bias])
+    return _loss(slope_bias, counts, 0.0)[0] / math.log(2)
+
+
+def fit(counts: Tally) -> Calibration:
+    """Finds the temperature and the bias of the least cross-entropy.
+
+    Raises:
+        ValueError: if frontiers don't get larger logits than other edges.
+    """
+    found = optimize.minimize(
+        _loss,
+        np.array([1.0, 0.0]),
+        (counts, RIDGE),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(LEAST_SLOPE, MOST_SLOPE), (-LIMIT, LIMIT)],
+        options={"ftol": 0.0, "gtol": 1e-9},
+    )
+    slope, bias = found.x
+    if slope <= LEAST_SLOPE:
+        raise ValueError(
+            "frontiers don't get larger logits than other edges, so there is nothing to "
+            "calibrate; is the network trained, and are these its labels?"
+        )
+    return Calibration(temperature=float(1 / slope), bias=float(bias))
+
+
+def _loss(slope_bias: np.ndarray, counts: Tally, ridge: float) -> tuple[float, np.ndarray]:
+    """Mean cross-entropy in nats with its gradient, both with the pull to slope 1 and bias 0."""
+    edges_met = (counts.cut + counts.uncut).sum()
+    logits = slope_bias[0] * counts.logits + slope_bias[1]
+    # -log P(cut) = softplus(-logit), -log P(uncut) = softplus(logit).
+    nats = counts.cut * np.logaddexp(0, -logits) + counts.uncut * np.logaddexp(0, logits)
+    pull = slope_bias - np.array([1.0, 0.0])
+    probability = 0.5 + 0.5 * np.tanh(0.5 * logits)
+    slope = (counts.cut + counts.uncut) * probability - counts.cut
+    gradient = np.array([(slope * counts.logits).sum(), slope.sum()]) / edges_met + ridge * pull
+    return float(nats.sum() / edges_met + 0.5 * ridge * (pull**2).sum()), gradient
+
+
+def adjusted_rand_by_threshold(
+    samples: Iterable[Sample], thresholds: Sequence[float] = THRESHOLDS
+) -> np.ndarray:
+    """Scores the partitions that `decode.Multicut` makes at several thresholds.
+
+    Args:
+        samples: with calibrated logits; images without any known pixel are left out.
+        thresholds: mean probabilities above which a frontier is kept.
+
+    Returns:
+        `[T]` float64, the mean adjusted Rand index of every threshold.
+
+    Raises:
+        ValueError: if there is no image, or if classes are those of no partition.
+    """
+    decoders = [decode.Multicut(threshold=threshold) for threshold in thresholds]
+    rows = []
+    for scored, classes, known in samples:
+        if not known.any():
+            continue
+        labels = frontier.decode_exact(classes)
+        pieces = fragments.cut(scored, decode.Multicut.spacing_cells)
+        found = (decode.absorb(each.merge(pieces, scored), scored) for each in decoders)
+        rows.append([scores.adjusted_rand(scores.overlap(each, labels, known)) for each in found])
+    if not rows:
+        raise ValueError("no image with any known pixel to choose a threshold by")
+    return np.mean(rows, axis=0)
