@@ -9,11 +9,18 @@ import jax
 
 from psp_jax.batch import Batch, Prediction
 from psp_jax.losses import Mean, masked_mean
-from psp_jax.objectives.depth import DepthMSE
+from psp_jax.objectives.depth import DepthBerHu, DepthMSE, DepthMSLE, DepthSILog
+from psp_jax.objectives.depth_bins import DepthBins, DepthCE, DepthOrdinal
 from psp_jax.objectives.frontier import FrontierEdges, FrontierSigmoid, FrontierSoftmax
 
 __all__ = [
+    "DepthBerHu",
+    "DepthBins",
+    "DepthCE",
     "DepthMSE",
+    "DepthMSLE",
+    "DepthOrdinal",
+    "DepthSILog",
     "FrontierEdges",
     "FrontierSigmoid",
     "FrontierSoftmax",
