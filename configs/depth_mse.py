@@ -13,39 +13,17 @@ absolute difference below 12 gray levels on its 981 test images, without saying 
 """
 
 from data_builders import sources
-from psp_jax import experiment, objectives
-from psp_jax.models import segmenter
+from psp_jax import experiment, objectives, presets
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    variants = {"rooms": _rooms, "scannet": _scannet}
-    if variant not in variants:
-        raise ValueError(f"variant {variant!r}: one of {', '.join(variants)} was expected")
-    return variants[variant]()
+    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
 
 
 def _rooms() -> experiment.Experiment:
-    return experiment.Experiment(
-        name="depth_mse",
-        model=segmenter.Segmenter(depth=18, width=16, dropout=0.0),
-        objective=objectives.DepthMSE(),
-        data=experiment.Data(source=sources.EmbeddedRooms(), batch_size=4),
-        phases=(
-            experiment.Phase(
-                steps=2400, learning_rate=2e-3, warmup_steps=40, final_share=0.01, clip_norm=1.0
-            ),
-        ),
-    )
+    return presets.rooms("depth_mse", objectives.DepthMSE(), sources.EmbeddedRooms())
 
 
 def _scannet() -> experiment.Experiment:
-    return experiment.Experiment(
-        name="depth_mse-scannet",
-        model=segmenter.Segmenter(depth=101),
-        objective=objectives.DepthMSE(),
-        # The thesis fits 3 images on its 12 GB card.
-        data=experiment.Data(source=sources.ScanNet(), batch_size=3, threads=16),
-        phases=(experiment.Phase(steps=70_000, learning_rate=1e-3),),
-        checkpoint_every=1000,
-    )
+    return presets.scannet("depth_mse", objectives.DepthMSE(), sources.ScanNet())

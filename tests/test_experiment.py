@@ -1,13 +1,9 @@
 import dataclasses
-import importlib.util
 import json
-import pathlib
 
 import pytest
 
 from psp_jax import experiment
-
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
 def test_an_experiment_survives_its_text_form(tmp_path, tiny):
@@ -52,19 +48,3 @@ def test_values_that_no_run_can_have_are_refused_by_name(tiny, change, message):
     change(tiny)
     with pytest.raises(ValueError, match=message):
         experiment.check(tiny)
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("variant", ["rooms", "scannet"])
-def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, variant):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(variant)
-    experiment.check(config)
-    experiment.save(config, tmp_path)
-    assert experiment.load(tmp_path) == config
-    assert module.__doc__ and f"--config=configs/{path.name}" in module.__doc__
-    with pytest.raises(ValueError, match="'kitchen'"):
-        module.get_config("kitchen")

@@ -14,7 +14,7 @@ LAYERS = [
     ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
     ["psp_jax.models", "psp_jax.objectives", "psp_jax.partition", "psp_jax.metrics"],
     ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment"],
-    ["psp_jax.optim", "psp_jax.state"],
+    ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
     ["psp_jax.summary", "psp_jax.evaluation", "psp_jax.explore"],
     ["psp_jax.train"],

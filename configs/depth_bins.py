@@ -1,0 +1,29 @@
+"""Depth from RGB as a distribution over log-spaced bins, read as its expected value.
+
+Soft-label cross-entropy with scale-invariant log and multi-scale gradient terms:
+
+    python -m psp_jax.main --config=configs/depth_bins.py
+
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size, and
+
+    python -m psp_jax.main --config=configs/depth_bins.py:scannet
+
+a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first; it differs from
+`depth_mse.py:scannet` in the loss alone.
+"""
+
+from data_builders import sources
+from psp_jax import experiment, objectives, presets
+
+
+def get_config(variant: str = "rooms") -> experiment.Experiment:
+    """Returns the experiment on `rooms` or on `scannet`."""
+    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
+
+
+def _rooms() -> experiment.Experiment:
+    return presets.rooms("depth_bins", objectives.DepthBins(), sources.EmbeddedRooms())
+
+
+def _scannet() -> experiment.Experiment:
+    return presets.scannet("depth_bins", objectives.DepthBins(), sources.ScanNet())

@@ -1,0 +1,27 @@
+"""Depth from RGB by mean squared logarithmic error (thesis, section 3.4.4.1).
+
+    python -m psp_jax.main --config=configs/depth_msle.py
+
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size, and
+
+    python -m psp_jax.main --config=configs/depth_msle.py:scannet
+
+a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first. The thesis gives no
+figure for this loss alone.
+"""
+
+from data_builders import sources
+from psp_jax import experiment, objectives, presets
+
+
+def get_config(variant: str = "rooms") -> experiment.Experiment:
+    """Returns the experiment on `rooms` or on `scannet`."""
+    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
+
+
+def _rooms() -> experiment.Experiment:
+    return presets.rooms("depth_msle", objectives.DepthMSLE(), sources.EmbeddedRooms())
+
+
+def _scannet() -> experiment.Experiment:
+    return presets.scannet("depth_msle", objectives.DepthMSLE(), sources.ScanNet())

@@ -1,0 +1,49 @@
+"""What the experiments in `configs/` share, so that each says only what is its own."""
+
+from collections.abc import Callable
+
+from psp_jax import experiment, objectives
+from psp_jax.models import segmenter
+
+
+def pick(variant: str, **variants: Callable[[], experiment.Experiment]) -> experiment.Experiment:
+    """Makes the experiment of that variant.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if variant not in variants:
+        raise ValueError(f"variant {variant!r}: one of {', '.join(variants)} was expected")
+    return variants[variant]()
+
+
+def rooms(
+    name: str, objective: objectives.Objective, source: experiment.Source
+) -> experiment.Experiment:
+    """A narrow ResNet-18-PSPNet from random values: minutes on a laptop."""
+    return experiment.Experiment(
+        name=name,
+        model=segmenter.Segmenter(depth=18, width=16, dropout=0.0),
+        objective=objective,
+        data=experiment.Data(source=source, batch_size=4),
+        phases=(
+            experiment.Phase(
+                steps=2400, learning_rate=2e-3, warmup_steps=40, final_share=0.01, clip_norm=1.0
+            ),
+        ),
+    )
+
+
+def scannet(
+    name: str, objective: objectives.Objective, source: experiment.Source
+) -> experiment.Experiment:
+    """The thesis's depth experiments: a ResNet-101-PSPNet at 480x640, Adam at 1e-3."""
+    return experiment.Experiment(
+        name=f"{name}-scannet",
+        model=segmenter.Segmenter(depth=101),
+        objective=objective,
+        # The thesis fits 3 images on its 12 GB card.
+        data=experiment.Data(source=source, batch_size=3, threads=16),
+        phases=(experiment.Phase(steps=70_000, learning_rate=1e-3),),
+        checkpoint_every=1000,
+    )

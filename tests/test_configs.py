@@ -1,0 +1,73 @@
+"""Every file in configs/, found by itself."""
+
+import functools
+import importlib.util
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from psp_jax import experiment
+from tests.test_objectives import make_batch
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+EVERY = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+VARIANT = pytest.mark.parametrize("variant", ["rooms", "scannet"])
+SIZES = {"rooms": (48, 64), "scannet": (96, 128)}  # Small; networks take any size.
+
+
+def module_of(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@EVERY
+@VARIANT
+def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, variant):
+    module = module_of(path)
+    config = module.get_config(variant)
+    experiment.check(config)
+    experiment.save(config, tmp_path)
+    assert experiment.load(tmp_path) == config
+    assert config.name == path.stem + ("" if variant == "rooms" else f"-{variant}")
+    assert module.__doc__ and f"--config=configs/{path.name}\n" in module.__doc__
+    assert f"--config=configs/{path.name}:scannet\n" in module.__doc__
+    with pytest.raises(ValueError, match="'kitchen'"):
+        module.get_config("kitchen")
+
+
+@functools.cache
+def output_shape(model, size):
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    output, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
+    return output.shape
+
+
+@EVERY
+@VARIANT
+def test_every_model_gives_outputs_that_its_objective_learns_from(path, variant):
+    """The model in shapes only; the loss of random outputs for real."""
+    config = module_of(path).get_config(variant)
+    size = SIZES[variant]
+    model = config.model.make(config.objective.channels)
+    shape = output_shape(model, size)
+    rng = np.random.default_rng(0)
+    batch = make_batch(rng.uniform(0.5, 6, (1, *size)))
+    batch.frontier[:] = rng.integers(0, 16, batch.frontier.shape)
+
+    @jax.jit
+    def learn(output):
+        loss, gradient = jax.value_and_grad(lambda x: config.objective.loss(x, batch).value())(
+            output
+        )
+        return loss, gradient, config.objective.predict(output, size)
+
+    loss, gradient, prediction = learn(jnp.asarray(rng.normal(size=shape), jnp.float32))
+    assert np.isfinite(loss) and np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+    for array in jax.tree.leaves(prediction):
+        assert array.shape[:3] == (1, *size)
