@@ -29,6 +29,7 @@ setuptools.setup(
         "connected-components-3d>=3.20",
         "flax>=0.12",
         "grain>=0.2.15",
+        "h5py>=3.12",
         "importlib_resources>=6.0",  # tensorflow-datasets needs it and does not say so.
         "jax>=0.10",
         "matplotlib>=3.9",
@@ -39,6 +40,7 @@ setuptools.setup(
         "opencv-contrib-python-headless>=4.10",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
+        "safetensors>=0.5",
         "scipy>=1.13",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.9",

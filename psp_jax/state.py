@@ -1,4 +1,4 @@
-"""What training changes: the train state, its creation, and the graft of earlier variables."""
+"""What training changes: the train state and its creation."""
 
 import dataclasses
 from typing import Any
@@ -52,26 +52,3 @@ def create(
         batch_stats=variables["batch_stats"],
         opt_state=tx.init(trained),
     )
-
-
-def graft(variables: Variables, donor: Variables) -> tuple[Variables, list[str]]:
-    """Takes the donor's values wherever path and shape agree.
-
-    Returns:
-        The new variables, and the paths that kept their own values.
-    """
-    values = {jax.tree_util.keystr(path): value for path, value in _leaves(donor)}
-    kept = []
-
-    def choose(path, own):
-        value = values.get(jax.tree_util.keystr(path))
-        if value is None or value.shape != own.shape:
-            kept.append(jax.tree_util.keystr(path, simple=True, separator="/"))
-            return own
-        return jnp.asarray(value, own.dtype)
-
-    return jax.tree_util.tree_map_with_path(choose, variables), kept
-
-
-def _leaves(tree: Variables):
-    return jax.tree_util.tree_flatten_with_path(tree)[0]

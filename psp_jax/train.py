@@ -28,6 +28,7 @@ from psp_jax import (
 )
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
+from psp_jax.weights import initial
 
 SMALL_IMAGE = (64, 64, 3)  # The variables do not depend on the size that they are drawn for.
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -47,7 +48,7 @@ def check(config: Experiment, workdir: str) -> None:
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:
-        checkpoints.require(config.init_from)
+        initial.check(config.init_from, model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -119,20 +120,11 @@ def run(config: Experiment, workdir: str) -> TrainState:
 
 
 def _first_variables(config: Experiment, model: Any) -> state.Variables:
-    """Draws the variables, then takes what fits from the run named by `init_from`."""
+    """Draws the variables, then puts those of `init_from` in their place."""
     variables = state.initial_variables(model, SMALL_IMAGE, config.seed)
-    if not config.init_from:
-        return variables
-    variables, kept = state.graft(variables, checkpoints.load_variables(config.init_from))
-    total = len(jax.tree.leaves(variables))
-    if len(kept) == total:
-        raise experiment.ConfigError(
-            f"config.init_from={config.init_from}: none of its {total} arrays has the path and "
-            "the shape of one of this model's"
-        )
-    named = ", ".join(kept[:4]) + (" ..." if len(kept) > 4 else "")
-    print(f"{total - len(kept)} of {total} arrays are those of {config.init_from}", end="")
-    print(f"; {len(kept)} have no match in it and are new: {named}" if kept else "")
+    if config.init_from:
+        variables, words = initial.take(config.init_from, model, variables)
+        print("\n".join(words))
     return variables
 
 

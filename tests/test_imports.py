@@ -16,7 +16,7 @@ LAYERS = [
     ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment"],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
-    ["psp_jax.summary", "psp_jax.evaluation", "psp_jax.explore"],
+    ["psp_jax.summary", "psp_jax.evaluation", "psp_jax.explore", "psp_jax.weights"],
     ["psp_jax.train"],
     ["psp_jax.main"],
 ]
@@ -33,6 +33,8 @@ OWNERS = {
     "numba": "psp_jax/partition/",
     "bioimage_cpp": "psp_jax/partition/decode.py",
     "matplotlib": "psp_jax/pictures.py",
+    "h5py": "psp_jax/weights/keras.py",
+    "safetensors": "psp_jax/weights/",
 }
 # Programs that read people's own files with the builder's readers.
 READERS = ("psp_jax.explore",)

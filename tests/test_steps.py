@@ -155,16 +155,6 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
     np.testing.assert_allclose([constant(0), constant(9)], 1e-3, rtol=1e-6)
 
 
-def test_a_graft_takes_what_fits_and_names_what_does_not():
-    own = {"params": {"a": jnp.zeros(3), "b": jnp.zeros(2)}, "batch_stats": {"m": jnp.zeros(1)}}
-    donor = {"params": {"a": np.ones(3), "b": np.ones(5)}, "batch_stats": {"m": np.ones(1)}}
-    grafted, kept = state.graft(own, donor)
-    np.testing.assert_array_equal(grafted["params"]["a"], 1)
-    np.testing.assert_array_equal(grafted["params"]["b"], 0)
-    np.testing.assert_array_equal(grafted["batch_stats"]["m"], 1)
-    assert kept == ["params/b"]
-
-
 def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):
     model, variables, batch = setting
     loss, figures = jax.jit(

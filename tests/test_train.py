@@ -118,7 +118,7 @@ def test_a_killed_run_goes_on_bit_identically(tmp_path, data_dir):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 143, errors
-    assert b"goes on from it" in output
+    assert b"goes on from" in output  # It, or there: between two phases nothing is new.
     process = start(broken)
     wait_for_step(process, broken, 18)
     process.send_signal(signal.SIGKILL)
@@ -168,9 +168,8 @@ def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
     wider = dataclasses.replace(config, init_from=str(workdir))
     wider.model = dataclasses.replace(config.model, width=5)
     wider.objective = dataclasses.replace(config.objective)
-    train.check(wider, str(tmp_path / "run"))
-    with pytest.raises(experiment.ConfigError, match="none of its"):
-        train._first_variables(wider, wider.model.make(3))
+    with pytest.raises(experiment.ConfigError, match="another model .*: width: 4 against 5"):
+        train.check(wider, str(tmp_path / "run"))
 
 
 def test_fields_that_do_not_touch_the_training_may_change(trained):

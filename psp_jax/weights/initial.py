@@ -1,0 +1,137 @@
+"""Where a run starts from: the variables of `init_from` in a new model."""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from psp_jax import checkpoints, experiment
+from psp_jax.models.geometry import differences
+from psp_jax.state import Variables
+from psp_jax.weights import matching, reading, surgery
+from psp_jax.weights.matching import Network
+from psp_jax.weights.reading import Weights
+
+FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
+CLASSIFIERS = ("classifier", "auxiliary/classifier")
+_FIELDS = ("depth", "width")
+
+
+def check(source: str, model: Any) -> None:
+    """Finds what would keep a model from starting with the weights of `source`.
+
+    Raises:
+        ValueError: if the source can't be read, or is of another depth, width or geometry.
+        OSError: if there is none.
+    """
+    if pathlib.Path(source).is_dir():
+        checkpoints.require(source)
+        run = experiment.load(source)
+        network = Network(
+            run.model.depth,
+            run.model.width,
+            surgery.RGB,
+            run.objective.channels,
+            run.model.auxiliary,
+            run.model.geometry,
+        )
+        _check_network(source, network, model)
+    else:
+        _load_file(source, model)
+
+
+def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
+    """Puts the weights of a workdir, a converted or a foreign file into a model's variables.
+
+    Where the number of classes differs the classifier stays as it is, where that of the inputs
+    differs the first convolution is adapted; what `source` lacks stays as well.
+
+    Args:
+        source: workdir or file.
+        model: the module that the variables are of.
+        variables: initial ones.
+
+    Returns:
+        The new variables, and what was done, in words.
+
+    Raises:
+        ValueError: see `check`; also if an array has no place in the model.
+    """
+    if pathlib.Path(source).is_dir():
+        check(source, model)
+        donor, words = checkpoints.load_variables(source), []
+    else:
+        weights = _load_file(source, model)
+        donor, words = weights.variables, list(weights.notes)
+    given, own = matching.flatten(donor), matching.flatten(variables)
+    words += _fit_ends(given, own)
+    unequal = [
+        f"{path} is {given[path].shape} there, {own[path].shape} here"
+        for path in given
+        if path in own and given[path].shape != own[path].shape
+    ]
+    left = [path for path in given if path not in own]
+    unused = [path for path in left if path.split("/")[1] == "auxiliary"]
+    if unequal or len(left) > len(unused):
+        wrong = unequal or [path for path in left if path not in unused]
+        raise experiment.ConfigError(
+            f"config.init_from={source}: {len(wrong)} of its {len(given)} arrays have no place in "
+            f"this model, such as {wrong[0]}"
+        )
+    if unused:
+        words.append("its auxiliary head is left out, the model has none")
+    new = [path for path in own if path not in given]
+    words.append(
+        f"{len(own) - len(new)} of {len(own)} arrays are those of {source}"
+        + (f"; {len(new)} have no match in it and are new: {_parts(new)}" if new else "")
+    )
+    taken = {
+        path: jnp.asarray(given[path], leaf.dtype) if path in given else leaf
+        for path, leaf in own.items()
+    }
+    return jax.tree.unflatten(jax.tree.structure(variables), list(taken.values())), words
+
+
+def _load_file(source: str, model: Any) -> Weights:
+    path = pathlib.Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"config.init_from={source}: there is no such workdir or file")
+    weights = reading.load(path, model.geometry)
+    _check_network(source, weights.network, model)
+    return weights
+
+
+def _check_network(source: str, network: Network, model: Any) -> None:
+    found = [
+        f"{name}: {getattr(network, name)} against {getattr(model, name)}"
+        for name in _FIELDS
+        if getattr(network, name) != getattr(model, name)
+    ]
+    found += differences(network.geometry, model.geometry)
+    if found:
+        raise experiment.ConfigError(
+            f"config.init_from={source} is of another model than config.model: {'; '.join(found)}"
+        )
+
+
+def _fit_ends(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Adapts the first convolution, drops classifiers of other classes, and says so."""
+    words = []
+    inputs, wanted = given[FIRST_KERNEL].shape[2], own[FIRST_KERNEL].shape[2]
+    if inputs != wanted:
+        given[FIRST_KERNEL] = surgery.adapt_inputs(np.asarray(given[FIRST_KERNEL]), wanted)
+        words.append(f"the first convolution is adapted from {inputs} to {wanted} inputs")
+    for name in CLASSIFIERS:
+        bias = f"params/{name}/bias"
+        if bias in given and bias in own and given[bias].shape != own[bias].shape:
+            words.append(
+                f"the {name} is new: {given[bias].size} outputs there, {own[bias].size} here"
+            )
+            del given[bias], given[f"params/{name}/kernel"]
+    return words
+
+
+def _parts(paths: list[str]) -> str:
+    return ", ".join(sorted({path.split("/")[1] for path in paths}))
