@@ -55,6 +55,12 @@ def half_pixel_matrix(size: int, new_size: int) -> np.ndarray:
     return matrix
 
 
+def matrix(size: int, new_size: int, *, align_corners: bool) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of linear resizing by either rule."""
+    rule = align_corners_matrix if align_corners else half_pixel_matrix
+    return rule(size, new_size)
+
+
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
     """Averages `[B, H, W, C]` over `bins` x `bins` cells that cover it: `[B, bins, bins, C]`."""
     rows = adaptive_average_matrix(x.shape[1], bins)
@@ -66,8 +72,11 @@ def resize(x: jax.Array, size: tuple[int, ...], *, align_corners: bool = True) -
     """Resizes `[B, h, w, C]` bilinearly to (height, width) = `size`."""
     if x.shape[1:3] == size:
         return x
-    matrix = align_corners_matrix if align_corners else half_pixel_matrix
-    return _apply(matrix(x.shape[1], size[0]), matrix(x.shape[2], size[1]), x)
+    rows, columns = (
+        matrix(old, new, align_corners=align_corners)
+        for old, new in zip(x.shape[1:3], size, strict=True)
+    )
+    return _apply(rows, columns, x)
 
 
 def _apply(rows: np.ndarray, columns: np.ndarray, x: jax.Array) -> jax.Array:

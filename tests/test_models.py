@@ -3,6 +3,7 @@ import subprocess
 import sys
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -246,8 +247,10 @@ def test_batch_of_one_at_the_one_by_one_bin_is_refused_in_train_mode(narrow):
 def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     module = pspnet.Pyramid()
     x = jax.random.normal(jax.random.key(0), (1, 9, 12, 8))
-    variables = module.init(jax.random.key(1), x, train=False)
-    y: Any = module.apply(variables, x, train=False)
+    variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), x)
+    branches: Any = jax.jit(functools.partial(module.apply, train=False))(variables, x)
+    assert [branch.shape for branch in branches] == [(1, n, n, 2) for n in (1, 2, 3, 6)]
+    y = pspnet.beside(x, branches, module.geometry)
     assert y.shape == (1, 9, 12, 16)
     np.testing.assert_array_equal(y[..., :8], x)
     # The branch of one bin is constant over the image, the others are not.
@@ -258,13 +261,54 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     np.testing.assert_allclose(y[0, 0, 0, 8:10], pooled[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(9, 12), (2, 3)])
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_convolving_a_pyramid_equals_convolving_its_resized_branches(size, align_corners):
+    flavour = geometry.Geometry(align_corners=align_corners)
+    x = jax.random.normal(jax.random.key(0), (2, *size, 8))
+    keys = jax.random.split(jax.random.key(1), 4)
+    branches = [
+        jax.random.normal(key, (2, n, n, 2)) for n, key in zip((1, 2, 3, 6), keys, strict=True)
+    ]
+    layer = layers.PyramidConvolution(5, align_corners)
+    variables = jax.jit(layer.init)(jax.random.key(0), x, branches)
+
+    def directly(variables, x, branches):
+        both = pspnet.beside(x, branches, flavour)
+        return layers.convolve(both, variables["params"]["kernel"])
+
+    def value_and_gradients(function):
+        def weighted(*arguments):
+            y = function(*arguments)
+            return (y * jnp.cos(jnp.arange(y.size).reshape(y.shape))).sum(), y
+
+        run = jax.jit(jax.value_and_grad(weighted, argnums=(0, 1, 2), has_aux=True))
+        return run(variables, x, branches)
+
+    ours, expected = value_and_gradients(layer.apply), value_and_gradients(directly)
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), ours, expected
+    )
+
+
 def test_dropout_drops_whole_channels():
-    head = pspnet.Head(64, 0.5)
+    head = pspnet.AuxiliaryHead(1, 64, 0.5)
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
-    variables = head.init(jax.random.key(1), x, train=False)
-    rngs = {"dropout": jax.random.key(2)}
-    y, _ = head.apply(variables, x, train=True, rngs=rngs, mutable=["batch_stats"])
-    kept, _ = pspnet.Head(64, 0.0).apply(variables, x, train=True, mutable=["batch_stats"])
+    variables = jax.jit(functools.partial(head.init, train=False))(jax.random.key(1), x)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def before_the_classifier(rate):
+        _, seen = pspnet.AuxiliaryHead(1, 64, rate).apply(
+            variables,
+            x,
+            train=True,
+            rngs={"dropout": jax.random.key(2)},
+            mutable=["batch_stats", "intermediates"],
+            capture_intermediates=lambda module, _: isinstance(module, nn.Dropout),
+        )
+        return jax.tree.leaves(seen["intermediates"])[0]
+
+    y, kept = before_the_classifier(0.5), before_the_classifier(0.0)
     dropped = np.asarray((y == 0) & (kept > 0))
     alive = np.asarray(kept > 0)
     share = dropped.sum((1, 2)) / np.maximum(alive.sum((1, 2)), 1)

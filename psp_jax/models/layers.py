@@ -1,10 +1,16 @@
 """Convolution and batch norm as PyTorch and Caffe compute them."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from psp_jax import resampling
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
+EXACT = jax.lax.Precision.HIGHEST  # Keeps GPUs from rounding resizing weights to TF32.
 
 
 class Convolution(nn.Module):
@@ -26,22 +32,76 @@ class Convolution(nn.Module):
         """Maps `[B, H, W, C_in]` to `[B, ceil(H/stride), ceil(W/stride), features]`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
-        if self.size == 1:
-            # As a matrix product: XLA's gradient of a 1x1 convolution is several times slower.
-            x = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-        else:
-            padding = (self.size - 1) // 2 * self.dilation
-            x = jax.lax.conv_general_dilated(
-                x,
-                kernel,
-                window_strides=(self.stride, self.stride),
-                padding=((padding, padding), (padding, padding)),
-                rhs_dilation=(self.dilation, self.dilation),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            )
+        x = convolve(x, kernel, stride=self.stride, dilation=self.dilation)
         if self.bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
         return x
+
+
+class PyramidConvolution(nn.Module):
+    """3x3 convolution of a map and its pyramid: the kernel sees both, `[3, 3, C_in, features]`.
+
+    The branches are not resized to the map first. Resizing is linear, and so is the convolution:
+    the kernel's nine taps are applied to a branch's few cells, and what they make of them is
+    spread over the map. At 30x40 that spares 49 % of the products, forward and backward.
+
+    Attributes:
+        features: output channels.
+        align_corners: how the branches are spread over the map.
+    """
+
+    features: int
+    align_corners: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, branches: Sequence[jax.Array]) -> jax.Array:
+        """Maps `[B, H, W, C]` and branches of `[B, bins, bins, C']` to `[B, H, W, features]`."""
+        widths = [x.shape[-1], *(branch.shape[-1] for branch in branches)]
+        shape = (3, 3, sum(widths), self.features)
+        kernel = self.param("kernel", KERNEL_INIT, shape).astype(x.dtype)
+        own, *kernels = jnp.split(kernel, np.cumsum(widths[:-1]), axis=2)
+        rows, columns = [], []
+        for branch, part in zip(branches, kernels, strict=True):
+            taps = _apply_taps(branch, part)  # [B, 3, 3, bins, bins, features]
+            size, bins = x.shape[1:3], branch.shape[1]
+            down, across = (self._spreading(bins, length) for length in size)
+            rows.append(down.reshape(size[0], -1))  # [H, 3 * bins]
+            spread = jnp.einsum("vxq,byxpqf->bypvf", across.astype(x.dtype), taps, precision=EXACT)
+            columns.append(spread.reshape(-1, 3 * bins, size[1], self.features))
+        matrix = np.concatenate(rows, axis=1).astype(x.dtype)
+        pyramid = jnp.einsum("uk,bkvf->buvf", matrix, jnp.concatenate(columns, 1), precision=EXACT)
+        return convolve(x, own) + pyramid
+
+    def _spreading(self, bins: int, length: int) -> np.ndarray:
+        """Returns the resizing matrix as each of three taps sees it: `[length, 3, bins]`."""
+        matrix = resampling.matrix(bins, length, align_corners=self.align_corners)
+        padded = np.pad(matrix, ((1, 1), (0, 0)))
+        return np.stack([padded[tap : tap + length] for tap in range(3)], axis=1)
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
+    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`, padding both sides alike."""
+    if kernel.shape[0] == 1:
+        # As a matrix product: XLA's gradient of a 1x1 convolution is several times slower.
+        return x[:, ::stride, ::stride] @ kernel[0, 0]
+    padding = (kernel.shape[0] - 1) // 2 * dilation
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=((padding, padding), (padding, padding)),
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+def _apply_taps(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies every cell of `[B, h, w, C]` with every tap: `[B, 3, 3, h, w, features]`."""
+    cells = jnp.broadcast_to(x.reshape(-1, x.shape[-1]), (9, x.size // x.shape[-1], x.shape[-1]))
+    # One product a tap; as a single one, the kernel would be laid out anew.
+    taps = cells @ kernel.reshape(9, *kernel.shape[2:])
+    taps = taps.reshape(3, 3, *x.shape[:3], kernel.shape[-1])
+    return jnp.moveaxis(taps, 2, 0)
 
 
 class BatchNorm(nn.Module):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts, resampling
 from psp_jax.models.geometry import Geometry
-from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.resnet import STAGES, ResNet
 
 # Outputs near 0 at first: with He's rule a single output channel would start far off.
@@ -16,36 +16,43 @@ CLASSIFIER_INIT = nn.initializers.normal(0.01)
 
 
 class Pyramid(nn.Module):
-    """Pyramid pooling: the map beside its averages over 1, 4, 9 and 36 cells."""
+    """Pyramid pooling: averages over 1, 4, 9 and 36 cells, with fewer channels."""
 
     geometry: Geometry = Geometry()
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, h, w, C]` to `[B, h, w, 2 * C]`: the input, then the branches in order."""
-        geometry, branches = self.geometry, [x]
+    def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
+        """Maps `[B, h, w, C]` to a `[B, bins, bins, C/4]` for each branch, in order."""
+        geometry, branches = self.geometry, []
         for bins in geometry.bins:
             y = resampling.adaptive_average_pool(x, bins)  # [B, bins, bins, C]
             y = Convolution(x.shape[-1] // len(geometry.bins), size=1, name=f"conv{bins}")(y)
             y = BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name=f"norm{bins}")(
                 y, train=train
             )
-            y = resampling.resize(nn.relu(y), x.shape[1:3], align_corners=geometry.align_corners)
-            branches.append(y)  # [B, h, w, C/4]
-        return jnp.concatenate(branches, axis=-1)
+            branches.append(nn.relu(y))
+        return branches
+
+
+def beside(x: jax.Array, branches: Sequence[jax.Array], geometry: Geometry) -> jax.Array:
+    """Resizes pyramid branches to the map `[B, h, w, C]` and appends them: `[B, h, w, 2 * C]`."""
+    size, align_corners = x.shape[1:3], geometry.align_corners
+    resized = [resampling.resize(y, size, align_corners=align_corners) for y in branches]
+    return jnp.concatenate([x, *resized], axis=-1)
 
 
 class Head(nn.Module):
-    """3x3 convolution, batch norm, ReLU and dropout."""
+    """3x3 convolution of the map beside its pyramid, batch norm, ReLU and dropout."""
 
     features: int
     dropout: float
     geometry: Geometry = Geometry()
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, h, w, C]` to `[B, h, w, features]`."""
-        x = Convolution(self.features, name="conv")(x)
+    def __call__(self, x: jax.Array, branches: Sequence[jax.Array], *, train: bool) -> jax.Array:
+        """Maps `[B, h, w, C]` and its branches to `[B, h, w, features]`."""
+        align_corners = self.geometry.align_corners
+        x = PyramidConvolution(self.features, align_corners, name="conv")(x, branches)
         return _finish(x, self.dropout, self.geometry, train)
 
 
@@ -120,10 +127,11 @@ class PSPNet(nn.Module):
         )
         features = {f"trunk/{name}": x for name, x in stages.items()}
         x = features["trunk"] = stages["stage4"]
-        x = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
-        features["pyramid"] = x
+        pyramid = Pyramid(self.geometry, name="pyramid")
+        branches = pyramid(x, train=parts.covers(train, "pyramid"))
+        features["pyramid"] = beside(x, branches, self.geometry)
         head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        x = features["head"] = head(x, train=parts.covers(train, "head"))
+        x = features["head"] = head(x, branches, train=parts.covers(train, "head"))
         x = features["classifier"] = _classifier(self.channels)(x)
         if self.softmax:
             layer = Convolution(
