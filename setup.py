@@ -21,6 +21,7 @@ setuptools.setup(
             "splits/*.txt",
         ],
         "data_builders.rooms": ["README.md"],
+        "psp_jax.partition.coding": ["contours.npz"],
     },
     install_requires=[
         "absl-py>=2.1",

@@ -1,0 +1,350 @@
+"""A partition as its inter-pixel edges: which are cut, in raster order, coded without loss.
+
+Every pixel adds the edge to its left and then the edge above it. No frontier ends inside a region,
+so of the four edges at a vertex never exactly one is cut: where the three known edges of the vertex
+at a pixel's upper left corner say so, the edge above costs nothing.
+
+The probability of an edge is learned twice. A small network in whole numbers, which ships with the
+package, sees the known edges around it, six rows up and seven columns to either side; it was
+trained on the drawn rooms (`benchmarks/train_contours.py`) and knows lines, slopes and corners.
+Tables of adaptive probabilities, indexed by the nearest edges, learn the frame at hand; an entry
+starts as what the network said when it was first met. Their logits are mixed with adaptive weights
+(Mahoney 2005). Where nothing around is cut, one adaptive probability is all there is.
+
+What a network predicted of the edges from elsewhere, such as the colour image, may come in as side
+information: its logits are further inputs of the mixture and extend the contexts. The decoder
+needs the very same logits.
+"""
+
+import functools
+import pathlib
+
+import numpy as np
+
+from psp_jax.partition import compilation, frontier
+from psp_jax.partition.coding import arithmetic
+from psp_jax.partition.coding.arithmetic import (
+    MOST_LOGIT,
+    PROBABILITY_BITS,
+    SQUASH,
+    STRETCH,
+    STRETCH_SHIFT,
+)
+
+LEFT, ABOVE = 0, 1  # The two edges of a pixel.
+ROWS_UP, COLUMNS_ASIDE = 6, 7  # What the network sees.
+PAD = COLUMNS_ASIDE + 1
+BORDER_INPUTS = 2 * COLUMNS_ASIDE + 2 * ROWS_UP  # The distances to the four borders, if small.
+# Weights of the network are in steps of 1/1024 and below 4, activations, biases and logits in steps
+# of 1/256 and up to 32: sums of 32 products stay within 32 bits.
+WEIGHT_BITS = 10
+MOST_WEIGHT, MOST_ACTIVE = (4 << WEIGHT_BITS) - 1, (32 << 8) - 1
+# Numbers of nearest edges that index the tables; the third one is for the side information.
+NEAR, WIDE, _SIDE_NEAR = 11, 16, 6
+SIDE_LEVELS = 16  # Of the side information, as a part of an index.
+_TABLES = 3
+_LIMIT = 250
+_FIRST_COUNT = 6  # What an entry starts as counts as so many symbols.
+_QUIET = 3  # Adaptive bits where nothing is cut around: at a left edge, one at the top, one above.
+_QUIET_COUNT, _QUIET_LIMIT = 900, 1023
+# The mixture: network, two tables, side information and its table.
+_INPUTS = 5
+_MIX_BITS = 16
+_MIX_RATE = 4
+_WEIGHTS = np.array([0.6, 0.2, 0.2, 0.0, 0.0]) * (1 << _MIX_BITS)
+_SIDE_WEIGHTS = np.array([0.4, 0.1, 0.1, 0.4, 0.4]) * (1 << _MIX_BITS)
+_WEIGHTS, _SIDE_WEIGHTS = _WEIGHTS.astype(np.int64), _SIDE_WEIGHTS.astype(np.int64)
+
+
+def window(edge: int) -> np.ndarray:
+    """Lists the known edges around an edge, the nearest first.
+
+    Args:
+        edge: `LEFT` or `ABOVE`.
+
+    Returns:
+        `[N, 3]` int64: rows up, columns to the right, and which edge of that pixel.
+    """
+    middle = (0.5, 0.0) if edge == LEFT else (0.0, 0.5)
+    found = []
+    for up in range(ROWS_UP + 1):
+        for aside in range(-COLUMNS_ASIDE, COLUMNS_ASIDE + 1):
+            for other in (LEFT, ABOVE):
+                if up > 0 or aside < 0 or (aside == 0 and other < edge):
+                    y, x = (-up + 0.5, aside) if other == LEFT else (-up, aside + 0.5)
+                    distance = (y - middle[0]) ** 2 + (x - middle[1]) ** 2
+                    found.append((distance, up, aside, other))
+    return np.array([entry[1:] for entry in sorted(found)], np.int64)
+
+
+@functools.cache
+def _network() -> tuple[np.ndarray, ...]:
+    """Loads the network's whole numbers, one array a layer, of both edges in turn."""
+    with np.load(pathlib.Path(__file__).parent / "contours.npz") as stored:
+        names = ("hidden", "hidden_bias", "second", "second_bias", "last", "last_bias", "quiet")
+        return tuple(stored[name].astype(np.int32) for name in names)
+
+
+def _padded(labels: np.ndarray) -> np.ndarray:
+    """Lays the edges out as `[H + PAD, W + 2 PAD, 2]` uint8 with nothing cut outside."""
+    height, width = labels.shape
+    cut = np.zeros((height + PAD, width + 2 * PAD, 2), np.uint8)
+    cut[PAD:, PAD + 1 : PAD + width, LEFT] = labels[:, 1:] != labels[:, :-1]
+    cut[PAD + 1 :, PAD : PAD + width, ABOVE] = labels[1:] != labels[:-1]
+    return cut
+
+
+def _side(logits: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, int]) -> np.ndarray:
+    """Lays the side information out as `[H, W, 2]` in the coder's units; `[0, 0, 2]` without."""
+    if logits is None:
+        return np.zeros((0, 0, 2), np.int64)
+    height, width = shape
+    across, along = (np.asarray(part, np.float64) for part in logits)
+    if across.shape != (height, width - 1) or along.shape != (height - 1, width):
+        raise ValueError(
+            f"edge logits of {across.shape} and {along.shape} for a {height}x{width} partition; "
+            f"({height}, {width - 1}) and ({height - 1}, {width}) were expected"
+        )
+    if not (np.isfinite(across).all() and np.isfinite(along).all()):
+        raise ValueError("edge logits must be finite")
+    side = np.zeros((height, width, 2), np.int64)
+    most = MOST_LOGIT / arithmetic.LOGIT_SCALE
+    for edge, part, inside in (
+        (LEFT, across, (slice(None), slice(1, None))),
+        (ABOVE, along, (slice(1, None), slice(None))),
+    ):
+        scaled = np.round(np.clip(part, -most, most) * arithmetic.LOGIT_SCALE)
+        side[(*inside, edge)] = scaled.astype(np.int64)
+    return side
+
+
+def _run(
+    mode: int, cut: np.ndarray, size: tuple[int, int], side: np.ndarray, data: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """Runs the coder over all edges; returns its state and the ideal length in bits."""
+    height, width = size
+    row_step = width + 2 * PAD
+    windows = [window(edge) for edge in (LEFT, ABOVE)]
+    near = np.zeros((2, max(map(len, windows))), np.int64)
+    for edge, known in enumerate(windows):
+        near[edge, : len(known)] = (-known[:, 0] * row_step + known[:, 1]) * 2 + known[:, 2]
+    state, length = arithmetic.coder(mode), np.zeros(1)
+    _code(
+        state, data, length, cut.reshape(-1), height, width, near,
+        np.array([len(known) for known in windows]), side, *_network(),
+    )  # fmt: skip
+    return state, float(length[0])
+
+
+def partition_bits(
+    labels: np.ndarray, edge_logits: tuple[np.ndarray, np.ndarray] | None = None
+) -> float:
+    """Computes the ideal length of a coded partition in bits; no stream is made.
+
+    Args:
+        labels: `[H, W]` integers; what is coded is the partition into their 4-connected pieces.
+        edge_logits: side information: `[H, W-1]` and `[H-1, W]` float32, the logit of "there is a
+            frontier" between a pixel and the one to its right, and the one below it.
+
+    Raises:
+        ValueError: if the side information has another size or isn't finite.
+    """
+    side = _side(edge_logits, labels.shape)
+    size = labels.shape[0], labels.shape[1]
+    return _run(arithmetic.MEASURE, _padded(labels), size, side, np.empty(0, np.uint8))[1]
+
+
+def encode(
+    labels: np.ndarray, edge_logits: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[bytes, float]:
+    """Codes a partition; arguments and errors as of `partition_bits`.
+
+    Returns:
+        The stream, and its ideal length in bits.
+    """
+    side = _side(edge_logits, labels.shape)
+    data = arithmetic.buffer(2 * labels.size)
+    size = labels.shape[0], labels.shape[1]
+    state, bits = _run(arithmetic.ENCODE, _padded(labels), size, side, data)
+    return arithmetic.written(state, data), bits
+
+
+def decode(
+    data: bytes,
+    size: tuple[int, int],
+    edge_logits: tuple[np.ndarray, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Decodes a partition.
+
+    Args:
+        data: what `encode` returned.
+        size: height and width.
+        edge_logits: the side information that it was encoded with.
+
+    Returns:
+        `[H, W]` int32, contiguous from 0 in the order of first pixels, every region 4-connected.
+
+    Raises:
+        ValueError: if these are not the edges of a partition.
+    """
+    height, width = size
+    side = _side(edge_logits, size)
+    cut = np.zeros((height + PAD, width + 2 * PAD, 2), np.uint8)
+    _run(arithmetic.DECODE, cut, size, side, arithmetic.readable(data))
+    left = cut[PAD:, PAD : PAD + width, LEFT]
+    above = cut[PAD:, PAD : PAD + width, ABOVE]
+    classes = left * np.uint8(frontier.LEFT) | above * np.uint8(frontier.UP)
+    classes[:, :-1] |= left[:, 1:] * np.uint8(frontier.RIGHT)
+    classes[:-1] |= above[1:] * np.uint8(frontier.DOWN)
+    return frontier.decode_exact(classes)
+
+
+@compilation.compile_cached
+def _code(
+    state, data, length, cut, height, width, near, known, side,
+    hidden, hidden_bias, second, second_bias, last, last_bias, quiet,
+):  # fmt: skip
+    """Codes the edges in `cut`, or decodes them into it.
+
+    It is one loop because everything in it is state of one model: tables, weights and the sums
+    that tell where the window is empty.
+    """
+    if state[0] == arithmetic.DECODE:
+        arithmetic.start(state, data)
+    row_step = width + 2 * PAD
+    has_side = side.size > 0
+    quiet_p = quiet.astype(np.int64)
+    quiet_n = np.full(_QUIET, _QUIET_COUNT, np.int64)
+    tables = np.zeros(_TABLES << (WIDE + 1), np.int32)
+    counts = np.zeros(_TABLES << (WIDE + 1), np.uint8)
+    weights = np.empty((2 * SIDE_LEVELS, _INPUTS), np.int64)
+    for chosen in range(2 * SIDE_LEVELS):
+        weights[chosen] = _SIDE_WEIGHTS if has_side else _WEIGHTS
+    inputs = np.zeros(_INPUTS, np.int64)
+    entries = np.zeros(_TABLES, np.int64)
+    first = np.empty(hidden.shape[2], np.int32)
+    then = np.empty(second.shape[2], np.int32)
+    # Cut edges in the window's rows, by column.
+    columns = np.zeros(row_step, np.int64)
+    for row in range(height):
+        if row > ROWS_UP:
+            gone = (row - ROWS_UP - 1 + PAD) * row_step * 2
+            for column in range(row_step):
+                columns[column] -= cut[gone + 2 * column] + cut[gone + 2 * column + 1]
+        around = np.int64(0)  # Cut edges in the window.
+        for column in range(2 * COLUMNS_ASIDE + 1):
+            around += columns[column]
+        for column in range(width):
+            around += columns[column + PAD + COLUMNS_ASIDE]
+            around -= columns[column + PAD - COLUMNS_ASIDE - 1]
+            at = ((row + PAD) * row_step + column + PAD) * 2
+            for edge in range(2):
+                if (column if edge == LEFT else row) == 0:
+                    continue
+                bit = np.int64(cut[at + edge])
+                three = np.int64(2)
+                if edge == ABOVE and column > 0:
+                    three = np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * row_step]
+                if three < 2:
+                    bit = three
+                elif around == 0 and not has_side:
+                    which = 2 if edge == ABOVE else (1 if row == 0 else 0)
+                    bit = arithmetic.code_adaptive_bit(
+                        state, data, length, bit, quiet_p, quiet_n, which, _QUIET_LIMIT
+                    )
+                else:
+                    if around == 0:
+                        which = 2 if edge == ABOVE else (1 if row == 0 else 0)
+                        inputs[0] = STRETCH[quiet_p[which] >> STRETCH_SHIFT]
+                    else:
+                        borders = (column, width - 1 - column, row, height - 1 - row)
+                        inputs[0] = _judge(
+                            cut, at, near[edge], known[edge], borders, first, then,
+                            hidden[edge], hidden_bias[edge], second[edge], second_bias[edge],
+                            last[edge], last_bias[edge],
+                        )  # fmt: skip
+                    level = np.int64(0)
+                    if has_side:
+                        inputs[3] = side[row, column, edge]
+                        level = (inputs[3] + MOST_LOGIT) * SIDE_LEVELS // (2 * MOST_LOGIT + 1)
+                    context = np.int64(0)
+                    for place in range(WIDE):
+                        context |= np.int64(cut[at + near[edge, place]]) << place
+                    entries[0] = (context & ((1 << NEAR) - 1)) * 2 + edge
+                    entries[1] = (1 << (WIDE + 1)) + context * 2 + edge
+                    entries[2] = (
+                        (2 << (WIDE + 1))
+                        + ((context & ((1 << _SIDE_NEAR) - 1)) * SIDE_LEVELS + level) * 2
+                        + edge
+                    )
+                    bit = _mix(
+                        state, data, length, bit, inputs, entries, tables, counts,
+                        weights[level * 2 + edge], has_side,
+                    )  # fmt: skip
+                    if around == 0:
+                        arithmetic.adapt(quiet_p, quiet_n, which, bit, _QUIET_LIMIT)
+                cut[at + edge] = bit
+                columns[column + PAD] += bit
+                around += bit
+
+
+@compilation.compile_cached
+def _judge(
+    cut, at, near, known, borders, first, then,
+    hidden, hidden_bias, second, second_bias, last, last_bias,
+):  # fmt: skip
+    """Returns the network's logit of an edge. Its inputs are bits, most of them 0."""
+    for unit in range(first.size):
+        first[unit] = hidden_bias[unit]
+    for place in range(known):
+        if cut[at + near[place]]:
+            for unit in range(first.size):
+                first[unit] += hidden[place, unit]
+    row = known
+    for side in range(4):
+        reach = COLUMNS_ASIDE if side < 2 else ROWS_UP
+        if borders[side] < reach:
+            for unit in range(first.size):
+                first[unit] += hidden[row + borders[side], unit]
+        row += reach
+    for other in range(then.size):
+        then[other] = second_bias[other] << WEIGHT_BITS
+    for unit in range(first.size):
+        if first[unit] > 0:
+            active = np.int32(min(first[unit], MOST_ACTIVE))
+            for other in range(then.size):
+                then[other] += active * second[unit, other]
+    logit = last_bias << WEIGHT_BITS
+    for other in range(then.size):
+        if then[other] > 0:
+            logit += min(then[other] >> WEIGHT_BITS, MOST_ACTIVE) * last[other]
+    logit >>= WEIGHT_BITS
+    return min(max(logit, -MOST_LOGIT), MOST_LOGIT)
+
+
+@compilation.compile_cached
+def _mix(state, data, length, bit, inputs, entries, tables, counts, weights, has_side):
+    """Codes a bit with the mixture of all opinions, which learn from it; returns the bit."""
+    used = _TABLES if has_side else _TABLES - 1
+    start = inputs[0]
+    for table in range(used):
+        if table == 2:
+            start = (inputs[0] + inputs[3]) >> 1
+        entry = entries[table]
+        if counts[entry] == 0:
+            tables[entry] = SQUASH[start + MOST_LOGIT]
+            counts[entry] = _FIRST_COUNT
+        place = table + 1 if table < 2 else 4
+        inputs[place] = STRETCH[tables[entry] >> STRETCH_SHIFT]
+    total = np.int64(0)
+    for place in range(_INPUTS):
+        total += inputs[place] * weights[place]
+    logit = min(max(total >> _MIX_BITS, -MOST_LOGIT), MOST_LOGIT)
+    probability = SQUASH[logit + MOST_LOGIT]
+    bit = arithmetic.code_bit(state, data, length, bit, probability)
+    error = (bit << PROBABILITY_BITS) - probability
+    for place in range(_INPUTS):
+        weights[place] += (inputs[place] * error * _MIX_RATE) >> 26
+    for table in range(used):
+        arithmetic.adapt(tables, counts, entries[table], bit, _LIMIT)
+    return bit
