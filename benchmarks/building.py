@@ -1,8 +1,8 @@
 """Time of building the embedded rooms with one worker process and with two.
 
 `python -m benchmarks.building [--rooms=FOLDER]` draws the default rooms unless FOLDER holds them,
-then runs the build's own command line with `--num_workers=1` and `=2` in turns, as a user would, and
-prints the ratio of the times and whether the decoded examples are the same.
+then runs the build's own command line with `--num_workers=1` and `=2` in turns, as a user would,
+and prints the ratio of the times and a digest of the decoded examples.
 """
 
 import argparse

@@ -6,6 +6,7 @@ ends in `_SYNTH` are rendered, not captured, and left out. Everything runs on on
 """
 
 import argparse
+import collections
 import pathlib
 import statistics
 import time
@@ -39,11 +40,22 @@ SETTINGS: list[tuple[str, superpixels.Superpixels]] = [
 ]
 
 
-def captures(folder: pathlib.Path) -> list[np.ndarray]:
-    """Reads the captured depth frames of 480x640 under a folder, uint16 millimetres."""
-    paths = [p for p in sorted(folder.glob("*/depth/*.png")) if not p.parts[-3].endswith("_SYNTH")]
-    images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in paths]
-    return [image for image in images if image is not None and image.shape == SIZE]
+def captures(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
+    """Reads the captured depth frames of 480x640 under a folder by source, uint16 millimetres."""
+    found: dict[str, list[np.ndarray]] = {}
+    others = collections.Counter()
+    for path in sorted(folder.glob("*/depth/*.png")):
+        source = path.parts[-3]
+        if source.endswith("_SYNTH"):
+            continue
+        image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if image is not None and image.shape == SIZE:
+            found.setdefault(source, []).append(image)
+        else:
+            others[source] += 1
+    for source, count in others.items():
+        print(f"left out, of another size: {count} of {source}")
+    return found
 
 
 def time_s(call: Callable[[], object]) -> float:
@@ -103,6 +115,20 @@ def print_table(frames_mm: list[np.ndarray]) -> None:
         )
 
 
+def print_sources(filled_mm: dict[str, list[np.ndarray]]) -> None:
+    """Prints, source by source, what planar regions and SEEDS make of the filled frames."""
+    print("\nby source, planar 0.001; in brackets SEEDS; jumps: share of pixels at one")
+    print(f"{'source':28}{'frames':>7}{'jumps':>8}{'cracks':>9}{'at jumps':>16}{'recall':>8}")
+    for source, frames_mm in filled_mm.items():
+        _, cracks, at_jumps, *_, recall, _, _ = describe(planar.Planar(), frames_mm)
+        seeds_at_jumps = describe(superpixels.Seeds(), frames_mm)[2]
+        jumps = np.mean([scores.jumps(depth_mm).mean() for depth_mm in frames_mm])
+        print(
+            f"{source:28}{len(frames_mm):7}{jumps:8.4f}{cracks:9.0f}"
+            f"{at_jumps:8.3f} ({seeds_at_jumps:.3f}){recall:8.3f}"
+        )
+
+
 def print_ratios(frames_mm: list[np.ndarray]) -> None:
     """Prints the cost of the label path and of the fill, each against its rival in the same run."""
     cut = superpixels.Seeds()
@@ -152,13 +178,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER)
     folder = parser.parse_args().folder
-    frames_mm = captures(folder)
+    sources = captures(folder)
+    frames_mm = [depth_mm for frames in sources.values() for depth_mm in frames]
     if not frames_mm:
         raise SystemExit(f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {folder}")
     cv2.setNumThreads(1)
-    print(f"{len(frames_mm)} captured frames of 480x640 in {folder}")
+    print(f"{len(frames_mm)} captured frames of 480x640 of {len(sources)} sources in {folder}")
     print_ratios(frames_mm)
-    print_table([fill.fill_nearest(depth_mm)[0] for depth_mm in frames_mm])
+    filled_mm = {
+        source: [fill.fill_nearest(depth_mm)[0] for depth_mm in frames]
+        for source, frames in sources.items()
+    }
+    print_table([depth_mm for frames in filled_mm.values() for depth_mm in frames])
+    print_sources(filled_mm)
 
 
 if __name__ == "__main__":
