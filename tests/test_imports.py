@@ -12,7 +12,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [
     ["psp_jax.parts", "psp_jax.resampling", "psp_jax.batch"],
     ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
-    ["psp_jax.models", "psp_jax.objectives", "psp_jax.partition", "psp_jax.metrics"],
+    [
+        "psp_jax.models",
+        "psp_jax.objectives",
+        "psp_jax.partition",
+        "psp_jax.metrics",
+        "psp_jax.sliding",
+    ],
     ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment"],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
