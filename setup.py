@@ -55,6 +55,7 @@ setuptools.setup(
             "pyright>=1.1.400",
             "pytest>=8.3",
             "ruff>=0.9",
+            "scikit-learn>=1.5",
         ],
         # Only tests/parity needs PyTorch; it skips itself without.
         "parity": ["torch==2.13.0"],

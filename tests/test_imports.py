@@ -19,7 +19,7 @@ LAYERS = [
         "psp_jax.metrics",
         "psp_jax.sliding",
     ],
-    ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment"],
+    ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment", "psp_jax.figures"],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
     ["psp_jax.summary", "psp_jax.evaluation", "psp_jax.explore", "psp_jax.weights"],
