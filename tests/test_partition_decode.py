@@ -274,9 +274,19 @@ def test_results_are_repeatable_contiguous_and_connected_whatever_the_logits(dec
 
 
 @names
-def test_logits_of_zero_cut_nothing(decoder):
-    scored = edges.EdgeLogits(np.zeros((30, 29), np.float32), np.zeros((29, 30), np.float32))
-    assert decoder(scored).max() == 0
+def test_unlikely_edges_cut_nothing_and_likely_ones_everything(decoder):
+    for logit, regions in ((-1.5, 1), (6.0, 900)):
+        scored = edges.EdgeLogits(
+            np.full((30, 29), logit, np.float32), np.full((29, 30), logit, np.float32)
+        )
+        assert decoder(scored).max() + 1 == regions
+
+
+def test_where_no_edge_is_likely_fragments_need_a_lower_level():
+    labels = blocks(1, 2, 24)
+    scored = edges.transform(edges.from_labels(labels), lambda logits: logits - np.float32(5))
+    assert decode.Multicut(threshold=0.2)(scored).max() == 0
+    np.testing.assert_array_equal(decode.Multicut(threshold=0.2, cut_above=0.2)(scored), labels)
 
 
 def test_fragments_never_cross_a_closed_frontier():
@@ -292,5 +302,7 @@ def test_settings_out_of_range_are_refused():
     for threshold in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="threshold is"):
             decode.Multicut(threshold=threshold)
+    with pytest.raises(ValueError, match="cut_above is 0"):
+        decode.Multicut(cut_above=0.0)
     with pytest.raises(ValueError, match="spacing_cells is 0"):
         decode.Multicut(spacing_cells=0)

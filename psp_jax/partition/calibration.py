@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-from psp_jax.partition import decode, edges, fragments, frontier, scores
+from psp_jax.partition import decode, edges, frontier, scores
 
 LIMIT = 40.0  # Logits beyond, which are never wrong by a little, count as this.
 BINS_PER_LOGIT = 100
@@ -25,7 +25,7 @@ BINS_PER_LOGIT = 100
 # does: where no edge is misjudged, the best temperature would be 0.
 RIDGE = 1e-6
 LEAST_SLOPE, MOST_SLOPE = 1e-3, 1e3  # Of 1 / temperature.
-THRESHOLDS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,7 +213,7 @@ def adjusted_rand_by_threshold(
         if not known.any():
             continue
         labels = frontier.decode_exact(classes)
-        pieces = fragments.cut(scored, decode.Multicut.spacing_cells)
+        pieces = decode.Multicut().fragments(scored)
         found = (decode.absorb(each.merge(pieces, scored), scored) for each in decoders)
         rows.append([scores.adjusted_rand(scores.overlap(each, labels, known)) for each in found])
     if not rows:

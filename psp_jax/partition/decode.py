@@ -56,25 +56,35 @@ class Multicut:
     Attributes:
         threshold: mean probability above which a frontier is kept; smaller where frontiers are
             predicted too rarely. Chosen on validation frames, see `calibration`.
+        cut_above: probability above which an edge shapes the fragments; smaller where no edge is
+            ever likely.
         spacing_cells: least distance of the fragments' seeds, in half pixels.
         tiny_px: regions of fewer pixels are absorbed if no sure frontier surrounds them.
     """
 
     threshold: float = 0.4
+    cut_above: float = 0.5
     spacing_cells: int = 4
     tiny_px: int = TINY_PX
 
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of its range."""
-        if not 0 < self.threshold < 1:
-            raise ValueError(f"threshold is {self.threshold}; it must be between 0 and 1")
+        for name, value in (("threshold", self.threshold), ("cut_above", self.cut_above)):
+            if not 0 < value < 1:
+                raise ValueError(f"{name} is {value}; it must be between 0 and 1")
         if not 1 <= self.spacing_cells <= 100:
             raise ValueError(f"spacing_cells is {self.spacing_cells}; it must be 1 to 100")
 
     def __call__(self, scored: edges.EdgeLogits) -> np.ndarray:
         """Cuts an image into regions; result as the module says."""
-        pieces = fragments.cut(scored, self.spacing_cells)
-        return absorb(self.merge(pieces, scored), scored, self.tiny_px)
+        return absorb(self.merge(self.fragments(scored), scored), scored, self.tiny_px)
+
+    def fragments(self, scored: edges.EdgeLogits) -> np.ndarray:
+        """Cuts an image into what `merge` starts from, `[H, W]` int32, contiguous from 0."""
+        level = np.float32(_logit(self.cut_above))
+        return fragments.cut(
+            edges.transform(scored, lambda logits: logits - level), self.spacing_cells
+        )
 
     def merge(self, labels: np.ndarray, scored: edges.EdgeLogits) -> np.ndarray:
         """Merges regions whose common frontier is unlikely.
