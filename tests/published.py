@@ -166,7 +166,7 @@ def _int(value: int) -> bytes:
     return b"\x8a\x08" + struct.pack("<q", value)  # LONG1
 
 
-def _ints(values: Iterable[int]) -> bytes:
+def ints(values: Iterable[int]) -> bytes:
     return b"(" + b"".join(map(_int, values)) + b"t"
 
 
@@ -183,8 +183,8 @@ def tensor_pickle(
     )  # fmt: skip
     return (
         b"ctorch._utils\n_rebuild_tensor_v2\n(" + reference + _int(0)
-        + _ints(array.shape if shape is None else shape)
-        + _ints(strides if shape is None else [0] * len(shape))
+        + ints(array.shape if shape is None else shape)
+        + ints(strides if shape is None else [0] * len(shape))
         + b"\x89ccollections\nOrderedDict\n)Rt" + b"R"
     )  # fmt: skip
 
@@ -333,7 +333,8 @@ def keras_npy(leaves: Leaves) -> dict[str, dict[str, np.ndarray]]:
 
 
 def write_npy(path: pathlib.Path, layers: Any) -> None:
-    np.save(path, layers, allow_pickle=True)  # pyright: ignore[reportArgumentType]
+    with path.open("wb") as file:  # np.save by name would add a suffix.
+        np.save(file, layers, allow_pickle=True)  # pyright: ignore[reportArgumentType]
 
 
 def npy_header() -> bytes:
@@ -349,8 +350,8 @@ def _dtype_pickle(code: str) -> bytes:
 
 
 def _numpy_pickle(code: str, shape: tuple[int, ...], data: bytes) -> bytes:
-    made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + _ints((0,)) + b"U\x01btR"
-    return made + b"(" + _int(1) + _ints(shape) + _dtype_pickle(code) + b"\x89" + data + b"tb"
+    made = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n" + ints((0,)) + b"U\x01btR"
+    return made + b"(" + _int(1) + ints(shape) + _dtype_pickle(code) + b"\x89" + data + b"tb"
 
 
 def python2_array(value: np.ndarray) -> bytes:

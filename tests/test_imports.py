@@ -39,7 +39,7 @@ OWNERS = {
     "numba": "psp_jax/partition/",
     "bioimage_cpp": "psp_jax/partition/decode.py",
     "matplotlib": "psp_jax/pictures.py",
-    "h5py": "psp_jax/weights/keras.py",
+    "h5py": "psp_jax/weights/hdf5.py",
     "safetensors": "psp_jax/weights/",
 }
 # Programs that read people's own files with the builder's readers.

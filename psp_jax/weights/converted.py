@@ -31,9 +31,15 @@ def write(path: pathlib.Path, found: Match, source: pathlib.Path) -> None:
         "network": network_to_plain(found.network),
     }
     text = json.dumps(card, indent=2)
-    arrays = flatten(found.variables)
-    safetensors.numpy.save_file(arrays, path, metadata={_METADATA: text})
+    save(path, flatten(found.variables), metadata={_METADATA: text})
     path.with_suffix(".json").write_text(text + "\n")
+
+
+def save(path: pathlib.Path, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None):
+    """Writes a .safetensors file as whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(safetensors.numpy.save(arrays, metadata))
+    partial.replace(path)
 
 
 def read_raw(path: pathlib.Path) -> Archive:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-import safetensors.numpy
 
 from psp_jax.models import resnet
 from psp_jax.state import Variables
@@ -41,7 +40,7 @@ def write(path: pathlib.Path, network: Network, variables: Variables) -> pathlib
         classes = logits.argmax(-1).astype(np.int32)
         arrays |= {f"image{index}": image, f"logits{index}": logits, f"classes{index}": classes}
     target = path_beside(path)
-    safetensors.numpy.save_file(arrays, target)
+    converted.save(target, arrays)
     return target
 
 

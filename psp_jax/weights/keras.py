@@ -2,19 +2,21 @@
 
 import json
 import pathlib
-from collections.abc import Iterator
+import re
+import struct
 from typing import Any
 
-import h5py
 import numpy as np
 
-from psp_jax.weights import pickles
+from psp_jax.weights import hdf5, pickles
 from psp_jax.weights.archive import Archive, Bounded, DamagedError, Facts, Setting
 
 KIND_NPY = "Keras .npy"
 KIND_H5 = "Keras .h5"
 _NORM_SUFFIX = "_bn"
 _MAX_JSON_BYTES = 64 << 20
+_MAX_HEADER_BYTES = 10_000
+_LONG = struct.Struct("<I")
 _KERAS_EPSILON = 1e-3  # Of a BatchNormalization whose JSON does not say.
 
 
@@ -25,18 +27,7 @@ def read_npy(path: pathlib.Path) -> Archive:
         DamagedError: if the file is damaged, or anything in it would have to be run.
     """
     with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version == (1, 0):
-                shape, _, kind = np.lib.format.read_array_header_1_0(file)
-            else:
-                shape, _, kind = np.lib.format.read_array_header_2_0(file)
-        except ValueError as error:
-            raise DamagedError(f"its .npy header is damaged ({error})") from None
-        if shape or not kind.hasobject:
-            raise DamagedError(
-                f"it is one array of shape {shape} and type {kind}; a dict of layers was expected"
-            )
+        _check_header(Bounded(file))
         stream = Bounded(file)
         held = pickles.load(stream, pickles.plain_globals(stream.size))
     held = held.value if isinstance(held, pickles.Array) else held
@@ -55,39 +46,33 @@ def read_npy(path: pathlib.Path) -> Archive:
     return Archive(path, KIND_NPY, _flat_norms(arrays), output_first=False)
 
 
+def _check_header(stream: Bounded) -> None:
+    """Reads the header up to the pickle, which has to be of one Python object."""
+    *_, major, _ = stream.read(8)
+    (length,) = struct.unpack("<H", stream.read(2)) if major == 1 else _LONG.unpack(stream.read(4))
+    header = stream.read(min(length, _MAX_HEADER_BYTES)).decode("latin1")
+    descr = re.search(r"'descr': *'([^']*)'", header)
+    shape = re.search(r"'shape': *(\([\d, L]*\))", header)
+    if descr is None or shape is None:
+        raise DamagedError(f"its .npy header is damaged: {header[:40]!r}")
+    if (descr[1], shape[1]) != ("|O", "()"):
+        raise DamagedError(
+            f"it is one array of shape {shape[1]} and type {descr[1]}; a dict of layers was "
+            "expected"
+        )
+
+
 def read_h5(path: pathlib.Path) -> Archive:
     """Reads what `save_weights` or `save` of Keras 2 wrote, and the JSON beside it if there is one.
 
     Raises:
         DamagedError: if the file is damaged, reaches outside itself, or is of another backend.
     """
-    size = path.stat().st_size
-    try:
-        with h5py.File(path, "r") as file:
-            root: Any = _group(file, "model_weights") if "model_weights" in file else file
-            backend = _name(root.attrs.get("backend", "tensorflow"))
-            if backend != "tensorflow":
-                raise DamagedError(
-                    f"it was saved by Keras on {backend}, whose kernels may be flipped; save it "
-                    "on tensorflow"
-                )
-            arrays, total = {}, 0
-            for layer, weight, data in _datasets(root):
-                total += data.nbytes
-                if total > size:
-                    raise DamagedError(
-                        f"its arrays claim {total:,} bytes and more of a file of {size:,}"
-                    )
-                leaf = weight.rpartition("/")[2].partition(":")[0]
-                arrays[f"{_layer(layer)}.{leaf}"] = data[()]
-            config = file.attrs.get("model_config")
-    except (KeyError, OSError, RuntimeError, TypeError, UnicodeDecodeError) as error:
-        raise DamagedError(f"its HDF5 is damaged ({error})") from None
-    if not arrays:
-        raise DamagedError("it has no layers with weights, as Keras would name them")
+    named, config = hdf5.read_apart(path)
+    arrays = {f"{_layer(layer)}.{leaf}": value for (layer, leaf), value in named.items()}
     beside = path.with_suffix(".json")
-    if config is not None:
-        facts = _facts(_name(config), f"{path.name}'s model_config")
+    if config:
+        facts = _facts(config, f"{path.name}'s model_config")
     elif beside.is_file():
         if beside.stat().st_size > _MAX_JSON_BYTES:
             raise DamagedError(f"{beside.name} beside it is too long for a model")
@@ -95,45 +80,6 @@ def read_h5(path: pathlib.Path) -> Archive:
     else:
         facts = Facts()
     return Archive(path, KIND_H5, _flat_norms(arrays), output_first=False, facts=facts)
-
-
-def _datasets(root: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yields layer, weight name and data set of every weight."""
-    for layer in _names(root, "layer_names"):
-        group = _group(root, layer)
-        for weight in _names(group, "weight_names"):
-            parent = group
-            *above, last = weight.split("/")
-            for name in above:
-                parent = _group(parent, name)
-            if not isinstance(parent.get(last, getlink=True), h5py.HardLink):
-                raise DamagedError(f"its {layer}/{weight} is a link out of its place")
-            data = parent[last]
-            if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-                raise DamagedError(f"its {layer}/{weight} is no data set of its own")
-            if data.dtype.kind not in "fiu":
-                raise DamagedError(f"its {layer}/{weight} is of type {data.dtype}, not of numbers")
-            yield layer, weight, data
-
-
-def _group(parent: Any, name: str) -> Any:
-    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
-        raise DamagedError(f"its {name} is a link out of its place")
-    if not isinstance(parent[name], h5py.Group):
-        raise DamagedError(f"its {name} is no group")
-    return parent[name]
-
-
-def _names(group: Any, attribute: str) -> list[str]:
-    """Reads a list of names, which Keras cuts into numbered pieces beyond 64 kB."""
-    pieces = []
-    if attribute in group.attrs:
-        pieces.append(group.attrs[attribute])
-    while f"{attribute}{len(pieces)}" in group.attrs:
-        pieces.append(group.attrs[f"{attribute}{len(pieces)}"])
-    if not pieces:
-        raise DamagedError(f"its {group.name} has no {attribute}, as Keras would write them")
-    return [_name(name) for piece in pieces for name in np.ravel(piece)]
 
 
 def _facts(text: str, source: str) -> Facts:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import re
 from typing import Any
 
@@ -153,10 +154,10 @@ def _place(
             continue
         if target in placed:
             twice.append(name)
+        rows.append(Row(name, array.shape, target))
         if target.endswith("/kernel") and array.ndim == 4 and archive.output_first:
             array = array.transpose(2, 3, 1, 0)
         placed[target] = array.astype(np.float32)
-        rows.append(Row(name, array.shape, target))
     problems = []
     if left_over:
         problems.append(f"{len(left_over)} arrays are left over: {_some(left_over)}")
@@ -189,24 +190,17 @@ def _geometry(
     """Reads the geometry from the file where it says it, and holds it against what is stated."""
     facts = archive.facts
     settings = _settings(family, facts)
-    known = None
-    if family.geometry is not None:
-        known = layout.derive(settings, family.geometry(depth))
-        said = {"bins": facts.bins, "ceil_pool": facts.ceil_pool, "epsilon": facts.epsilon}
-        known = dataclasses.replace(known, **{k: v for k, v in said.items() if v is not None})
-    if known and stated and known != stated:
-        raise ValueError(
-            f"{archive.path}: its weights are made for another geometry than is asked for: "
-            f"{'; '.join(differences(known, stated))}"
-        )
-    chosen = known or stated
-    if chosen is None:
+    known = layout.derive(settings, family.geometry(depth))
+    said = {"bins": facts.bins, "ceil_pool": facts.ceil_pool, "epsilon": facts.epsilon}
+    known = dataclasses.replace(known, **{k: v for k, v in said.items() if v is not None})
+    if stated is None and family.silent:
         raise ValueError(
             f"{archive.path}: a {family.title} says nothing of the stride and the dilation it "
             "shall have here, so state it: --geometry=TORCHVISION_TRUNK for contracted dilation, "
             "as their own dilated variants have it, or "
             "--geometry=TORCHVISION_TRUNK,contracted_dilation=False for full dilation"
         )
+    chosen = reconcile(archive.path, known, stated, family.free)
     wrong = layout.differences(settings, depth, chosen)
     if wrong:
         path, difference = wrong[0]
@@ -216,11 +210,30 @@ def _geometry(
         )
     if settings:
         notes = [f"geometry read from the file's settings of {len(settings)} convolutions"]
-    elif known:
-        notes = [f"geometry assumed: that of {family.title}, {depth} layers"]
+    elif stated and family.free:
+        notes = [f"geometry as stated; the file does not decide its {', '.join(family.free)}"]
     else:
-        notes = ["geometry as stated, the file says nothing of it"]
+        notes = [f"geometry assumed: that of {family.title}, {depth} layers"]
     return chosen, notes
+
+
+def reconcile(
+    path: pathlib.Path, known: Geometry, stated: Geometry | None, free: tuple[str, ...]
+) -> Geometry:
+    """Returns the geometry of weights, with what they leave free as it is stated.
+
+    Raises:
+        ValueError: if another field is stated otherwise.
+    """
+    if stated is None:
+        return known
+    chosen = dataclasses.replace(known, **{name: getattr(stated, name) for name in free})
+    if chosen != stated:
+        raise ValueError(
+            f"{path}: its weights are made for another geometry than is asked for: "
+            f"{'; '.join(differences(chosen, stated))}"
+        )
+    return chosen
 
 
 def _settings(family: names.Family, facts: Facts) -> dict[str, Setting]:

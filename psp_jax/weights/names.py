@@ -18,17 +18,20 @@ class Family:
         title: what it is called.
         mark: pattern of a layer's name that no other family has.
         rules: from the names of its layers to our paths.
-        geometry: what its weights are made for by the number of layers, None if the user has to
-            say it.
+        geometry: what its weights are made for, by the number of layers.
         whole: whether it is all of PSPNet rather than its trunk.
+        free: fields of the geometry that its weights do not decide.
+        silent: whether nobody can know the dilation, so that the user has to state a geometry.
         aside: patterns of layers that are no part of our network, with what they are.
     """
 
     title: str
     mark: str
     rules: tuple[Rule, ...]
-    geometry: Callable[[int], Geometry] | None
+    geometry: Callable[[int], Geometry]
     whole: bool = True
+    free: tuple[str, ...] = ()
+    silent: bool = False
     aside: tuple[tuple[str, str], ...] = ()
 
 
@@ -136,6 +139,9 @@ def _plain(base: Geometry) -> Callable[[int], Geometry]:
     return lambda depth: plain
 
 
+# What a trunk alone leaves open, and what those of image classifiers do, which never dilated.
+OF_HEADS = ("align_corners", "bins", "dropout_of_channels", "kept")
+OF_DILATION = (*OF_HEADS, "contracted_dilation")
 IMAGE_CLASSIFIER = ((r"fc|head\.fc|classifier", "classifier of whole images"),)
 
 SEMSEG = Family(
@@ -185,6 +191,7 @@ MMSEGMENTATION_TRUNK = Family(
     (_in_sequence("stem"), *_block()),
     lambda depth: geometry.MMSEGMENTATION,
     whole=False,
+    free=OF_DILATION,
     aside=IMAGE_CLASSIFIER,
 )
 TORCHVISION_SEGMENTATION = Family(
@@ -193,6 +200,7 @@ TORCHVISION_SEGMENTATION = Family(
     (*_numbered(r"backbone\."), *_block(r"backbone\.")),
     lambda depth: geometry.TORCHVISION_TRUNK,
     whole=False,
+    free=OF_HEADS,
     aside=((r"(aux_)?classifier\..*", "head of another network"),),
 )
 TIMM_DEEP = Family(
@@ -203,8 +211,10 @@ TIMM_DEEP = Family(
         (r"bn1", _fixed("trunk/stem/norm3")),
         *_block(),
     ),
-    None,
+    lambda depth: geometry.SEMSEG,
     whole=False,
+    free=(*OF_DILATION, "stem"),
+    silent=True,
     aside=IMAGE_CLASSIFIER,
 )
 SEMSEG_TRUNK = Family(
@@ -213,14 +223,17 @@ SEMSEG_TRUNK = Family(
     (*_numbered(), *_block()),
     lambda depth: geometry.SEMSEG,
     whole=False,
+    free=OF_DILATION,
     aside=IMAGE_CLASSIFIER,
 )
 TORCHVISION = Family(
     "torchvision or timm ResNet",
     r"conv1",
     (*_numbered(), *_block()),
-    None,
+    lambda depth: geometry.TORCHVISION_TRUNK,
     whole=False,
+    free=OF_DILATION,
+    silent=True,
     aside=IMAGE_CLASSIFIER,
 )
 _CAFFE_KINDS = {None: "conv", "/bn": "norm"}

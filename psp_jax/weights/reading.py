@@ -3,9 +3,9 @@
 import dataclasses
 import pathlib
 
-from psp_jax.models.geometry import Geometry, differences
+from psp_jax.models.geometry import Geometry
 from psp_jax.state import Variables
-from psp_jax.weights import caffe, converted, keras, matching, torch_file
+from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
 from psp_jax.weights.matching import Match, Network
 
@@ -77,12 +77,10 @@ def load(path: pathlib.Path, stated: Geometry | None = None) -> Weights:
     """
     own = read_converted(path)
     if own is not None:
-        if stated and own.network.geometry != stated:
-            raise ValueError(
-                f"{path}: its weights are made for another geometry than is asked for: "
-                f"{'; '.join(differences(own.network.geometry, stated))}"
-            )
-        return own
+        free = () if own.network.channels else names.OF_HEADS
+        chosen = matching.reconcile(path, own.network.geometry, stated, free)
+        network = dataclasses.replace(own.network, geometry=chosen)
+        return dataclasses.replace(own, network=network)
     found = match(path, stated)
     check(path, found)
     return Weights(found.network, found.variables, tuple(found.notes))

@@ -135,7 +135,7 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     order = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, _Storage] = {}
     known, persistent = _torch_globals(stream.size, storages)
-    state = pickles.load(stream, known, persistent)
+    state = _state_dict(pickles.load(stream, known, persistent))
     positions: dict[str, int] = {}
     for key in pickles.load(stream, {}):
         if key not in storages:
@@ -158,7 +158,7 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
         file.seek(positions[storage.key])
         return stream.read(storage.count * storage.item_bytes)
 
-    return _arrays(_state_dict(state), fetch, order, stream.size)
+    return _arrays(state, fetch, order, stream.size)
 
 
 def _torch_globals(
