@@ -69,7 +69,7 @@ def test_a_classifier_of_other_classes_stays_new_and_is_said(raw, leaves):
 
 def test_an_auxiliary_head_without_place_is_said(raw, leaves):
     _, taken, words = start(raw, auxiliary=False)
-    assert "its auxiliary head is left out, the model has none" in words
+    assert "its auxiliary has no place in the model and is left out" in words
     assert taken.keys() == {path for path in leaves if "auxiliary" not in path}
 
 

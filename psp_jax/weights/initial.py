@@ -15,7 +15,8 @@ from psp_jax.weights.matching import Network
 from psp_jax.weights.reading import Weights
 
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
-CLASSIFIERS = ("classifier", "auxiliary/classifier")
+PER_CLASS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes follow the outputs.
+OPTIONAL = ("auxiliary", "softmax")
 _FIELDS = ("depth", "width")
 
 
@@ -73,7 +74,7 @@ def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list
         if path in own and given[path].shape != own[path].shape
     ]
     left = [path for path in given if path not in own]
-    unused = [path for path in left if path.split("/")[1] == "auxiliary"]
+    unused = [path for path in left if path.split("/")[1] in OPTIONAL]
     if unequal or len(left) > len(unused):
         wrong = unequal or [path for path in left if path not in unused]
         raise experiment.ConfigError(
@@ -81,7 +82,7 @@ def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list
             f"this model, such as {wrong[0]}"
         )
     if unused:
-        words.append("its auxiliary head is left out, the model has none")
+        words.append(f"its {_parts(unused)} has no place in the model and is left out")
     new = [path for path in own if path not in given]
     words.append(
         f"{len(own) - len(new)} of {len(own)} arrays are those of {source}"
@@ -123,13 +124,13 @@ def _fit_ends(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
     if inputs != wanted:
         given[FIRST_KERNEL] = surgery.adapt_inputs(np.asarray(given[FIRST_KERNEL]), wanted)
         words.append(f"the first convolution is adapted from {inputs} to {wanted} inputs")
-    for name in CLASSIFIERS:
-        bias = f"params/{name}/bias"
-        if bias in given and bias in own and given[bias].shape != own[bias].shape:
-            words.append(
-                f"the {name} is new: {given[bias].size} outputs there, {own[bias].size} here"
-            )
-            del given[bias], given[f"params/{name}/kernel"]
+    for name in PER_CLASS:
+        paths = [path for path in given if path.startswith(f"params/{name}/") and path in own]
+        if any(given[path].shape != own[path].shape for path in paths):
+            there, here = (tree[paths[0]].shape[-1] for tree in (given, own))
+            words.append(f"the {name} is new: {there} outputs there, {here} here")
+            for path in paths:
+                del given[path]
     return words
 
 
