@@ -18,6 +18,7 @@ from psp_jax.partition import frontier
 IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
 MILLIMETRES_PER_METRE = 1000.0
+PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 
 
 class Examples(Protocol):
@@ -58,6 +59,25 @@ def check_labels(examples: Examples, data: experiment.Data) -> None:
 def image_size(examples: Examples) -> tuple[int, int]:
     """Returns the (height, width) of the images."""
     return examples[0]["depth"].shape
+
+
+def places(examples: Examples) -> dict[str, list]:
+    """Returns where every image of a prepared split was taken, without decoding any.
+
+    Returns:
+        `space_id`, the room, `scene_id`, the scan, and `frame_index` within it: one value per
+        image, in the split's order.
+    """
+    source: Any = examples
+    others = set(source.dataset_info.features) - set(PLACE)
+    skip = dict.fromkeys(others, tfds.decode.SkipDecoding())
+    source = dataclasses.replace(source, decoders=skip)
+    records = [source[index] for index in range(len(source))]
+    return {name: [_plain(record[name]) for record in records] for name in PLACE}
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else int(value)
 
 
 def normalise(rgb: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Figures of a split, the baselines a sceptic asks for, and what a finished run leaves behind."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -9,17 +10,35 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import data, metrics, pictures, steps
+from psp_jax import data, figures, metrics, pictures, steps
 from psp_jax.batch import Batch
 from psp_jax.experiment import ConfigError, Data, Experiment
 from psp_jax.state import Variables
 
 TEST_FILE = "test.json"
+IMAGES_FILE = "test_images.csv"
 BASELINE_IMAGES = 2000  # Training images averaged; more would not move the mean visibly.
 
 
-# Computes the loss and the figures of a split with given variables.
-Evaluate = Callable[[Variables, data.Examples], dict[str, float]]
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What an evaluation found in a split.
+
+    Attributes:
+        loss: mean of the objective.
+        depth: depth figures, image by image.
+    """
+
+    loss: float
+    depth: metrics.Averages
+
+    def figures(self) -> dict[str, float]:
+        """Returns the loss, the number of images, and the mean of every figure over them."""
+        return {"loss": self.loss, "images": self.depth.images, **self.depth.means()}
+
+
+# Scores given variables on a split.
+Evaluate = Callable[[Variables, data.Examples], Scores]
 
 
 def make(config: Experiment, model: Any) -> Evaluate:
@@ -30,18 +49,18 @@ def make(config: Experiment, model: Any) -> Evaluate:
         )
     )
 
-    def evaluate(variables: Variables, examples: data.Examples) -> dict[str, float]:
+    def evaluate(variables: Variables, examples: data.Examples) -> Scores:
         averages, total, count = metrics.Averages(), 0.0, 0.0
         for batch in data.eval_batches(examples, config.data):
-            loss, figures = step(variables, batch)
-            averages.add(figures)
+            loss, values = step(variables, batch)
+            averages.add(values)
             total, count = total + float(loss.total), count + float(loss.count)
         if not averages.images:
             raise ConfigError(
                 f"config.data.range_m={config.data.range_m}: no image of the split has "
                 f"{metrics.MIN_READINGS} readings within it, so there is nothing to evaluate"
             )
-        return {"loss": total / max(count, 1.0), "images": averages.images, **averages.means()}
+        return Scores(total / max(count, 1.0), averages)
 
     return evaluate
 
@@ -54,12 +73,12 @@ def baselines(config: Experiment, splits: dict[str, data.Examples]) -> dict[str,
         mean at every pixel.
     """
     mean_image, mean = _mean_depth(splits["train"], config.data)
-    figures = jax.jit(functools.partial(metrics.depth_figures, range_m=config.data.range_m))
+    score = jax.jit(functools.partial(metrics.depth_figures, range_m=config.data.range_m))
     averages = {"constant": metrics.Averages(), "mean_image": metrics.Averages()}
     for batch in data.eval_batches(splits["test"], config.data):
         shape = batch.depth.shape
-        averages["constant"].add(figures(np.full(shape, mean, np.float32), batch))
-        averages["mean_image"].add(figures(np.broadcast_to(mean_image, shape), batch))
+        averages["constant"].add(score(np.full(shape, mean, np.float32), batch))
+        averages["mean_image"].add(score(np.broadcast_to(mean_image, shape), batch))
     return {name: average.means() for name, average in averages.items()}
 
 
@@ -73,13 +92,14 @@ def report(
     records: list[dict],
 ) -> None:
     """Evaluates the test split, writes figures and pictures into the folder, prints the table."""
-    figures = evaluate(variables, splits["test"])
-    figures.pop("loss")
+    scores = evaluate(variables, splits["test"])
     result = {
-        **figures,
+        **scores.figures(),
         "range_m": config.data.range_m,
+        **_depth_details(scores.depth, splits["test"], folder),
         "baselines": baselines(config, splits),
     }
+    result.pop("loss")
     (folder / TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
     print(table(result), flush=True)
     pictures.curves(folder / "curves.png", records)
@@ -87,24 +107,58 @@ def report(
     print(f"pictures, figures and checkpoints are in {folder}")
 
 
+def _depth_details(
+    averages: metrics.Averages, examples: data.Examples, folder: pathlib.Path
+) -> dict[str, Any]:
+    """Writes the figures of single images; returns what goes beyond their means."""
+    columns, counted = averages.columns(), np.flatnonzero(averages.counted)
+    places = {
+        name: [values[index] for index in counted] for name, values in data.places(examples).items()
+    }
+    figures.write_csv(folder / IMAGES_FILE, {**places, **columns})
+    averaged = {name: columns[name] for name in averages.means()}
+    return {
+        "spaces": len(set(places["space_id"])),
+        "intervals": figures.intervals(averaged, places["space_id"]),
+        "pooled": averages.pooled(),
+    }
+
+
 def table(result: dict) -> str:
     """Formats the content of `test.json` as a table."""
-    lines = [
-        f"test split, {result['images']} images",
-        f"{'':<26}{'AbsRel':>8}{'RMSE m':>9}{'d<1.25':>9}{'MAD levels*':>13}",
-    ]
+    ends = [{name: ends[end] for name, ends in result["intervals"].items()} for end in range(2)]
     rows = {
         "this run": result,
+        "  95 % interval** from": ends[0],
+        "  to": ends[1],
         "constant (training mean)": result["baselines"]["constant"],
         "mean depth image": result["baselines"]["mean_image"],
     }
+    titles = "".join(f"{title:>{width}}" for _, title, width, _ in _COLUMNS)
+    lines = [f"test split, {result['images']} images of {result['spaces']} rooms"]
+    lines.append(f"{'':<26}{titles}")
     for name, row in rows.items():
-        lines.append(
-            f"{name:<26}{row['abs_rel']:>8.3f}{row['rmse_m']:>9.3f}{row['delta1']:>9.3f}"
-            f"{row['mad_levels']:>13.2f}"
-        )
-    lines.append(f"* mean absolute difference in gray levels; 255 levels are {result['range_m']} m")
-    return "\n".join(lines)
+        cells = (f"{row[figure]:>{width}.{digits}f}" for figure, _, width, digits in _COLUMNS)
+        lines.append(f"{name:<26}{''.join(cells)}")
+    return "\n".join(
+        [
+            *lines,
+            "*  mean absolute difference in gray levels and share of pixels in the right one; "
+            f"255 levels are {result['range_m']} m",
+            "** of the mean, by drawing rooms again; more figures are in "
+            f"{TEST_FILE}, those of single images in {IMAGES_FILE}",
+        ]
+    )
+
+
+# Figure, title, width and digits of the table's columns.
+_COLUMNS = (
+    ("abs_rel", "AbsRel", 8, 3),
+    ("rmse_m", "RMSE m", 9, 3),
+    ("delta1", "d<1.25", 9, 3),
+    ("mad_levels", "MAD levels*", 13, 2),
+    ("level_accuracy", "right*", 9, 4),
+)
 
 
 def _mean_depth(examples: data.Examples, config: Data) -> tuple[np.ndarray, float]:

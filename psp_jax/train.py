@@ -177,7 +177,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 train_loss = float(jnp.stack(losses).mean())
                 images = len(losses) * config.data.batch_size
                 images_per_s = images / (time.monotonic() - began_s)
-                validation = job.evaluate(current.variables, job.splits["validation"])
+                validation = job.evaluate(current.variables, job.splits["validation"]).figures()
                 record = {
                     "step": step,
                     "epoch": round(step / per_epoch, 2),

@@ -117,3 +117,11 @@ def test_too_few_images_for_a_batch_are_refused(examples, tiny):
     config = dataclasses.replace(tiny.data, batch_size=1000)
     with pytest.raises(ValueError, match="batch_size=1000.*only"):
         data.train_batches(examples, config, seed=0, first_step=0)
+
+
+def test_places_are_those_of_the_records(examples):
+    places = data.places(examples)
+    records = [examples[index] for index in range(len(examples))]
+    assert places["scene_id"] == [record["scene_id"].decode() for record in records]
+    assert places["space_id"] == [record["space_id"].decode() for record in records]
+    assert places["frame_index"] == [int(record["frame_index"]) for record in records]

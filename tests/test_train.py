@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import json
 import os
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, journal, train
+from psp_jax import checkpoints, data, evaluation, experiment, journal, train
 from tests.conftest import make_tiny
 
 PROGRAM = """
@@ -53,6 +54,29 @@ def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
         assert names <= result["baselines"][baseline].keys()
     variables = checkpoints.load_variables(workdir)
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
+
+
+def test_a_run_leaves_the_figures_of_every_test_image_and_says_how_sure_their_means_are(trained):
+    workdir, config, _ = trained
+    result = figures_of(workdir)
+    with (workdir / "test_images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    examples = data.open_splits(config.data.source.prepare())["test"]
+    assert len(rows) == result["images"] == len(examples)
+    for index, row in enumerate(rows):
+        example = examples[index]
+        assert row["scene_id"] == example["scene_id"].decode()
+        assert int(row["frame_index"]) == example["frame_index"]
+    assert result["spaces"] == len({row["space_id"] for row in rows})
+    for name, (low, high) in result["intervals"].items():
+        values = [float(row[name]) for row in rows if row[name]]
+        np.testing.assert_allclose(result[name], np.mean(values), rtol=1e-4)
+        assert low <= result[name] <= high
+    table = evaluation.table(result).splitlines()
+    assert table[0] == f"test split, {len(rows)} images of {result['spaces']} rooms"
+    assert f"{result['rmse_m']:.3f}" in table[2] and f"{result['abs_rel']:.3f}" in table[2]
+    assert f"{result['intervals']['rmse_m'][0]:.3f}" in table[3]
+    assert any("255 levels are 10.0 m" in line for line in table)
 
 
 def test_every_epoch_and_every_phase_end_writes_one_line(trained):
