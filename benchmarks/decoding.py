@@ -1,9 +1,9 @@
 """What decoders make of damaged frontier classes, and what decoding costs.
 
-Run `python benchmarks/decoding.py [FOLDER] [--frames=N] [--part=exact|noise|time]`. FOLDER holds
-`SOURCE/depth/*.png`, uint16 millimetres; by default `../shared/rgbd` beside the checkout. Noise
-and time are those of the 480x640 captures that `benchmarks/labels.py` uses. Everything runs on one
-thread.
+Run `python benchmarks/decoding.py [FOLDER] [--frames=N] [--part=exact|bars|noise|time]`. FOLDER
+holds `SOURCE/depth/*.png`, uint16 millimetres; by default `../shared/rgbd` beside the checkout.
+Noise and time are those of the 480x640 captures that `benchmarks/labels.py` uses. Everything runs
+on one thread.
 """
 
 import argparse
@@ -39,7 +39,7 @@ PARTITIONS: list[tuple[str, superpixels.Superpixels]] = [
 GAP_RADIUS_PX = 3
 CORRELATION_PX = 2.0
 REPEATS = 5
-FITTED = 4  # Frames that a calibration is fitted on.
+FITTED = 3  # Frames that a calibration is fitted on.
 MOST_S = 0.6
 
 
@@ -156,15 +156,15 @@ def print_exact(folder: pathlib.Path) -> None:
         print(f"  least ARI {worst} (1.0)", flush=True)
 
 
-def print_noise(frames_mm: list[np.ndarray]) -> None:
-    """Prints what every decoder makes of every noise."""
+def print_noise(frames_mm: list[np.ndarray], noises: list[Noise]) -> None:
+    """Prints what every decoder makes of noises."""
     print(
         "ARI and ASA are means over the frames, ARI also the least; regions are a mean, ms a median"
     )
     for partition, cut in PARTITIONS:
         truths = [cut(depth_mm) for depth_mm in frames_mm]
         regions = np.mean([labels.max() + 1 for labels in truths])
-        for noise in NOISES:
+        for noise in noises:
             print(f"\n{partition} ({regions:.0f} regions), {noise.name}")
             print(f"{'':8}{'decoder':24}{'ARI':>8}{'least':>8}{'ASA':>8}{'regions':>9}{'ms':>7}")
             for level in noise.levels:
@@ -195,10 +195,7 @@ def calibrated(votes: list[edges.Votes], truths: list[np.ndarray]) -> list[Way]:
             for each, labels in zip(votes[half::2], truths[half::2], strict=True)
         ][:FITTED]
         fitted = calibration.fit(calibration.tally(samples))
-        samples = [sample._replace(scored=fitted(sample.scored)) for sample in samples]
-        rand = calibration.adjusted_rand_by_threshold(samples)
-        best = calibration.THRESHOLDS[int(rand.argmax())]
-        fitted = dataclasses.replace(fitted, threshold=best)
+        fitted = calibration.fit_decoder(fitted, samples)
         ways.append((lambda votes, fitted=fitted: fitted(votes.mean()), fitted.decoder))
     return [ways[(i + 1) % 2] for i in range(len(truths))]
 
@@ -284,9 +281,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER)
     parser.add_argument("--frames", type=int, help="how many of the captures; all by default")
-    parser.add_argument("--part", choices=["exact", "noise", "time"], help="all by default")
+    parser.add_argument("--part", choices=["exact", "bars", "noise", "time"], help="all by default")
     chosen = parser.parse_args()
-    frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in captures(chosen.folder)]
+    sources = captures(chosen.folder)
+    frames_mm = [fill.fill_nearest(depth_mm)[0] for each in sources.values() for depth_mm in each]
     if not frames_mm:
         raise SystemExit(
             f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {chosen.folder}"
@@ -298,8 +296,11 @@ def main() -> None:
     print(f"{len(frames_mm)} captured frames of 480x640 in {chosen.folder}")
     if chosen.part in ("exact", None):
         print_exact(chosen.folder)
+    if chosen.part == "bars":
+        at_bars = [dataclasses.replace(noise, levels=tuple(noise.bars)) for noise in NOISES]
+        print_noise(frames_mm, at_bars)
     if chosen.part in ("noise", None):
-        print_noise(frames_mm)
+        print_noise(frames_mm, NOISES)
     if chosen.part in ("time", None):
         print_time(frames_mm)
 

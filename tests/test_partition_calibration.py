@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from psp_jax.partition import calibration, edges, frontier
+from psp_jax.partition import calibration, decode, edges, frontier
 
 
 def drawn(rng, temperature, bias, shape=(120, 160)):
@@ -105,10 +105,10 @@ def test_calibrated_logits_are_divided_and_shifted():
 
 
 def test_a_calibration_is_read_as_it_was_written(tmp_path):
-    written = calibration.Calibration(temperature=1 / 3, bias=-0.1, threshold=0.35)
+    written = calibration.Calibration(temperature=1 / 3, bias=-0.1, threshold=0.35, cut_above=0.2)
     calibration.save(written, tmp_path / "calibration.json")
     assert calibration.load(tmp_path / "calibration.json") == written
-    assert written.decoder.threshold == 0.35
+    assert written.decoder == decode.Multicut(threshold=0.35, cut_above=0.2)
 
 
 @pytest.mark.parametrize(
@@ -119,14 +119,14 @@ def test_a_calibration_is_read_as_it_was_written(tmp_path):
         "{}",
         "\x00\xff",
         '{"temperature": 1, "bias": 0}',
-        '{"temperature": 0, "bias": 0, "threshold": 0.4}',
-        '{"temperature": NaN, "bias": 0, "threshold": 0.4}',
-        '{"temperature": 1, "bias": Infinity, "threshold": 0.4}',
-        '{"temperature": 1, "bias": 0, "threshold": 1}',
-        '{"temperature": true, "bias": 0, "threshold": 0.4}',
-        '{"temperature": "1", "bias": 0, "threshold": 0.4}',
-        '{"temperature": 1' + "0" * 400 + ', "bias": 0, "threshold": 0.4}',
-        '{"temperature": 1, "bias": 0, "threshold": 0.4, "more": 1}',
+        '{"temperature": 0, "bias": 0, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": NaN, "bias": 0, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": 1, "bias": Infinity, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": 1, "bias": 0, "threshold": 1, "cut_above": 0.5}',
+        '{"temperature": true, "bias": 0, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": "1", "bias": 0, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": 1' + "0" * 400 + ', "bias": 0, "threshold": 0.4, "cut_above": 0.5}',
+        '{"temperature": 1, "bias": 0, "threshold": 0.4, "cut_above": 0.5, "more": 1}',
         "[" * 100_000,
     ],
     ids=range(14),
@@ -140,7 +140,7 @@ def test_a_file_that_is_no_calibration_is_refused(tmp_path, text):
         calibration.load(tmp_path / "missing.json")
 
 
-def test_the_threshold_of_the_best_partitions_is_found():
+def test_the_decoder_of_the_best_partitions_is_found():
     rng = np.random.default_rng(0)
     exact = faultless(np.kron(np.arange(12).reshape(3, 4), np.ones((24, 24), int)))
     missed = exact._replace(
@@ -149,10 +149,21 @@ def test_the_threshold_of_the_best_partitions_is_found():
         )
     )
     # Half of every frontier is left: a mean probability of 0.5.
-    by_threshold = calibration.adjusted_rand_by_threshold([missed], (0.3, 0.8))
-    assert by_threshold[0] > 0.9 and by_threshold[1] < 0.1
+    low, high = decode.Multicut(threshold=0.3), decode.Multicut(threshold=0.8)
+    rand = calibration.adjusted_rand([missed], (low, high))
+    assert rand[0] > 0.9 and rand[1] < 0.1
     nowhere = missed._replace(known=np.zeros_like(exact.known))
-    alone = calibration.adjusted_rand_by_threshold([exact, nowhere])
-    np.testing.assert_array_equal(alone, np.ones(len(calibration.THRESHOLDS)))
+    np.testing.assert_array_equal(calibration.adjusted_rand([exact, nowhere], (low,)), 1.0)
     with pytest.raises(ValueError, match="no image"):
-        calibration.adjusted_rand_by_threshold([nowhere])
+        calibration.adjusted_rand([nowhere], (low,))
+
+
+def test_a_network_that_is_never_sure_gets_a_decoder_that_takes_hints():
+    exact = faultless(np.kron(np.arange(12).reshape(3, 4), np.ones((24, 24), int)))
+    # Frontiers have a probability of 0.25, all else of less than 0.02.
+    unsure = exact._replace(scored=edges.transform(exact.scored, lambda x: x - np.float32(5.1)))
+    plain = calibration.Calibration()
+    assert plain.decoder(unsure.scored).max() == 0
+    fitted = calibration.fit_decoder(plain, [unsure])
+    assert fitted.cut_above < 0.25 and fitted.threshold < 0.25
+    np.testing.assert_array_equal(frontier.encode(fitted.decoder(unsure.scored)), exact.classes)
