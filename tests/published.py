@@ -6,6 +6,7 @@ The names and layouts are written down here from the published facts, independen
 
 import io
 import json
+import math
 import pathlib
 import struct
 import zipfile
@@ -25,11 +26,12 @@ Layers = dict[str, str]  # Our path of a layer -> the name in the file.
 
 
 def make_leaves(network: Network, seed: int = 0) -> Leaves:
-    """Draws every array of a network; variances are positive."""
-    rng = np.random.default_rng(seed)
+    """Draws every array of a network, the same ones forever; variances are positive."""
+    random = np.random.RandomState(seed)  # NumPy promises this stream.
     leaves = {}
-    for path, shape in network.shapes().items():
-        value = rng.normal(0, 0.1, shape).astype(np.float32)
+    for path, shape in sorted(network.shapes().items()):
+        deviation = math.sqrt(2 / math.prod(shape[:-1])) if path.endswith("kernel") else 0.1
+        value = (random.standard_normal(shape) * deviation).astype(np.float32)
         leaves[path] = np.abs(value) + 0.5 if path.endswith(("var", "scale")) else value
     return leaves
 

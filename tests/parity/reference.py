@@ -124,6 +124,30 @@ def randomise(model, seed):
             nn.init.kaiming_normal_(module.weight)
 
 
+def layers_of(model):
+    """The model's convolutions and batch norms by the package's paths."""
+    layers = {}
+    for index in range(len(model.stem) // 3):
+        layers[f"trunk/stem/conv{index + 1}"] = model.stem[3 * index]
+        layers[f"trunk/stem/norm{index + 1}"] = model.stem[3 * index + 1]
+    for stage, blocks in enumerate(model.stages, start=1):
+        for number, block in enumerate(blocks, start=1):
+            path = f"trunk/stage{stage}/block{number}"
+            for index in (1, 2, 3):
+                layers[f"{path}/conv{index}"] = getattr(block, f"conv{index}")
+                layers[f"{path}/norm{index}"] = getattr(block, f"bn{index}")
+            if block.downsample is not None:
+                layers[f"{path}/shortcut_conv"] = block.downsample[0]
+                layers[f"{path}/shortcut_norm"] = block.downsample[1]
+    for count, branch in zip(model.bins, model.branches, strict=True):
+        layers[f"pyramid/conv{count}"] = branch[1]
+        layers[f"pyramid/norm{count}"] = branch[2]
+    layers["head/conv"] = model.head[0]
+    layers["head/norm"] = model.head[1]
+    layers["classifier"] = model.classifier
+    return layers
+
+
 def variables_of(model, *, gradients=False):
     """Lays the model's values, or its gradients, out as the package names and orders them."""
     params, statistics = {}, {}
@@ -131,7 +155,7 @@ def variables_of(model, *, gradients=False):
     def array(tensor):
         return np.array((tensor.grad if gradients else tensor).detach().numpy())
 
-    def put(path, module):
+    for path, module in layers_of(model).items():
         *above, name = path.split("/")
         inside, beside = params, statistics
         for part in above:
@@ -146,25 +170,6 @@ def variables_of(model, *, gradients=False):
                 "mean": np.array(module.running_mean.numpy()),
                 "var": np.array(module.running_var.numpy()),
             }
-
-    for index in range(len(model.stem) // 3):
-        put(f"trunk/stem/conv{index + 1}", model.stem[3 * index])
-        put(f"trunk/stem/norm{index + 1}", model.stem[3 * index + 1])
-    for stage, blocks in enumerate(model.stages, start=1):
-        for number, block in enumerate(blocks, start=1):
-            path = f"trunk/stage{stage}/block{number}"
-            for index in (1, 2, 3):
-                put(f"{path}/conv{index}", getattr(block, f"conv{index}"))
-                put(f"{path}/norm{index}", getattr(block, f"bn{index}"))
-            if block.downsample is not None:
-                put(f"{path}/shortcut_conv", block.downsample[0])
-                put(f"{path}/shortcut_norm", block.downsample[1])
-    for count, branch in zip(model.bins, model.branches, strict=True):
-        put(f"pyramid/conv{count}", branch[1])
-        put(f"pyramid/norm{count}", branch[2])
-    put("head/conv", model.head[0])
-    put("head/norm", model.head[1])
-    put("classifier", model.classifier)
     return {"params": params, "batch_stats": prune(statistics)}
 
 
@@ -174,3 +179,20 @@ def prune(tree):
         name: prune(child) if isinstance(child, dict) else child for name, child in tree.items()
     }
     return {name: child for name, child in kept.items() if not isinstance(child, dict) or child}
+
+
+def fill(model, leaves):
+    """Gives the model the arrays of `leaves`, by the package's paths, collection first."""
+    with torch.no_grad():
+        for path, module in layers_of(model).items():
+            if isinstance(module, nn.Conv2d):
+                kernel = leaves[f"params/{path}/kernel"].transpose(3, 2, 0, 1)
+                module.weight.copy_(torch.from_numpy(kernel.copy()))
+                if module.bias is not None:
+                    module.bias.copy_(torch.from_numpy(leaves[f"params/{path}/bias"]))
+            else:
+                assert module.running_mean is not None and module.running_var is not None
+                module.weight.copy_(torch.from_numpy(leaves[f"params/{path}/scale"]))
+                module.bias.copy_(torch.from_numpy(leaves[f"params/{path}/bias"]))
+                module.running_mean.copy_(torch.from_numpy(leaves[f"batch_stats/{path}/mean"]))
+                module.running_var.copy_(torch.from_numpy(leaves[f"batch_stats/{path}/var"]))

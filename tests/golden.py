@@ -1,0 +1,33 @@
+"""Small arrays that PyTorch made, so that numbers stay checked where it is not installed.
+
+`python -m tests.parity.golden` writes them; tests/parity checks that they are still what it makes.
+"""
+
+import pathlib
+
+import numpy as np
+
+from psp_jax.models import geometry
+from psp_jax.weights.matching import Network
+
+FOLDER = pathlib.Path(__file__).parent / "golden"
+LOGITS = FOLDER / "pspnet_logits.npz"  # By flavour; of `published.make_leaves` and `image`.
+EFFICIENTNET = FOLDER / "efficientnet_lite0.npz"  # Names, shapes and sums of a published file.
+
+FLAVOURS = {
+    "semseg": geometry.SEMSEG,
+    "caffe_101": geometry.CAFFE_101,
+    "caffe_50": geometry.CAFFE_50,
+    "mmsegmentation": geometry.MMSEGMENTATION,
+    "torchvision": geometry.TORCHVISION_TRUNK,
+}
+
+
+def network(flavour: str) -> Network:
+    """A narrow network of 50 layers and 5 classes."""
+    return Network(50, 4, 3, 5, False, FLAVOURS[flavour])
+
+
+def image() -> np.ndarray:
+    """`[1, 64, 88, 3]`, ImageNet-normalised RGB; 8k, where floor and ceil pooling differ."""
+    return np.random.RandomState(7).standard_normal((1, 64, 88, 3)).astype(np.float32)
