@@ -22,7 +22,7 @@ class ScanNet:
 
     data_dir: str = "data"
     config: str = "thesis"
-    version: str = "2.0.0"
+    version: str = "3.0.0"
 
     def check(self) -> None:
         """Raises FileNotFoundError, with what to do, unless the data set is there."""

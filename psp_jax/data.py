@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,11 @@ IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
 IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
 MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
+CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
+
+
+class DamagedError(OSError):
+    """A record of a prepared data set that is not what was written."""
 
 
 class Examples(Protocol):
@@ -37,12 +43,22 @@ def open_splits(directory: str) -> dict[str, Examples]:
     """Opens the train, validation and test splits of a prepared data set.
 
     Args:
-        directory: folder of a TFDS version, such as `data/scannet_frontiers/thesis/2.0.0`.
+        directory: folder of a TFDS version, such as `data/scannet_frontiers/thesis/3.0.0`.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if it was built by a version that stored no checksums. Examples raise
+            DamagedError where theirs is wrong.
     """
     if not (pathlib.Path(directory) / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
     builder: Any = tfds.builder_from_directory(directory)
-    return {name: builder.as_data_source(name) for name in ("train", "validation", "test")}
+    if CHECKSUM not in builder.info.features:
+        raise OSError(f"{directory} was built by an older version; build the data set again")
+    return {
+        name: _Checked(builder, f"{directory}, {name}", name)
+        for name in ("train", "validation", "test")
+    }
 
 
 def check_labels(examples: Examples, data: experiment.Data) -> None:
@@ -68,7 +84,8 @@ def places(examples: Examples) -> dict[str, list]:
         `space_id`, the room, `scene_id`, the scan, and `frame_index` within it: one value per
         image, in the split's order.
     """
-    source: Any = examples
+    assert isinstance(examples, _Checked), "splits come from open_splits"
+    source = examples.source
     others = set(source.dataset_info.features) - set(PLACE)
     skip = dict.fromkeys(others, tfds.decode.SkipDecoding())
     source = dataclasses.replace(source, decoders=skip)
@@ -205,3 +222,29 @@ class Subset:
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Returns a decoded record."""
         return self._examples[self._chosen[index]]
+
+
+class _Checked:
+    """A split whose JPEGs are compared with their checksums before they are decoded.
+
+    A JPEG with flipped bits decodes without an error to another image.
+    """
+
+    def __init__(self, builder: Any, place: str, split: str):
+        skip = {"image": tfds.decode.SkipDecoding()}
+        self.source: Any = builder.as_data_source(split, decoders=skip)
+        self._image, self._place = builder.info.features["image"], place
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        record = self.source[index]
+        jpeg = record["image"]
+        if zlib.crc32(jpeg) != record[CHECKSUM]:
+            scan, frame = record["scene_id"].decode(), record["frame_index"]
+            raise DamagedError(
+                f"{self._place}, record {index} ({scan} frame {frame}): the JPEG is not the one "
+                "that was written; build the data set again, and check disk and memory"
+            )
+        return record | {"image": self._image.decode_example_np(jpeg)}

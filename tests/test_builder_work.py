@@ -38,7 +38,7 @@ def built(folder, scans_dir, runner=pool.serially, config=None) -> dataset.Build
 
 @pytest.fixture(scope="session")
 def expected(data_dir) -> str:
-    return digest_of(data_dir / "scannet_frontiers" / "small" / "2.0.0")
+    return digest_of(data_dir / "scannet_frontiers" / "small" / "3.0.0")
 
 
 def test_processes_build_what_one_builds(tmp_path, scans_dir, expected):
@@ -53,7 +53,7 @@ def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
     # In a process of its own: Beam warns of its own dependencies, and warnings are errors here.
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
-    assert digest_of(tmp_path / "scannet_frontiers" / "small" / "2.0.0") == expected
+    assert digest_of(tmp_path / "scannet_frontiers" / "small" / "3.0.0") == expected
 
 
 @pytest.mark.parametrize(
@@ -227,7 +227,7 @@ def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
     files = ",".join(str(tmp_path / f"{split}.txt") for split in lists)
     common = (f"--manual_dir={room_scans}", f"--data_dir={tmp_path}", f"--split_files={files}")
     text = run(*common, "--limit_scans=3", "--num_workers=2")
-    assert "scannet_frontiers/rooms_files_" in text and "_limit_3/2.0.0" in text
+    assert "scannet_frontiers/rooms_files_" in text and "_limit_3/3.0.0" in text
     assert "6 frames of 3 scans" in text and "4 frames of 2 scans" in text
     assert "2 frames of 1 scans" in text
     assert "3 scans are in no split: scene9007_00, scene9008_00, scene9009_00" in text

@@ -1,11 +1,17 @@
 import dataclasses
+import json
+import shutil
 
+import cv2
 import jax
 import numpy as np
 import pytest
 
+from data_builders.scannet_frontiers import examples as examples_module
+from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import data
 from psp_jax.partition import frontier
+from tests.conftest import SIZE, make_frame, small_config, write_scan
 
 
 @pytest.fixture
@@ -125,3 +131,44 @@ def test_places_are_those_of_the_records(examples):
     assert places["scene_id"] == [record["scene_id"].decode() for record in records]
     assert places["space_id"] == [record["space_id"].decode() for record in records]
     assert places["frame_index"] == [int(record["frame_index"]) for record in records]
+
+
+def test_a_jpeg_with_a_flipped_bit_is_refused_with_the_name_of_its_record(tmp_path, monkeypatch):
+    scans = tmp_path / "scans"
+    rng = np.random.default_rng(0)
+    for space in range(9000, 9005):
+        write_scan(scans, f"scene{space}_00", [make_frame(rng, 0)])
+    original = examples_module.examples_of
+
+    def flipped(scan, report, **kwargs):
+        for key, example in original(scan, report, **kwargs):
+            if scan.id == "scene9003_00":
+                jpeg = bytearray(example["image"])
+                jpeg[len(jpeg) // 2] ^= 1
+                example["image"] = bytes(jpeg)
+                assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR) is not None
+            yield key, example
+
+    monkeypatch.setattr(examples_module, "examples_of", flipped)
+    builder = dataset.Builder(config=small_config(), data_dir=tmp_path / "data")
+    dataset.build(builder, manual_dir=str(scans))
+    damaged, read = [], 0
+    for examples in data.open_splits(str(builder.data_path)).values():
+        for index in range(len(examples)):
+            try:
+                assert examples[index]["image"].shape == (*SIZE, 3)
+                read += 1
+            except data.DamagedError as error:
+                damaged.append(str(error))
+    assert read == 4 and len(damaged) == 1
+    assert "record 0 (scene9003_00 frame 0): the JPEG is not the one" in damaged[0]
+
+
+def test_a_data_set_of_a_version_without_checksums_is_refused(data_dir, tmp_path):
+    old = tmp_path / "small" / "3.0.0"
+    shutil.copytree(data_dir / "scannet_frontiers" / "small" / "3.0.0", old)
+    features = json.loads((old / "features.json").read_text())
+    del features["featuresDict"]["features"]["image_crc32"]
+    (old / "features.json").write_text(json.dumps(features))
+    with pytest.raises(OSError, match="built by an older version"):
+        data.open_splits(str(old))

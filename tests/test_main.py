@@ -32,7 +32,7 @@ def main(*arguments, cwd):
         ([CONFIG, "fast"], "unexpected argument 'fast'"),
         ([CONFIG, "--config.data.batch_size=0"], "config.data.batch_size=0: at least 1"),
         ([CONFIG, "--workdir=/proc/run"], "workdir /proc/run can't be written"),
-        ([f"{CONFIG}:scannet"], "scannet_frontiers/thesis/2.0.0 is not in data"),
+        ([f"{CONFIG}:scannet"], "scannet_frontiers/thesis/3.0.0 is not in data"),
     ],
 )
 def test_what_is_wrong_with_the_command_is_said_in_one_line_before_any_work(

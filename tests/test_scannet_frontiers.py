@@ -15,7 +15,7 @@ from tests.conftest import SIZE, make_frame, small_config, write_scan
 
 
 def read(data_dir, split):
-    builder: Any = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "2.0.0")
+    builder: Any = tfds.builder_from_directory(data_dir / "scannet_frontiers" / "small" / "3.0.0")
     return list(builder.as_data_source(split))
 
 

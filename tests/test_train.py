@@ -245,6 +245,6 @@ def test_missing_scannet_names_the_data_set_the_command_and_the_terms(tmp_path, 
     with pytest.raises(FileNotFoundError) as caught:
         train.check(config, str(tmp_path / "run"))
     message = str(caught.value)
-    assert "scannet_frontiers/thesis/2.0.0" in message
+    assert "scannet_frontiers/thesis/3.0.0" in message
     assert "python -m data_builders.scannet_frontiers" in message
     assert "http://www.scan-net.org" in message

@@ -1,6 +1,7 @@
 """From the frames of a scan to examples: decoded, aligned, filled and labelled."""
 
 import dataclasses
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import cv2
@@ -111,6 +112,7 @@ def _example(
     report.keep(scan.id, filled, classes)
     return {
         "image": image,
+        "image_crc32": zlib.crc32(image),
         "depth": filled_mm,
         "filled": filled,
         **{frontier.FEATURE_PREFIX + name: label_set for name, label_set in classes.items()},

@@ -51,8 +51,12 @@ class Compressed(tfds.features.Tensor):
 class Builder(tfds.core.GeneratorBasedBuilder):
     """RGB, filled depth and frontier classes of ScanNet, or of scans in its format."""
 
-    VERSION = tfds.core.Version("2.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version.", "2.0.0": "One feature for each label set."}
+    VERSION = tfds.core.Version("3.0.0")
+    RELEASE_NOTES = {
+        "1.0.0": "First version.",
+        "2.0.0": "One feature for each label set.",
+        "3.0.0": "A checksum of every JPEG; planar frontiers where the planes meet.",
+    }
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     Request ScanNet at {HOMEPAGE} (terms of use apply: non-commercial research and education),
     download the .sens files with the script they send you, and pass the folder that holds
@@ -89,6 +93,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
+                    # A JPEG with flipped bits decodes to another image without a word.
+                    "image_crc32": tfds.features.Scalar(
+                        np.int64, doc="CRC-32 of the bytes of the JPEG."
+                    ),
                     "depth": tensor(dtype=np.uint16, doc="Millimetres, holes filled."),
                     "filled": tensor(dtype=np.bool_, doc="True where depth had no reading."),
                     **{
