@@ -88,8 +88,9 @@ class Experiment:
         objective: the loss and what the outputs mean.
         data: what the network sees.
         phases: trained one after the other.
-        init_from: workdir of an earlier run whose variables are taken where path and shape agree;
-            empty starts from random ones.
+        init_from: workdir of an earlier run, or file of weights, converted or as published, of the
+            same depth, width and geometry; classifiers of other classes and what it lacks start
+            anew. Empty starts from random ones.
         seed: decides initial values, data order, flips and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
         keep_checkpoints: newest checkpoints that are kept.

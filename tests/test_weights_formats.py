@@ -341,6 +341,16 @@ def test_another_network_is_refused_by_name(tmp_path):
         reading.load(path)
 
 
+@pytest.mark.parametrize("shape", [(10**12, 0, 1, 1), (0, 8, 1, 1)])
+def test_an_array_without_values_does_not_decide_the_width(shape, tmp_path):
+    state = torch_state(published.semseg, geometry.SEMSEG)
+    state["layer1.0.conv1.weight"] = np.zeros(shape, np.float32)
+    path = tmp_path / "weights.pth"
+    published.write_zip(path, state)
+    with pytest.raises(ValueError, match=f"width {shape[0]}, .* 1 to 65536 was expected"):
+        reading.load(path)
+
+
 # ----- the layout that a file's settings are held against
 
 

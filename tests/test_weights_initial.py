@@ -200,6 +200,9 @@ def test_a_json_of_another_file_is_refused(converted, tmp_path, capsys):
     assert "copy.json beside it is another file's: network" in run(
         capsys, "inspect", copy, fails=True
     )
+    text = text.replace('"width": 8', '"width": 4000000000')
+    copy.with_suffix(".json").write_text(text)
+    assert "width 4000000000" in run(capsys, "inspect", copy, fails=True)
     copy.with_suffix(".json").write_text("{}")
     assert "is no description of a network" in run(capsys, "inspect", copy, fails=True)
 

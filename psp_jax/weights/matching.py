@@ -16,6 +16,8 @@ from psp_jax.state import Variables
 from psp_jax.weights import layout, names
 from psp_jax.weights.archive import Archive, Facts, Setting
 
+MAX_SIZE = 1 << 16  # Channels and classes; no published network is near it.
+MAX_SMALL = 64  # Cells of the pyramid, and sizes in the stem.
 SHOWN = 4  # Names that a message lists before it says how many more there are.
 
 
@@ -38,6 +40,20 @@ class Network:
     channels: int
     auxiliary: bool
     geometry: Geometry
+
+    def __post_init__(self):
+        """Refuses sizes that would take long or much memory before anything is compared."""
+        sizes = [self.width, self.inputs, max(self.channels, 1)]
+        cells, stem = self.geometry.bins, self.geometry.stem
+        small = [len(cells), len(stem), *cells, *(n for s in stem for n in (s.size, s.stride))]
+        if not all(1 <= size <= MAX_SIZE for size in sizes):
+            raise ValueError(f"a network of {self.describe()}: 1 to {MAX_SIZE} was expected")
+        if not all(1 <= size <= MAX_SMALL for size in small):
+            raise ValueError(
+                f"a geometry of {self.geometry}: sizes up to {MAX_SMALL} were expected"
+            )
+        if not all(0 < s.widths <= MAX_SMALL for s in stem):
+            raise ValueError(f"a stem of {stem}: widths up to {MAX_SMALL} were expected")
 
     def make(self) -> pspnet.PSPNet:
         """Builds the module; of a trunk alone its classifier has one output."""
