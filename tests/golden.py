@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from psp_jax.models import geometry
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 LOGITS = FOLDER / "pspnet_logits.npz"  # By flavour; of `published.make_leaves` and `image`.
@@ -16,7 +16,6 @@ EFFICIENTNET = FOLDER / "efficientnet_lite0.npz"  # Names, shapes and sums of a 
 
 FLAVOURS = {
     "semseg": geometry.SEMSEG,
-    "caffe_101": geometry.CAFFE_101,
     "caffe_50": geometry.CAFFE_50,
     "mmsegmentation": geometry.MMSEGMENTATION,
     "torchvision": geometry.TORCHVISION_TRUNK,

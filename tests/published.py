@@ -18,8 +18,7 @@ import numpy as np
 
 from psp_jax.models import resnet
 from psp_jax.models.geometry import Geometry
-from psp_jax.weights import matching
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network
 
 Leaves = dict[str, np.ndarray]  # By path, collection first.
 Layers = dict[str, str]  # Our path of a layer -> the name in the file.
@@ -409,7 +408,3 @@ def keras_json(network: Network) -> str:
         norm = {"name": name, "epsilon": network.geometry.epsilon, "momentum": 0.95}
         layers.append({"class_name": "BatchNormalization", "config": norm})
     return json.dumps({"class_name": "Model", "config": {"layers": layers}})
-
-
-def unflatten(leaves: Leaves) -> dict[str, Any]:
-    return matching.unflatten(leaves)

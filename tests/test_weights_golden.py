@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from psp_jax.weights import matching, reading
+from psp_jax.weights import reading
+from psp_jax.weights.network import unflatten
 from tests import golden, published
 
 
@@ -22,7 +23,7 @@ def test_weights_read_from_a_file_give_pytorchs_logits(flavour, tmp_path):
         path.write_bytes(published.caffe_bytes(leaves, network))
         variables = reading.load(path).variables
     elif flavour == "torchvision":  # Nobody publishes heads on such a trunk.
-        variables = matching.unflatten(leaves)
+        variables = unflatten(leaves)
     else:
         path = tmp_path / "weights.pth"
         rename = {"semseg": published.semseg, "mmsegmentation": published.mmsegmentation}[flavour]

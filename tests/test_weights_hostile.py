@@ -16,7 +16,7 @@ import pytest
 
 from psp_jax.models import geometry
 from psp_jax.weights import archive, hdf5, reading
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network
 from tests import published
 from tests.published import field
 

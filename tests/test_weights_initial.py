@@ -8,9 +8,9 @@ import pytest
 
 from psp_jax import experiment, state, train
 from psp_jax.models import geometry, segmenter
-from psp_jax.weights import initial, matching, surgery
+from psp_jax.weights import initial, surgery
 from psp_jax.weights.__main__ import main
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network, flatten, unflatten
 from tests import published
 
 CLASSES = 7
@@ -41,11 +41,11 @@ def start(source, *, channels=CLASSES, inputs=3, **fields):
     fields = {"depth": 10, "width": 4, "auxiliary": True} | fields
     model = segmenter.Segmenter(**fields).make(channels)
     network = Network(model.depth, model.width, inputs, channels, model.auxiliary, model.geometry)
-    drawn = published.unflatten(published.make_leaves(network, seed=1))
+    drawn = unflatten(published.make_leaves(network, seed=1))
     initial.check(str(source), model)
     taken, words = initial.take(str(source), model, drawn)
     assert jax.tree.structure(taken) == jax.tree.structure(drawn)
-    return matching.flatten(drawn), matching.flatten(taken), " / ".join(words)
+    return flatten(drawn), flatten(taken), " / ".join(words)
 
 
 @pytest.mark.parametrize("source", ["raw", "converted"])
@@ -229,13 +229,13 @@ def test_a_wrong_command_ends_in_one_line(arguments, message, raw, converted, ca
 def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, capsys, monkeypatch):
     """The config names a .pth, and training begins from it."""
     network = Network(10, 4, 3, 1, False, geometry.SEMSEG)
-    drawn = published.unflatten(published.make_leaves(network, seed=1))
+    drawn = unflatten(published.make_leaves(network, seed=1))
     monkeypatch.setattr(state, "initial_variables", lambda *unused: drawn)
     tiny.init_from = str(raw)
     train.check(tiny, str(tmp_path / "run"))
     variables = train._first_variables(tiny, tiny.model.make(tiny.objective.channels))
     assert "the classifier is new: 7 outputs there, 1 here" in capsys.readouterr().out
-    found = matching.flatten(variables)
+    found = flatten(variables)
     np.testing.assert_array_equal(
         found["params/head/conv/kernel"], leaves["params/head/conv/kernel"]
     )

@@ -12,7 +12,7 @@ import numpy as np
 from psp_jax.models import geometry
 from psp_jax.models.geometry import Geometry
 from psp_jax.weights import converted, golden, matching, reading
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network, flatten
 
 GEOMETRIES = {name: value for name, value in vars(geometry).items() if isinstance(value, Geometry)}
 
@@ -119,7 +119,7 @@ def _say(network: Network, notes: list[str]) -> None:
 
 def _count(variables: dict) -> None:
     parts: collections.Counter[str] = collections.Counter()
-    for path, leaf in matching.flatten(variables["params"]).items():
+    for path, leaf in flatten(variables["params"]).items():
         parts[path.partition("/")[0]] += int(np.size(leaf))
     parts["all"] = parts.total()
     for name, count in parts.items():

@@ -16,7 +16,8 @@ import safetensors.numpy
 from psp_jax.models.geometry import Geometry, StemConvolution
 from psp_jax.state import Variables
 from psp_jax.weights.archive import Archive, DamagedError, without_prefix
-from psp_jax.weights.matching import Match, Network, flatten, unflatten
+from psp_jax.weights.matching import Match
+from psp_jax.weights.network import Network, flatten, unflatten
 
 KIND = "safetensors"
 FORMAT = "psp_jax.weights 1"

@@ -13,7 +13,7 @@ from psp_jax.models import resnet
 from psp_jax.state import Variables
 from psp_jax.weights import converted
 from psp_jax.weights.archive import DamagedError
-from psp_jax.weights.matching import Network
+from psp_jax.weights.network import Network
 
 SIZES = ((97, 129), (96, 128))  # 8k + 1, where all poolings agree, and 8k, where they do not.
 SEED = 0

@@ -10,8 +10,8 @@ import numpy as np
 from psp_jax import checkpoints, experiment
 from psp_jax.models.geometry import differences
 from psp_jax.state import Variables
-from psp_jax.weights import matching, reading, surgery
-from psp_jax.weights.matching import Network
+from psp_jax.weights import reading, surgery
+from psp_jax.weights.network import Network, flatten
 from psp_jax.weights.reading import Weights
 
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
@@ -66,7 +66,7 @@ def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list
     else:
         weights = _load_file(source, model)
         donor, words = weights.variables, list(weights.notes)
-    given, own = matching.flatten(donor), matching.flatten(variables)
+    given, own = flatten(donor), flatten(variables)
     words += _fit_ends(given, own)
     unequal = [
         f"{path} is {given[path].shape} there, {own[path].shape} here"

@@ -7,7 +7,8 @@ from psp_jax.models.geometry import Geometry
 from psp_jax.state import Variables
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
-from psp_jax.weights.matching import Match, Network
+from psp_jax.weights.matching import Match
+from psp_jax.weights.network import Network
 
 FORMATS = ".caffemodel, .npy, .h5, .pth, .pt, .safetensors"
 _HEAD_BYTES = 16

@@ -8,12 +8,10 @@ from psp_jax.models import geometry
 from tests import golden, published
 from tests.parity import reference
 
-CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1)}
 # The choices in the reference's own words.
 CHOICES = {
     "semseg": {},
-    "caffe_101": CAFFE,
-    "caffe_50": CAFFE | {"stride_on_reduce": True},
+    "caffe_50": {"ceil_pool": True, "bins": (6, 3, 2, 1), "stride_on_reduce": True},
     "mmsegmentation": {
         "stem": ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1)),
         "contracted": True,

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
 from psp_jax.models import geometry  # noqa: E402
-from psp_jax.weights import matching, reading  # noqa: E402
-from psp_jax.weights.matching import Network  # noqa: E402
+from psp_jax.weights import reading  # noqa: E402
+from psp_jax.weights.network import Network, flatten  # noqa: E402
 from tests import golden as stored_golden  # noqa: E402
 from tests import published  # noqa: E402
 from tests.parity import golden  # noqa: E402
@@ -49,7 +49,7 @@ def test_a_training_checkpoint_of_pytorch_comes_back(rename, flavour, zipped, pr
         "meta": {"classes": ("wall", "floor"), "palette": [[1, 2, 3]]},
     }
     torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
-    found = matching.flatten(reading.load(path).variables)
+    found = flatten(reading.load(path).variables)
     assert found.keys() == leaves.keys()
     for name, value in leaves.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
