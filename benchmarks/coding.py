@@ -37,15 +37,16 @@ from psp_jax.partition import (
 ROOMS = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=480, depth_width=640, seed=1)
 LEVELS_DB = (41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 48.0, 50.0, 52.0, 54.0)
 BAR_DB = (41.0, 46.0)  # Between these, planar regions shall save 65 %.
-TRADES = tuple(10.0**-exponent for exponent in np.arange(1.5, 5.6, 0.375))
-COARSE_TRADES = TRADES[1::3]
+TRADES = tuple(10.0**-exponent for exponent in np.arange(1.5, 5.6, 0.5))
+COARSE_TRADES = TRADES[2:7:2]
 # Efforts and distances of JPEG XL.
 JPEG_XL = (
     *((7, distance) for distance in (1.0, 2.0, 4.0, 6.5, 10.0, 16.0, 25.0)),
     *((9, distance) for distance in (1.0, 2.5, 5.0, 10.0, 25.0)),
 )
 # Largest errors of residuals as shares of the range of a frame.
-MAX_ERRORS = (0.02, 0.012, 0.008, 0.005, 0.003, 0.0018)
+MAX_ERRORS = (0.02, 0.01, 0.006, 0.0035, 0.002)
+BLOCK_TRADE = 3e-4  # Of partitions whose number of regions, not their trade, sets the rate.
 MM_PER_M = 1000.0
 BITS_OF_A_PLANE = 27.0  # What a block of the quadtree is thought to cost when it is cut.
 Point = tuple[float, float]  # Bytes and dB.
@@ -155,11 +156,7 @@ def superpixel_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
         "watershed": [superpixels.Watershed(region_px=size) for size in (56, 40, 28, 20)],
     }
     return {
-        name: [
-            coded(depth_mm, labels, trade)
-            for labels in (cut(depth_mm) for cut in cuts)
-            for trade in (1e-3, 1e-4)
-        ]
+        name: [coded(depth_mm, cut(depth_mm), BLOCK_TRADE) for cut in cuts]
         for name, cuts in families.items()
     }
 
@@ -170,10 +167,9 @@ def block_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
     rows, columns = np.indices(depth_mm.shape)
     for size in (64, 40, 32, 20, 16, 10, 8, 5):
         labels = frontier.split_connected(rows // size * depth_mm.shape[1] + columns // size)
-        for trade in (1e-3, 1e-4):
-            parts = coding.encode_parts(depth_mm, labels, trade=trade)
-            found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
-            grid.append((len(parts.stream) - parts.partition, found_db))
+        parts = coding.encode_parts(depth_mm, labels, trade=BLOCK_TRADE)
+        found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
+        grid.append((len(parts.stream) - parts.partition, found_db))
     for trade in TRADES[::2]:
         labels, flags = quadtree(depth_mm, trade)
         parts = coding.encode_parts(depth_mm, labels, trade=trade)
@@ -378,26 +374,30 @@ def main() -> None:
     default_rooms = pathlib.Path("data/rooms_480x640_seed1")
     parser.add_argument("--rooms", type=pathlib.Path, default=default_rooms)
     parser.add_argument("--table", choices=("all", "cuts", "rates"), default="all")
+    parser.add_argument("--of", choices=("all", "captures", "rooms"), default="all")
+    parser.add_argument("--frames", type=int, help="so many of each, evenly spread; default all")
     parser.add_argument(
         "--kept", type=pathlib.Path, help="folder that keeps what the image codecs, slow ones, did"
     )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     numba.set_num_threads(1)
-    sources = {
-        f"captured frames of 480x640 in {arguments.folder}": label_benchmark.captures(
-            arguments.folder
-        ),
-        f"drawn frames of 480x640 in {arguments.rooms}": rooms(arguments.rooms),
-    }
-    for name, images in sources.items():
-        print(f"\n{len(images)} {name}")
-        frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
-        if not frames_mm:
+    for name in ("captures", "rooms"):
+        if arguments.of not in ("all", name):
             continue
-        if arguments.table != "rates":
+        if name == "rooms":
+            images = rooms(arguments.rooms)
+        else:
+            found = label_benchmark.captures(arguments.folder).values()
+            images = [image for source in found for image in source]
+        if arguments.frames:
+            chosen = np.linspace(0, len(images) - 1, min(arguments.frames, len(images)))
+            images = [images[int(index)] for index in chosen]
+        print(f"\n{len(images)} frames of 480x640: {name}", flush=True)
+        frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
+        if frames_mm and arguments.table != "rates":
             print_cuts(frames_mm)
-        if arguments.table != "cuts":
+        if frames_mm and arguments.table != "cuts":
             print_rates(frames_mm, arguments.kept)
 
 
