@@ -1,5 +1,6 @@
 import json
 import pathlib
+import re
 
 import nbclient
 import nbformat
@@ -17,15 +18,32 @@ def test_outputs_are_stripped(path):
         assert not cell.get("outputs") and not cell.get("execution_count")
 
 
-# The kernel and its client warn about themselves.
-@pytest.mark.filterwarnings("ignore")
-def test_restore_shows_pictures_of_a_run(tmp_path, data_dir):
-    train.run(make_tiny(data_dir), str(tmp_path / "runs" / "depth_mse"))
-    (path,) = (path for path in NOTEBOOKS if path.stem == "restore")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data_dir) -> pathlib.Path:
+    """A folder that holds the run that the notebooks read."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    train.run(make_tiny(data_dir), str(folder / "runs" / "depth_mse"))
+    return folder
+
+
+def outputs_of(name, folder):
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+        notebook, timeout=300, resources={"metadata": {"path": str(folder)}}
     )
     client.execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+# The kernel and its client warn about themselves.
+@pytest.mark.filterwarnings("ignore")
+def test_restore_shows_pictures_of_a_run(folder):
+    outputs = outputs_of("restore", folder)
     assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_features_fit_a_linear_svm(folder):
+    text = "".join(output.get("text", "") for output in outputs_of("features", folder))
+    assert re.search(r"pyramid: [\d.]+% of \d+ unseen cells are right", text)

@@ -5,11 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
-from psp_jax import resampling  # noqa: E402
+from psp_jax import data, resampling  # noqa: E402
 from psp_jax.models import geometry, segmenter  # noqa: E402
 from tests.parity import reference  # noqa: E402
 
@@ -32,6 +33,19 @@ FLAVOURS = {
 }
 
 
+# Every dilation with every stride: the choices that weights do not show at all.
+CROSS = {
+    f"{dilation} dilation, stride on the {place}": (
+        geometry.Geometry(
+            contracted_dilation=dilation == "contracted", stride_on_reduce=place == "1x1"
+        ),
+        {"contracted": dilation == "contracted", "stride_on_reduce": place == "1x1"},
+    )
+    for dilation in ("full", "contracted")
+    for place in ("1x1", "3x3")
+}
+
+
 def image_of(size, batch=1):
     return np.random.default_rng(0).normal(size=(batch, *size, 3)).astype(np.float32)
 
@@ -40,8 +54,16 @@ def to_torch(image):
     return torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
 
 
+def as_published(rgb, ours):
+    """Prepares uint8 images the way the flavour's own scripts do."""
+    if ours in (geometry.CAFFE_50, geometry.CAFFE_101):
+        return (rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])).astype(np.float32)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    return ((rgb / 255 - mean) / std).astype(np.float32)
+
+
 def pair(flavour, depth, *, width=64, classes=5, seed=0):
-    ours, theirs = FLAVOURS[flavour]
+    ours, theirs = (FLAVOURS | CROSS)[flavour]
     other = reference.PSPNet(depth, classes, width=width, **theirs)
     reference.randomise(other, seed)
     model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, geometry=ours).make(classes)
@@ -49,11 +71,12 @@ def pair(flavour, depth, *, width=64, classes=5, seed=0):
 
 
 def assert_logits_agree(model, variables, other, size):
-    image = image_of(size)
+    rgb = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     with torch.no_grad():
-        expected = other.eval()(to_torch(image)).numpy().transpose(0, 2, 3, 1)
+        expected = other.eval()(to_torch(as_published(rgb, model.geometry)))
+    expected = expected.numpy().transpose(0, 2, 3, 1)
     with jax.default_matmul_precision("highest"):
-        actual = np.asarray(jax.jit(model.apply)(variables, image))
+        actual = np.asarray(jax.jit(model.apply)(variables, data.normalise(rgb)))
     assert actual.shape == expected.shape
     difference = np.abs(actual - expected).max() / np.abs(expected).max()
     agree = (actual.argmax(-1) == expected.argmax(-1)).mean()
@@ -62,20 +85,29 @@ def assert_logits_agree(model, variables, other, size):
     assert agree >= 0.9999
 
 
+@pytest.mark.parametrize("depth", [50, 101])
+@pytest.mark.parametrize("flavour", FLAVOURS | CROSS)
+def test_logits_of_every_flavour_agree(flavour, depth):
+    assert_logits_agree(*pair(flavour, depth), (97, 129))
+
+
 @pytest.mark.parametrize("flavour", FLAVOURS)
-@pytest.mark.parametrize("size", [(97, 129), (96, 128)])
-def test_logits_of_every_flavour_agree(flavour, size):
-    assert_logits_agree(*pair(flavour, 50), size)
+def test_logits_agree_where_no_size_is_8k_plus_1(flavour):
+    assert_logits_agree(*pair(flavour, 50), (96, 128))
 
 
-@pytest.mark.parametrize("size", [(473, 473), (480, 640)])
-def test_logits_at_full_size_agree(size):
-    assert_logits_agree(*pair("semseg", 50), size)
-
-
-@pytest.mark.parametrize("size", [(97, 129), (473, 473)])
-def test_logits_of_101_layers_agree(size):
-    assert_logits_agree(*pair("caffe_101", 101), size)
+@pytest.mark.parametrize(
+    ("depth", "size", "flavour"),
+    [
+        (50, (473, 473), "caffe_50"),
+        (50, (480, 640), "semseg"),
+        (50, (480, 640), "torchvision"),
+        (101, (473, 473), "mmsegmentation"),
+        (101, (480, 640), "caffe_101"),
+    ],
+)
+def test_logits_at_full_size_agree(depth, size, flavour):
+    assert_logits_agree(*pair(flavour, depth), size)
 
 
 # Those whose weights have the same shapes as the default's.
@@ -118,6 +150,73 @@ def test_gradients_through_the_whole_network_agree():
     ]
     print(f"largest relative difference of a gradient: {max(differences)}")
     assert max(differences)[0] < 1e-5
+
+
+def test_thirty_steps_of_sgd_along_a_polynomial_agree():
+    """As hszhao/semseg trains: momentum, decay of every value, ten times the rate for new parts.
+
+    In float64, for the reason above.
+    """
+    steps, base, decay, momentum = 30, 0.01, 1e-4, 0.9
+    model, variables, other = pair("semseg", 50, width=4)
+    image = image_of((33, 41), batch=2).astype(np.float64)
+    target = np.random.default_rng(1).normal(size=(2, 5, 6, 5))
+    other.double().train()
+    trunk = [*other.stem.parameters(), *other.stages.parameters()]
+    known = {id(value) for value in trunk}
+    new = [value for value in other.parameters() if id(value) not in known]
+    optimizer = torch.optim.SGD(
+        [{"params": trunk}, {"params": new}], lr=base, momentum=momentum, weight_decay=decay
+    )
+    wanted = torch.from_numpy(target.transpose(0, 3, 1, 2).copy())
+    theirs = []
+    for step in range(steps):
+        rate = base * (1 - step / steps) ** 0.9
+        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate, 10 * rate
+        optimizer.zero_grad()
+        loss = (other(to_torch(image)) - wanted).square().mean()
+        loss.backward()
+        optimizer.step()
+        theirs.append(loss.item())
+    expected = reference.variables_of(other)
+
+    def sgd(base):
+        schedule = optax.polynomial_schedule(base, 0.0, 0.9, steps)
+        return optax.chain(optax.add_decayed_weights(decay), optax.sgd(schedule, momentum=momentum))
+
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
+        labels = {name: "trunk" if name == "trunk" else "new" for name in variables["params"]}
+        tx = optax.multi_transform({"trunk": sgd(base), "new": sgd(10 * base)}, labels)
+
+        def loss_of(params, statistics):
+            output, updated = model.apply(
+                {"params": params, "batch_stats": statistics},
+                image,
+                train=ALL,
+                mutable=["batch_stats"],
+            )
+            return jnp.square(output - target).mean(), updated["batch_stats"]
+
+        @jax.jit
+        def take_step(params, statistics, opt_state):
+            gradient = jax.value_and_grad(loss_of, has_aux=True)
+            (loss, statistics), gradient = gradient(params, statistics)
+            updates, opt_state = tx.update(gradient, opt_state, params)
+            return optax.apply_updates(params, updates), statistics, opt_state, loss
+
+        params, statistics = variables["params"], variables["batch_stats"]
+        opt_state, ours = tx.init(params), []
+        for _ in range(steps):
+            params, statistics, opt_state, loss = take_step(params, statistics, opt_state)
+            ours.append(float(loss))
+        actual = jax.tree.map(np.asarray, {"params": params, "batch_stats": statistics})
+    print(f"loss {ours[0]:.4f} to {ours[-1]:.4f}; PyTorch's {theirs[0]:.4f} to {theirs[-1]:.4f}")
+    assert ours[-1] < ours[0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), actual, expected
+    )
 
 
 @pytest.mark.parametrize("flavour", ["semseg", "caffe_101"])
