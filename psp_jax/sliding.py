@@ -5,7 +5,9 @@ detail that can differ, which is worth points of mIoU, so each detail is a field
 
     @jax.jit
     def scores(image):
-        return resampling.resize(model.apply(variables, image), image.shape[1:3])
+        align_corners = model.geometry.align_corners
+        output = model.apply(variables, image)
+        return resampling.resize(output, image.shape[1:3], align_corners=align_corners)
 
     probabilities = sliding.predict(scores, image, sliding.SEMSEG_473)
 """

@@ -55,7 +55,10 @@ class Geometry:
             stage before, rather than dilating as its other blocks do.
         ceil_pool: whether the stem's pooling rounds its size up; it matters unless the size of the
             image is 8k + 1.
-        align_corners: whether pyramid branches are resized with aligned corners.
+        align_corners: whether pyramid branches are resized with aligned corners. What is made of
+            the outputs is another's choice: losses and predictions resize them with aligned
+            corners whatever it says, so mmsegmentation's own class maps need
+            `resampling.resize(output, size, align_corners=False)`.
         bins: cells per side of the pyramid's branches, in the order of their concatenation.
         dropout_of_channels: whether dropout takes whole channels rather than single values.
         epsilon: added to the variance in batch norms.

@@ -1,6 +1,8 @@
 """The Flax network against PyTorch in the same process: outputs, gradients, statistics."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +117,9 @@ def test_logits_at_full_size_agree(depth, size, flavour):
 def test_a_wrong_flavour_changes_the_logits_though_every_shape_agrees(flavour):
     """What the geometry guards against."""
     model, variables, _ = pair("semseg", 50, width=8)
-    wrong = segmenter.Segmenter(depth=50, width=8, geometry=FLAVOURS[flavour][0]).make(5)
+    colours = {name: getattr(model.geometry, name) for name in ("channel_order", "mean", "std")}
+    other = dataclasses.replace(FLAVOURS[flavour][0], **colours)
+    wrong = segmenter.Segmenter(depth=50, width=8, geometry=other).make(5)
     image = image_of((97, 129))  # 8k + 1: both round the pooled size alike.
     right, other = jax.jit(model.apply)(variables, image), jax.jit(wrong.apply)(variables, image)
     assert right.shape == other.shape
@@ -155,13 +159,14 @@ def test_gradients_through_the_whole_network_agree():
 def test_thirty_steps_of_sgd_along_a_polynomial_agree():
     """As hszhao/semseg trains: momentum, decay of every value, ten times the rate for new parts.
 
-    In float64, for the reason above.
+    In float64, for the reason above, and with the batch norms' statistics frozen: normalising a few
+    values by their own statistics multiplies any difference by 20 from step to step.
     """
-    steps, base, decay, momentum = 30, 0.01, 1e-4, 0.9
+    steps, base, decay, momentum = 30, 3e-4, 1e-4, 0.9
     model, variables, other = pair("semseg", 50, width=4)
     image = image_of((33, 41), batch=2).astype(np.float64)
     target = np.random.default_rng(1).normal(size=(2, 5, 6, 5))
-    other.double().train()
+    other.double().eval()
     trunk = [*other.stem.parameters(), *other.stages.parameters()]
     known = {id(value) for value in trunk}
     new = [value for value in other.parameters() if id(value) not in known]
@@ -178,7 +183,7 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         loss.backward()
         optimizer.step()
         theirs.append(loss.item())
-    expected = reference.variables_of(other)
+    expected = reference.variables_of(other)["params"]
 
     def sgd(base):
         schedule = optax.polynomial_schedule(base, 0.0, 0.9, steps)
@@ -189,33 +194,27 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         labels = {name: "trunk" if name == "trunk" else "new" for name in variables["params"]}
         tx = optax.multi_transform({"trunk": sgd(base), "new": sgd(10 * base)}, labels)
 
-        def loss_of(params, statistics):
-            output, updated = model.apply(
-                {"params": params, "batch_stats": statistics},
-                image,
-                train=ALL,
-                mutable=["batch_stats"],
-            )
-            return jnp.square(output - target).mean(), updated["batch_stats"]
+        def loss_of(params):
+            output: Any = model.apply(variables | {"params": params}, image)
+            return jnp.square(output - target).mean()
 
         @jax.jit
-        def take_step(params, statistics, opt_state):
-            gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, statistics), gradient = gradient(params, statistics)
+        def take_step(params, opt_state):
+            loss, gradient = jax.value_and_grad(loss_of)(params)
             updates, opt_state = tx.update(gradient, opt_state, params)
-            return optax.apply_updates(params, updates), statistics, opt_state, loss
+            return optax.apply_updates(params, updates), opt_state, loss
 
-        params, statistics = variables["params"], variables["batch_stats"]
+        params = variables["params"]
         opt_state, ours = tx.init(params), []
         for _ in range(steps):
-            params, statistics, opt_state, loss = take_step(params, statistics, opt_state)
+            params, opt_state, loss = take_step(params, opt_state)
             ours.append(float(loss))
-        actual = jax.tree.map(np.asarray, {"params": params, "batch_stats": statistics})
+        actual = jax.tree.map(np.asarray, params)
     print(f"loss {ours[0]:.4f} to {ours[-1]:.4f}; PyTorch's {theirs[0]:.4f} to {theirs[-1]:.4f}")
-    assert ours[-1] < ours[0]
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert ours[-1] < 0.6 * ours[0]
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), actual, expected
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), actual, expected
     )
 
 
@@ -224,13 +223,14 @@ def test_running_statistics_over_three_steps_agree(flavour):
     model, variables, other = pair(flavour, 50, width=8)
     forward = jax.jit(functools.partial(model.apply, train=ALL, mutable=["batch_stats"]))
     other.train()
-    for step in range(3):
-        image = image_of((65, 81), batch=2) + step
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        rgb = rng.integers(0, 256, (2, 65, 81, 3), np.uint8)
         with jax.default_matmul_precision("highest"):
-            _, updated = forward(variables, image)
+            _, updated = forward(variables, data.normalise(rgb))
         variables = variables | updated
         with torch.no_grad():
-            other(to_torch(image))
+            other(to_torch(as_published(rgb, model.geometry)))
     expected = reference.variables_of(other)["batch_stats"]
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),
