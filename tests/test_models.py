@@ -84,13 +84,26 @@ def test_the_heads_of_the_thesis_train_as_many_parameters_as_it_says(softmax):
 
 
 def test_the_softmax_classifier_starts_as_the_identity():
-    model = segmenter.Segmenter(depth=10, width=4, softmax=True).make(3)
-    features: Any = jax.jit(functools.partial(model.init_with_output, method="features"))(
-        jax.random.key(0), jax.random.normal(jax.random.key(1), (1, 8, 16, 3))
-    )[0]
-    assert features["classifier"].shape == (1, 1, 2, 3)
-    np.testing.assert_allclose(features["softmax"], features["classifier"], rtol=1e-6)
+    layer = layers.Convolution(3, size=1, bias=True, kernel_init=pspnet.identity_kernel)
+    x = jax.random.normal(jax.random.key(1), (1, 2, 2, 3))
+    y, _ = layer.init_with_output(jax.random.key(0), x)
+    np.testing.assert_allclose(y, x, rtol=1e-6)
+
+
+def test_features_are_given_for_every_part_by_its_name():
+    model = segmenter.Segmenter(depth=50, width=4, softmax=True).make(3)
+    image = jax.ShapeDtypeStruct((2, 33, 48, 3), jnp.float32)
+    init = functools.partial(model.init_with_output, method="features")
+    features, _ = jax.eval_shape(init, jax.random.key(0), image)
     assert sorted(features) == sorted(model.PARTS)
+    shapes = {name: leaf.shape[1:] for name, leaf in features.items()}
+    assert shapes["trunk/stem"] == (17, 24, 8)
+    assert shapes["trunk/stage1"] == (9, 12, 16)
+    assert shapes["trunk/stage3"] == (5, 6, 64)
+    assert shapes["trunk"] == shapes["trunk/stage4"] == (5, 6, 128)
+    assert shapes["pyramid"] == (5, 6, 256)
+    assert shapes["head"] == (5, 6, 32)
+    assert shapes["classifier"] == shapes["softmax"] == (5, 6, 3)
 
 
 @pytest.mark.parametrize("depth", [18, 50])

@@ -172,6 +172,6 @@ def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting)
     )(variables, batch)
     assert float(loss.count) == 2 * 32 * 32
     output = model.apply(variables, batch.image)
-    depth = objectives.DepthMSE().predict(output, (32, 32)).depth
+    depth: Any = objectives.DepthMSE().predict(output, (32, 32)).depth
     expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
     np.testing.assert_allclose(figures["rmse_m"], expected, rtol=1e-4)

@@ -135,7 +135,7 @@ class PSPNet(nn.Module):
         x = features["classifier"] = _classifier(self.channels)(x)
         if self.softmax:
             layer = Convolution(
-                self.channels, size=1, bias=True, kernel_init=_identity, name="softmax"
+                self.channels, size=1, bias=True, kernel_init=identity_kernel, name="softmax"
             )
             features["softmax"] = layer(x)
         if self.auxiliary:
@@ -180,7 +180,7 @@ def _classifier(channels: int) -> Convolution:
     return Convolution(channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier")
 
 
-def _identity(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
+def identity_kernel(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """Initialises a 1x1 kernel that passes its input on."""
     return jnp.eye(*shape[2:], dtype=dtype).reshape(shape)
 
