@@ -77,7 +77,9 @@ class EmbeddedRooms:
         scans = pathlib.Path(self.data_dir) / self._name()
         generate.generate(self.rooms, scans)
         size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = dataclasses.replace(dataset.config_named("rooms"), name=self._name(), size=size)
+        config = dataset.config_named("rooms")
+        if config.name != self._name():
+            config = dataclasses.replace(config, name=self._name(), size=size)
         builder = dataset.Builder(config=config, data_dir=self.data_dir)
         directory = pathlib.Path(builder.data_path)
         # The record of what was drawn goes with the data set, so that rooms drawn by another

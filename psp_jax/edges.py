@@ -81,7 +81,10 @@ def classes_of(edge_logits: jax.Array) -> jax.Array:
         RIGHT: (right, ((0, 0), (0, 0), (0, 1))),
         DOWN: (down, ((0, 0), (0, 1), (0, 0))),
     }
-    return sum(jnp.pad(cut, pad).astype(jnp.uint8) << bit for bit, (cut, pad) in pads.items())
+    classes = jnp.zeros(edge_logits.shape[:-1], jnp.uint8)
+    for bit, (cut, pad) in pads.items():
+        classes |= jnp.pad(cut, pad).astype(jnp.uint8) << bit
+    return classes
 
 
 def dangling(edge_logits: jax.Array) -> jax.Array:

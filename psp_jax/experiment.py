@@ -7,8 +7,7 @@ import math
 import pathlib
 from typing import Any, Protocol
 
-from psp_jax import objectives
-from psp_jax.models import segmenter
+from psp_jax import models, objectives
 
 CONFIG_FILE = "config.json"
 # Fields that may change between the sessions of a run: they do not touch what is trained.
@@ -98,7 +97,7 @@ class Experiment:
     """
 
     name: str
-    model: segmenter.Segmenter
+    model: models.Network
     objective: objectives.Objective
     data: Data
     phases: tuple[Phase, ...]

@@ -11,7 +11,7 @@ import tensorboardX
 import tqdm
 
 METRICS_FILE = "metrics.jsonl"
-NEEDED = ("step", "train_loss", "validation_loss", "validation_rmse_m")  # The curves are of these.
+NEEDED = ("step", "train_loss", "validation_loss")  # The curves are of these.
 
 
 class Journal:

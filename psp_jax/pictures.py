@@ -123,3 +123,46 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     """Maps the 1st to 99th percentile to 0 to 1."""
     low, high = np.percentile(values, (1, 99))
     return np.clip((values - low) / max(high - low, 1e-9), 0, 1)
+
+
+def frontier_sheet(
+    path: pathlib.Path,
+    rgb: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    probability: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray],
+) -> None:
+    """Draws one row per image: RGB, true regions, probability of a frontier, predicted regions.
+
+    Args:
+        path: PNG file to write.
+        rgb: `[H, W, 3]` uint8 images.
+        labels: `[H, W]` int32 true partitions.
+        probability: `[H, W]` float32, that a pixel lies at a frontier.
+        predicted: `[H, W]` int32 predicted partitions.
+    """
+    rows = len(rgb)
+    height, width = labels[0].shape
+    figure = Figure(figsize=(10, 0.4 + 2.5 * rows * height / width), layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
+    for row, image, truth, chance, found in zip(
+        axes, rgb, labels, probability, predicted, strict=True
+    ):
+        row[0].imshow(image)
+        row[1].imshow(_outlined(image, truth), interpolation="nearest")
+        row[2].imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        row[3].imshow(_outlined(image, found), interpolation="nearest")
+    titles = ("RGB", "true regions", "probability of a frontier", "predicted regions")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    for axis in axes.flat:
+        axis.axis("off")
+    figure.savefig(path, dpi=80)
+
+
+def _outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Draws the boundaries of regions in yellow over a dimmed image."""
+    boundary = np.zeros(labels.shape, bool)
+    boundary[:, :-1] |= labels[:, 1:] != labels[:, :-1]
+    boundary[:-1] |= labels[1:] != labels[:-1]
+    return np.where(boundary[..., None], (1.0, 0.9, 0.0), 0.2 + 0.6 * rgb / 255.0)

@@ -104,6 +104,30 @@ def resize_antialiased(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return _apply(rows, columns, x)
 
 
+@functools.cache
+def stride_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of linear resizing back over a stride.
+
+    A convolution with odd kernel, symmetric padding and stride s centres its output i on the input
+    s * i, and so lie the values here, which `align_corners` would move by up to s - 1 pixels at the
+    far end; beyond the last centre its value is repeated.
+    """
+    stride = -(-new_size // size)
+    matrix = np.zeros((new_size, size), np.float32)
+    for index in range(new_size):
+        low = min(index // stride, size - 1)
+        high = min(low + 1, size - 1)
+        fraction = index / stride - index // stride
+        matrix[index, low] += 1 - fraction
+        matrix[index, high] += fraction
+    return matrix
+
+
+def enlarge(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Enlarges `[B, h, w, C]` to the (height, width) = `size` that a stride has reduced it from."""
+    return _apply(stride_matrix(x.shape[1], size[0]), stride_matrix(x.shape[2], size[1]), x)
+
+
 def _apply(rows: np.ndarray, columns: np.ndarray, x: jax.Array) -> jax.Array:
     # Columns first when that is the smaller intermediate; highest precision keeps GPUs from
     # rounding the weights to TF32.

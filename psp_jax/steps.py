@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import optax
 
-from psp_jax import metrics, objectives, parts
+from psp_jax import frontier_metrics, metrics, objectives, parts
 from psp_jax.batch import Batch
 from psp_jax.state import TrainState, Variables
 
@@ -38,7 +38,7 @@ def train_step(
         variables = {"params": parts.merge(trained, frozen), "batch_stats": state.batch_stats}
         output, updated = model.apply(
             variables,
-            batch.image,
+            model.inputs(batch),
             train=train,
             rngs={"dropout": dropout},
             mutable=["batch_stats", "auxiliary"],
@@ -63,9 +63,17 @@ def eval_step(
     model: Any,
     objective: objectives.Objective,
     range_m: float,
-) -> tuple[objectives.Mean, dict[str, jax.Array]]:
-    """Returns the loss and the per-image figures of a batch, without training anything."""
-    output = model.apply(variables, batch.image)
+) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
+    """Returns the loss and the per-image figures of a batch, without training anything.
+
+    The figures are those of `metrics.depth_figures` under `depth` and of
+    `frontier_metrics.edge_counts` under `edges`, where the objective predicts these.
+    """
+    output = model.apply(variables, model.inputs(batch))
     prediction = objective.predict(output, batch.image.shape[1:3])
-    figures = metrics.depth_figures(prediction.depth, batch, range_m=range_m)
+    figures = {}
+    if prediction.depth is not None:
+        figures["depth"] = metrics.depth_figures(prediction.depth, batch, range_m=range_m)
+    if prediction.edges is not None:
+        figures["edges"] = frontier_metrics.edge_counts(prediction.edges, batch)
     return objective.loss(output, batch), figures

@@ -30,7 +30,7 @@ from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 from psp_jax.weights import initial
 
-SMALL_IMAGE = (64, 64, 3)  # The variables do not depend on the size that they are drawn for.
+SMALL_IMAGE = (64, 64)  # The variables do not depend on the size that they are drawn for.
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -121,7 +121,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
 
 def _first_variables(config: Experiment, model: Any) -> state.Variables:
     """Draws the variables, then puts those of `init_from` in their place."""
-    variables = state.initial_variables(model, SMALL_IMAGE, config.seed)
+    shape = (*SMALL_IMAGE, model.INPUT_CHANNELS)
+    variables = state.initial_variables(model, shape, config.seed)
     if config.init_from:
         variables, words = initial.take(config.init_from, model, variables)
         print("\n".join(words))
@@ -216,11 +217,15 @@ def _check_finite(figures: dict[str, jax.Array], step: int, store: checkpoints.S
 
 
 def _line(record: dict[str, float]) -> str:
+    shown = "  ".join(
+        f"{title} {record['validation_' + name]:.3f}"
+        for name, title in evaluation.HEADLINES.items()
+        if f"validation_{name}" in record
+    )
     return (
         f"epoch {record['epoch']:g}  step {record['step']}  "
         f"train loss {record['train_loss']:.4f}  validation loss {record['validation_loss']:.4f}  "
-        f"RMSE {record['validation_rmse_m']:.3f} m  "
-        f"AbsRel {record['validation_abs_rel']:.3f}  "
+        f"{shown}  "
         f"{record['images_per_s']:.1f} images/s"
     )
 

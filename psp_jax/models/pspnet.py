@@ -1,12 +1,14 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from psp_jax import parts, resampling
+from psp_jax.batch import Array, Batch
 from psp_jax.models.geometry import Geometry
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.resnet import STAGES, ResNet
@@ -92,6 +94,8 @@ class PSPNet(nn.Module):
             softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
     """
 
+    INPUT_CHANNELS: ClassVar[int] = 3
+
     channels: int
     depth: int = 50
     width: int = 64
@@ -99,6 +103,10 @@ class PSPNet(nn.Module):
     geometry: Geometry = Geometry()
     auxiliary: bool = False
     softmax: bool = False
+
+    def inputs(self, batch: Batch) -> Array:
+        """Returns what of a batch the network sees."""
+        return batch.image
 
     @property
     def PARTS(self) -> tuple[str, ...]:

@@ -1,0 +1,173 @@
+"""PSPNet with outputs at the image's full size.
+
+Outputs at 1/8 of the size, resized, can't express frontiers of one pixel, whatever they are taught
+(the best of them find a tenth of the frontier pixels). Here the head's map is refined by a light
+decoder with skips, as in U-Net (Ronneberger et al. 2015, arXiv 1505.04597), or spread by sub-pixel
+convolution (Shi et al. 2016, arXiv 1609.05158).
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from psp_jax import parts, resampling
+from psp_jax.batch import Array, Batch
+from psp_jax.models.geometry import Geometry
+from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid
+from psp_jax.models.resnet import STAGES, ResNet
+from psp_jax.models.segmenter import Segmenter
+
+
+class Skips(nn.Module):
+    """Refines the head's map with what the first stage, the stem and the image still know."""
+
+    channels: int
+    width: int
+    geometry: Geometry
+
+    @nn.compact
+    def __call__(
+        self, x: jax.Array, stages: dict[str, jax.Array], image: jax.Array, *, train: bool
+    ) -> jax.Array:
+        """Maps the head's `[B, H/8, W/8, C]` to `[B, H, W, channels]`."""
+        x = Convolution(self.width, size=1, name="project_head")(x)
+        for name, skip in (("stage1", stages["stage1"]), ("stem", stages["stem"])):
+            x = resampling.enlarge(x, skip.shape[1:3])
+            x += Convolution(self.width, size=1, name=f"project_{name}")(skip)
+            x = self._normalised(f"{name}_in", x, train)
+            x = Convolution(self.width, name=f"refine_{name}")(x)
+            x = self._normalised(f"{name}_out", x, train)  # [B, H/4, W/4, width], then H/2
+        x = jnp.concatenate([resampling.enlarge(x, image.shape[1:3]), image], axis=-1)
+        x = Convolution(self.width, name="refine_image")(x)  # [B, H, W, width]
+        x = self._normalised("image_out", x, train)
+        return _classifier(self.channels)(x)
+
+    def _normalised(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+        norm = BatchNorm(self.geometry.epsilon, self.geometry.kept, name=f"norm_{name}")
+        return nn.relu(norm(x, train=train))
+
+
+class SubPixel(nn.Module):
+    """Spreads the channels of the head's map over the pixels that each of its cells stands for."""
+
+    channels: int
+    factor: int = 8
+
+    @nn.compact
+    def __call__(self, x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+        """Maps the head's `[B, H/8, W/8, C]` to `[B, H, W, channels]`, (H, W) = `size`."""
+        batch, height, width, _ = x.shape
+        x = Convolution(
+            self.channels * self.factor**2,
+            size=1,
+            bias=True,
+            kernel_init=CLASSIFIER_INIT,
+            name="classifier",
+        )(x)
+        x = x.reshape(batch, height, width, self.factor, self.factor, self.channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch, height * self.factor, width * self.factor, self.channels)
+        return x[:, : size[0], : size[1]]
+
+
+class FullResolutionPSPNet(nn.Module):
+    """ResNet trunk, pyramid pooling and head of PSPNet, then a decoder to the image's size.
+
+    Its parts are those of `PSPNet`, so that its weights fit, with `decoder` for `classifier`.
+
+    Attributes:
+        channels: outputs per pixel.
+        depth: layers of the trunk, one of `resnet.DEPTHS`.
+        width: of the trunk; 64 as published.
+        dropout: rate of channels dropped after the head.
+        geometry: the choices that weights do not show.
+        decoder_width: channels of the decoder with skips; 0 spreads sub-pixels instead.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = (
+        "trunk",
+        *(f"trunk/{name}" for name in ("stem", *STAGES)),
+        "pyramid",
+        "head",
+        "decoder",
+    )
+    INPUT_CHANNELS: ClassVar[int] = 3
+
+    channels: int
+    depth: int
+    width: int
+    dropout: float
+    geometry: Geometry
+    decoder_width: int
+
+    def inputs(self, batch: Batch) -> Array:
+        """Returns what of a batch the network sees."""
+        return batch.image
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
+        """Maps an image to unnormalised outputs.
+
+        Args:
+            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
+            train: parts in train mode; with `head` among them a `dropout` rng is needed.
+
+        Returns:
+            `[B, H, W, channels]`, float32 or wider.
+        """
+        stages = ResNet(self.depth, self.width, self.geometry, name="trunk")(
+            image, train=parts.inside(train, "trunk")
+        )
+        x = Pyramid(self.geometry, name="pyramid")(
+            stages["stage4"], train=parts.covers(train, "pyramid")
+        )
+        head = Head(8 * self.width, self.dropout, self.geometry, name="head")
+        x = head(x, train=parts.covers(train, "head"))
+        if self.decoder_width:
+            skips = Skips(self.channels, self.decoder_width, self.geometry, name="decoder")
+            x = skips(x, stages, image, train=parts.covers(train, "decoder"))
+        else:
+            x = SubPixel(self.channels, name="decoder")(x, image.shape[1:3])
+        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+@dataclasses.dataclass
+class FullResolution:
+    """A PSPNet whose outputs are as large as the image, as a field of a config.
+
+    Attributes:
+        segmenter: the PSPNet in it.
+        decoder_width: channels of the decoder with skips; 0 spreads sub-pixels instead.
+    """
+
+    segmenter: Segmenter = dataclasses.field(default_factory=Segmenter)
+    decoder_width: int = 32
+
+    def make(self, channels: int) -> FullResolutionPSPNet:
+        """Builds the module for `channels` outputs per pixel.
+
+        Raises:
+            ValueError: if a field has a value that no network can be built with.
+        """
+        inner = self.segmenter.make(channels)
+        if self.decoder_width < 0:
+            raise ValueError(f"model.decoder_width={self.decoder_width}: 0 or more was expected")
+        if inner.auxiliary or inner.softmax:
+            raise ValueError("model.segmenter: auxiliary and softmax belong to the coarse outputs")
+        return FullResolutionPSPNet(
+            channels=channels,
+            depth=inner.depth,
+            width=inner.width,
+            dropout=inner.dropout,
+            geometry=inner.geometry,
+            decoder_width=self.decoder_width,
+        )
+
+
+def _classifier(channels: int) -> Convolution:
+    return Convolution(channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier")

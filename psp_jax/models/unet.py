@@ -1,0 +1,128 @@
+"""A small U-Net on depth (Ronneberger et al. 2015, arXiv 1505.04597), trained from scratch.
+
+It is the second module of the thesis's two phases (its section 3.4.4.2): filled depth in, frontier
+classes out, at full size.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import ClassVar
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from psp_jax import parts, resampling
+from psp_jax.batch import Array, Batch
+from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.pspnet import CLASSIFIER_INIT
+
+MIN_DEPTH_M = 0.1  # Predicted depth may be anything; its logarithm is taken.
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions with batch norm."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, H, W, features]`."""
+        for index in (1, 2):
+            x = Convolution(self.features, name=f"conv{index}")(x)
+            x = nn.relu(BatchNorm(name=f"norm{index}")(x, train=train))
+        return x
+
+
+class DepthUNet(nn.Module):
+    """Halves the size `levels` times, doubling the channels, and comes back with skips.
+
+    Attributes:
+        channels: outputs per pixel.
+        width: channels at full size.
+        levels: times the size is halved.
+    """
+
+    PARTS: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "classifier")
+    INPUT_CHANNELS: ClassVar[int] = 1
+
+    channels: int
+    width: int
+    levels: int
+
+    def inputs(self, batch: Batch) -> Array:
+        """Returns what of a batch the network sees: the filled depth, `[B, H, W, 1]` metres."""
+        return batch.filled_depth[..., None]
+
+    @nn.compact
+    def __call__(self, depth: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
+        """Maps `[B, H, W, 1]` metres to `[B, H, W, channels]` unnormalised outputs."""
+        # Relative steps look alike at every range, and values lie around 0.
+        x = jnp.log(jnp.maximum(depth, MIN_DEPTH_M)) - 1.0
+        x, skips = Encoder(self.width, self.levels, name="encoder")(
+            x, train=parts.covers(train, "encoder")
+        )
+        decoder = Decoder(self.width, self.levels, name="decoder")
+        x = decoder(x, skips, train=parts.covers(train, "decoder"))
+        return Convolution(
+            self.channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier"
+        )(x)
+
+
+class Encoder(nn.Module):
+    """The way down."""
+
+    width: int
+    levels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """Returns the smallest map and those on the way to it, the largest first."""
+        skips = []
+        for level in range(self.levels):
+            x = Block(self.width * 2**level, name=f"block{level}")(x, train=train)
+            skips.append(x)
+            x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2), padding="SAME")
+        return Block(self.width * 2**self.levels, name=f"block{self.levels}")(x, train=train), skips
+
+
+class Decoder(nn.Module):
+    """The way up."""
+
+    width: int
+    levels: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, skips: list[jax.Array], *, train: bool) -> jax.Array:
+        """Maps the smallest map, with the skips, to `[B, H, W, width]`."""
+        for level in reversed(range(self.levels)):
+            skip = skips[level]
+            x = Convolution(skip.shape[-1], size=1, name=f"project{level}")(x)
+            x = resampling.enlarge(x, skip.shape[1:3])
+            x = jnp.concatenate([x, skip], axis=-1)
+            x = Block(self.width * 2**level, name=f"block{level}")(x, train=train)
+        return x
+
+
+@dataclasses.dataclass
+class DepthCNN:
+    """The network as a field of a config.
+
+    Attributes:
+        width: channels at full size; they double with every level.
+        levels: times the size is halved.
+    """
+
+    width: int = 16
+    levels: int = 3
+
+    def make(self, channels: int) -> DepthUNet:
+        """Builds the module for `channels` outputs per pixel.
+
+        Raises:
+            ValueError: if a field is not positive.
+        """
+        for name in ("width", "levels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)}: at least 1 was expected")
+        return DepthUNet(channels, self.width, self.levels)
