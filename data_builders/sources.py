@@ -4,8 +4,10 @@ import dataclasses
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 
 from data_builders.rooms import generate
+from psp_jax.partition import superpixels
 
 DATASET = "scannet_frontiers"
 
@@ -23,6 +25,13 @@ class ScanNet:
     data_dir: str = "data"
     config: str = "thesis"
     version: str = "3.0.0"
+
+    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+        """Returns what made the labels, by label set; none for a configuration of one's own."""
+        from data_builders.scannet_frontiers import configurations
+
+        known = {config.name: config.cuts for config in configurations.CONFIGS}
+        return known.get(self.config, {})
 
     def check(self) -> None:
         """Raises FileNotFoundError, with what to do, unless the data set is there."""
@@ -57,6 +66,12 @@ class EmbeddedRooms:
 
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
+
+    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+        """Returns what made the labels, by label set."""
+        from data_builders.scannet_frontiers import configurations
+
+        return configurations.named("rooms").cuts
 
     def check(self) -> None:
         """Raises ValueError or OSError if the rooms can't be drawn or written."""

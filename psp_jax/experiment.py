@@ -5,9 +5,11 @@ import importlib
 import json
 import math
 import pathlib
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from psp_jax import models, objectives
+from psp_jax.partition import superpixels
 
 CONFIG_FILE = "config.json"
 # Fields that may change between the sessions of a run: they do not touch what is trained.
@@ -20,6 +22,10 @@ class ConfigError(ValueError):
 
 class Source(Protocol):
     """Where the prepared data set comes from."""
+
+    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+        """Returns what made the labels, by label set."""
+        ...
 
     def check(self) -> None:
         """Raises ValueError or OSError, at once, if `prepare` can't succeed."""

@@ -4,6 +4,8 @@ Edges are judged one by one, at 0 px: what a frontier one pixel aside is worth, 
 are, is for `regions` to say.
 """
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,7 +49,7 @@ class EdgeTally:
         self._surprise = 0.0
         self._best: list[float] = []
 
-    def add(self, counted: dict[str, Array]) -> None:
+    def add(self, counted: Mapping[str, Array]) -> None:
         """Adds what `edge_counts` returned for a batch."""
         counts = np.asarray(counted["counts"], np.int64)
         self._counts += counts.sum(0)

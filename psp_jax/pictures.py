@@ -50,26 +50,27 @@ def depth_sheet(
     figure.savefig(path, dpi=80)
 
 
-def curves(path: pathlib.Path, records: Sequence[dict]) -> None:
-    """Draws the losses and the validation RMSE over the steps.
+def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) -> None:
+    """Draws the losses and a figure of the validation split over the steps.
 
     Args:
         path: PNG file to write.
         records: lines of `metrics.jsonl`, one per epoch.
+        shown: name of the figure in the records, after `validation_`.
+        title: what the axis calls it.
     """
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    loss_axis, rmse_axis = figure.subplots(1, 2)
+    loss_axis, figure_axis = figure.subplots(1, 2)
     steps = [record["step"] for record in records]
     for name in ("train_loss", "validation_loss"):
         label = name.partition("_")[0]
         loss_axis.plot(steps, [record[name] for record in records], marker=".", label=label)
     loss_axis.set(xlabel="step", ylabel="loss", ylim=(0, None))
     loss_axis.legend()
-    rmse_axis.plot(
-        steps, [record["validation_rmse_m"] for record in records], marker=".", color="C1"
-    )
-    rmse_axis.set(xlabel="step", ylabel="validation RMSE [m]", ylim=(0, None))
-    for axis in (loss_axis, rmse_axis):
+    values = [record[f"validation_{shown}"] for record in records]
+    figure_axis.plot(steps, values, marker=".", color="C1")
+    figure_axis.set(xlabel="step", ylabel=f"validation {title}", ylim=(0, None))
+    for axis in (loss_axis, figure_axis):
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=80)
 

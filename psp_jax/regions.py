@@ -7,7 +7,7 @@ cut by the algorithm that made the labels.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -16,13 +16,13 @@ from psp_jax.partition import (
     calibration,
     coding,
     decode,
-    edges,
     fill,
     frontier,
     rivals,
     scores,
     superpixels,
 )
+from psp_jax.partition import edges as edge_logits
 
 RADII_PX = (0, 1, 2)
 JUMP_RADIUS_PX = 2  # Boundaries this near to a step of depth count as depth edges.
@@ -66,10 +66,10 @@ class View:
         return frontier.decode_exact(self.classes)
 
     @functools.cached_property
-    def scored(self) -> edges.EdgeLogits:
+    def scored(self) -> edge_logits.EdgeLogits:
         """The predicted logits as decoders take them, not calibrated."""
         assert self.edges is not None
-        return edges.from_edge_head(self.edges)
+        return edge_logits.from_edge_head(self.edges)
 
     @functools.cached_property
     def filled_mm(self) -> np.ndarray:
@@ -78,30 +78,19 @@ class View:
 
 
 def calibrate(views: Callable[[], Iterable[View]], *, images: int) -> calibration.Calibration:
-    """Fits temperature, bias and threshold to predicted frontiers.
+    """Fits temperature, bias and decoder to predicted frontiers.
 
     Args:
         views: gives validation images, every time it is called.
-        images: how many of them choose the threshold; all of them fit the rest.
+        images: how many of them choose the decoder, evenly spaced; all of them fit the rest.
 
     Raises:
         ValueError: if the predictions tell frontiers from nothing.
     """
-    fitted = calibration.fit(calibration.tally(_samples(views(), None)))
-    chosen = _samples(views(), fitted)
-    ari = calibration.adjusted_rand_by_threshold(
-        (sample for sample, _ in zip(chosen, range(images), strict=False))
-    )
-    best = calibration.THRESHOLDS[int(np.argmax(ari))]
-    return dataclasses.replace(fitted, threshold=best)
-
-
-def _samples(
-    views: Iterable[View], calibrated: calibration.Calibration | None
-) -> Iterator[calibration.Sample]:
-    for view in views:
-        scored = view.scored if calibrated is None else calibrated(view.scored)
-        yield calibration.Sample(scored, view.classes, view.known)
+    samples = [calibration.Sample(v.scored, v.classes, v.known) for v in views()]
+    fitted = calibration.fit(calibration.tally(samples))
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), images)).astype(int))
+    return calibration.fit_decoder(fitted, [samples[index] for index in chosen])
 
 
 class Table:
@@ -234,7 +223,7 @@ def lines(figures: dict, *, first: str) -> list[str]:
     return text
 
 
-def pixel_probability(scored: edges.EdgeLogits) -> np.ndarray:
+def pixel_probability(scored: edge_logits.EdgeLogits) -> np.ndarray:
     """`[H, W]`, the largest probability of a pixel's four edges."""
     across, along = scored.probabilities
     probability = np.zeros(scored.shape, np.float32)

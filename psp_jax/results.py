@@ -52,7 +52,9 @@ def report(
     lines += ["", *regions.lines(result["regions"], first="regions")]
     (folder / TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
     print("\n".join(lines), flush=True)
-    pictures.curves(folder / "curves.png", records)
+    headlines = evaluation.HEADLINES.items()
+    shown, title = next(each for each in headlines if f"validation_{each[0]}" in records[0])
+    pictures.curves(folder / "curves.png", records, shown, title)
     _sheets(config, scores, views, test, folder)
     print(f"pictures, figures and checkpoints are in {folder}")
 
@@ -67,9 +69,7 @@ def _regions(
     """Calibrates on the validation split and scores the partitions of the test split."""
     calibrated = None
     if scores.edges is not None:
-        calibrated = regions.calibrate(
-            lambda: views(splits["validation"]), images=THRESHOLD_IMAGES
-        )
+        calibrated = regions.calibrate(lambda: views(splits["validation"]), images=THRESHOLD_IMAGES)
         calibration.save(calibrated, folder / CALIBRATION_FILE)
     table = regions.Table(calibrated, config.data.source.cuts().get(config.data.labels))
     quiet = 0.1 if sys.stderr.isatty() else 10

@@ -22,6 +22,7 @@ from psp_jax import (
     journal,
     optim,
     parts,
+    results,
     state,
     steps,
     summary,
@@ -115,7 +116,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
             variables, first = current.variables, last
         log.close()
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
-    evaluation.report(config, model, evaluate, variables, splits, folder, log.records)
+    results.report(config, model, evaluate, variables, splits, folder, log.records)
     return current
 
 

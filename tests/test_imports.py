@@ -17,9 +17,16 @@ LAYERS = [
         "psp_jax.objectives",
         "psp_jax.partition",
         "psp_jax.metrics",
+        "psp_jax.frontier_metrics",
         "psp_jax.sliding",
     ],
-    ["psp_jax.pictures", "psp_jax.journal", "psp_jax.experiment", "psp_jax.figures"],
+    [
+        "psp_jax.pictures",
+        "psp_jax.journal",
+        "psp_jax.experiment",
+        "psp_jax.figures",
+        "psp_jax.regions",
+    ],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
     ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
     [
@@ -29,6 +36,7 @@ LAYERS = [
         "psp_jax.codec",
         "psp_jax.weights",
     ],
+    ["psp_jax.results"],
     ["psp_jax.train"],
     ["psp_jax.main"],
 ]

@@ -97,6 +97,7 @@ class FullResolutionPSPNet(nn.Module):
         "decoder",
     )
     INPUT_CHANNELS: ClassVar[int] = 3
+    auxiliary: ClassVar[bool] = False
 
     channels: int
     depth: int
@@ -123,11 +124,10 @@ class FullResolutionPSPNet(nn.Module):
         stages = ResNet(self.depth, self.width, self.geometry, name="trunk")(
             image, train=parts.inside(train, "trunk")
         )
-        x = Pyramid(self.geometry, name="pyramid")(
-            stages["stage4"], train=parts.covers(train, "pyramid")
-        )
+        x = stages["stage4"]
+        branches = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
         head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        x = head(x, train=parts.covers(train, "head"))
+        x = head(x, branches, train=parts.covers(train, "head"))
         if self.decoder_width:
             skips = Skips(self.channels, self.decoder_width, self.geometry, name="decoder")
             x = skips(x, stages, image, train=parts.covers(train, "decoder"))

@@ -8,15 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from psp_jax import checkpoints, experiment
+from psp_jax.models.decoder import FullResolutionPSPNet
 from psp_jax.models.geometry import differences
+from psp_jax.models.pspnet import PSPNet
 from psp_jax.state import Variables
 from psp_jax.weights import reading, surgery
 from psp_jax.weights.network import Network, flatten
 from psp_jax.weights.reading import Weights
 
+PSPNETS = (PSPNet, FullResolutionPSPNet)
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
 PER_CLASS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes follow the outputs.
-OPTIONAL = ("auxiliary", "softmax")
+OPTIONAL = ("auxiliary", "softmax", "classifier", "decoder")
 _FIELDS = ("depth", "width")
 
 
@@ -30,15 +33,17 @@ def check(source: str, model: Any) -> None:
     if pathlib.Path(source).is_dir():
         checkpoints.require(source)
         run = experiment.load(source)
-        network = Network(
-            run.model.depth,
-            run.model.width,
-            surgery.RGB,
-            run.objective.channels,
-            run.model.auxiliary,
-            run.model.geometry,
-        )
-        _check_network(source, network, model)
+        donor = run.model.make(run.objective.channels)
+        if isinstance(donor, PSPNETS) and isinstance(model, PSPNETS):
+            network = Network(
+                donor.depth,
+                donor.width,
+                surgery.RGB,
+                donor.channels,
+                donor.auxiliary,
+                donor.geometry,
+            )
+            _check_network(source, network, model)
     else:
         _load_file(source, model)
 
@@ -120,7 +125,8 @@ def _check_network(source: str, network: Network, model: Any) -> None:
 def _fit_ends(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
     """Adapts the first convolution, drops classifiers of other classes, and says so."""
     words = []
-    inputs, wanted = given[FIRST_KERNEL].shape[2], own[FIRST_KERNEL].shape[2]
+    both = FIRST_KERNEL in given and FIRST_KERNEL in own
+    inputs, wanted = (side[FIRST_KERNEL].shape[2] if both else 0 for side in (given, own))
     if inputs != wanted:
         given[FIRST_KERNEL] = surgery.adapt_inputs(np.asarray(given[FIRST_KERNEL]), wanted)
         words.append(f"the first convolution is adapted from {inputs} to {wanted} inputs")
