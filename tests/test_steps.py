@@ -174,4 +174,4 @@ def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting)
     output = model.apply(variables, batch.image)
     depth: Any = objectives.DepthMSE().predict(output, (32, 32)).depth
     expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
-    np.testing.assert_allclose(figures["rmse_m"], expected, rtol=1e-4)
+    np.testing.assert_allclose(figures["depth"]["rmse_m"], expected, rtol=1e-4)
