@@ -49,7 +49,8 @@ def report(
     result |= _regions(config, scores, views, splits, folder)
     if scores.edges is not None:
         lines += ["", *edge_lines(result)]
-    lines += ["", *regions.lines(result["regions"], first="regions")]
+    if "regions" in result:
+        lines += ["", *regions.lines(result["regions"], first="regions")]
     (folder / TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
     print("\n".join(lines), flush=True)
     headlines = evaluation.HEADLINES.items()
@@ -69,9 +70,20 @@ def _regions(
     """Calibrates on the validation split and scores the partitions of the test split."""
     calibrated = None
     if scores.edges is not None:
-        calibrated = regions.calibrate(lambda: views(splits["validation"]), images=THRESHOLD_IMAGES)
+        try:
+            calibrated = regions.calibrate(
+                lambda: views(splits["validation"]), images=THRESHOLD_IMAGES
+            )
+        except ValueError as error:  # The run has still to be reported.
+            print(f"frontiers are decoded without calibration: {error}")
+            calibrated = calibration.Calibration()
         calibration.save(calibrated, folder / CALIBRATION_FILE)
-    table = regions.Table(calibrated, config.data.source.cuts().get(config.data.labels))
+    cut = config.data.source.cuts().get(config.data.labels)
+    if calibrated is None and cut is None:
+        print(f"no regions of predicted depth: what made the labels {config.data.labels!r} is")
+        print("not known, since their data set was built with a configuration of its own")
+        return {}
+    table = regions.Table(calibrated, cut)
     quiet = 0.1 if sys.stderr.isatty() else 10
     shown = tqdm.tqdm(
         views(splits["test"]),

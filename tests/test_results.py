@@ -1,0 +1,114 @@
+"""What a run of each kind of output leaves behind."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from data_builders import sources
+from psp_jax import experiment, objectives, regions, train
+from psp_jax.models import decoder, segmenter, two_phase, unet
+from psp_jax.partition import calibration, edges, frontier
+from tests import conftest
+
+NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
+PSPNET = ("trunk", "pyramid", "head")
+UNET = ("encoder", "decoder", "classifier")
+KINDS = {
+    "depth": (NARROW, objectives.DepthMSE(), (*PSPNET, "classifier")),
+    "coarse classes": (NARROW, objectives.FrontierSoftmax(), (*PSPNET, "classifier")),
+    "skips": (
+        decoder.FullResolution(NARROW, decoder_width=4),
+        objectives.FrontierEdges(),
+        (*PSPNET, "decoder"),
+    ),
+    "sub-pixels": (
+        decoder.FullResolution(NARROW, decoder_width=0),
+        objectives.FrontierSigmoid(),
+        (*PSPNET, "decoder"),
+    ),
+    "from depth": (unet.DepthCNN(width=4, levels=2), objectives.FrontierSoftmax(), UNET),
+    "two phases": (
+        two_phase.TwoPhase(NARROW, objectives.DepthMSE(), unet.DepthCNN(width=4, levels=2)),
+        objectives.FrontierSoftmax(),
+        ("depth", "frontier/classifier"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_network_trains_and_reports_its_regions(
+    tiny, tmp_path, kind, capsys, monkeypatch
+):
+    monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: conftest.small_config().cuts)
+    model, objective, parts = KINDS[kind]
+    tiny.model, tiny.objective = model, objective
+    tiny.data.labels = "planar"
+    tiny.phases = (experiment.Phase(steps=6, train=parts),)
+    train.run(tiny, str(tmp_path / "run"))
+    result = json.loads((tmp_path / "run" / "test.json").read_text())
+    rows = result["regions"]["partitions"]
+    rivals = ["grid", "SEEDS on RGB", "SLIC on RGB", "SLIC on true depth"]
+    if kind == "depth":
+        assert list(rows) == ["predicted depth, cut", *rivals]
+        assert "coding" not in result["regions"]
+    else:
+        assert list(rows) == ["decoded frontiers", "connected components", *rivals]
+        assert result["regions"]["coding"]["ratio"] > 0
+        calibration.load(tmp_path / "run" / "calibration.json")
+    assert all(0 <= row["asa"] <= 1 and row["regions"] >= 1 for row in rows.values())
+    assert (tmp_path / "run" / "test.png").stat().st_size > 1000
+    assert "SLIC on true depth" in capsys.readouterr().out
+
+
+def view_of(labels, logits=None, depth_m=None):
+    height, width = labels.shape
+    rng = np.random.default_rng(0)
+    return regions.View(
+        rgb=rng.integers(0, 256, (height, width, 3), np.uint8),
+        depth_mm=np.asarray(1000 + 500 * (labels % 5), np.uint16),
+        classes=frontier.encode(labels),
+        known=np.ones(labels.shape, bool),
+        depth_m=depth_m,
+        edges=logits,
+    )
+
+
+def test_the_truth_scores_perfectly_and_costs_almost_no_bits():
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 5, (4, 5))
+    labels = frontier.split_connected(np.kron(blocks, np.ones((12, 12), int)))
+    sure = edges.from_labels(labels)
+    logits = np.full((*labels.shape, 2), -8, np.float32)
+    logits[:, :-1, 0], logits[:-1, :, 1] = 2 * sure.across, 2 * sure.along
+    table = regions.Table(calibration.Calibration(), None)
+    table.add(view_of(labels, logits))
+    figures = table.figures()
+    decoded = figures["partitions"]["decoded frontiers"]
+    assert decoded["ari"] == decoded["asa"] == decoded["f_0px"] == 1.0
+    assert decoded["vi_bits"] == 0
+    assert decoded["ari"] > figures["partitions"]["grid"]["ari"]
+    assert figures["coding"]["ratio"] < 0.2
+    assert figures["boundaries"]["0px"]["ods"] == 1.0
+
+
+def test_calibration_finds_the_temperature_of_overconfident_logits():
+    labels = [
+        frontier.split_connected(
+            np.kron(np.random.default_rng(seed).integers(0, 4, (3, 4)), np.ones((8, 8), int))
+        )
+        for seed in range(4)
+    ]
+    rng = np.random.default_rng(1)
+    views = []
+    for each in labels:
+        cut = edges.from_labels(each)
+        logits = np.zeros((*each.shape, 2), np.float32)
+        logits[:, :-1, 0] = np.sign(cut.across) + rng.normal(0, 1, cut.across.shape)
+        logits[:-1, :, 1] = np.sign(cut.along) + rng.normal(0, 1, cut.along.shape)
+        views.append(view_of(each, 3 * logits))
+    fitted = regions.calibrate(lambda: iter(views), images=2)
+    sharper = [dataclasses.replace(view, edges=2 * view.edges) for view in views]
+    again = regions.calibrate(lambda: iter(sharper), images=2)
+    np.testing.assert_allclose(again.temperature, 2 * fitted.temperature, rtol=0.02)
