@@ -1,37 +1,44 @@
-"""Frontiers of planar regions from RGB, one output for each edge between two pixels.
+"""Frontiers of planar regions from RGB at full size, one output for each edge between pixels.
 
-python -m psp_jax.main --config=configs/frontier_edges.py
+    python -m psp_jax.main --config=configs/frontier_edges.py
+
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size, and
+
+    python -m psp_jax.main --config=configs/frontier_edges.py:scannet
+
+a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. On the rooms
+`--config.data.labels=seeds` learns the thesis's superpixels instead.
 """
 
 from data_builders import sources
-from psp_jax import experiment, objectives
+from psp_jax import experiment, objectives, presets
 from psp_jax.models import decoder, segmenter
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    variants = {"rooms": _rooms}
-    if variant not in variants:
-        raise ValueError(f"variant {variant!r}: one of {', '.join(variants)} was expected")
-    return variants[variant]()
+    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
 
 
 def _rooms() -> experiment.Experiment:
-    return experiment.Experiment(
-        name="frontier_edges",
-        model=decoder.FullResolution(
-            segmenter.Segmenter(depth=18, width=16, dropout=0.0), decoder_width=16
-        ),
-        objective=objectives.FrontierEdges(),
-        data=experiment.Data(source=sources.EmbeddedRooms(), labels="planar", batch_size=4),
-        phases=(
-            experiment.Phase(
-                steps=2400,
-                train=("trunk", "pyramid", "head", "decoder"),
-                learning_rate=2e-3,
-                warmup_steps=40,
-                final_share=0.01,
-                clip_norm=1.0,
-            ),
-        ),
+    config = presets.rooms(
+        "frontier_edges",
+        objectives.FrontierEdges(),
+        sources.EmbeddedRooms(),
+        model=decoder.FullResolution(presets.narrow(), decoder_width=16),
+        train=presets.FULL_RESOLUTION,
     )
+    config.data.labels = "planar"
+    return config
+
+
+def _scannet() -> experiment.Experiment:
+    config = presets.scannet(
+        "frontier_edges",
+        objectives.FrontierEdges(),
+        sources.ScanNet(config="planar"),
+        model=decoder.FullResolution(segmenter.Segmenter(depth=101)),
+        train=presets.FULL_RESOLUTION,
+    )
+    config.data.labels = "planar"
+    return config

@@ -72,6 +72,14 @@ def check_labels(examples: Examples, data: experiment.Data) -> None:
         )
 
 
+def shared(examples: Examples, share: float) -> Examples:
+    """Returns a share of the examples, evenly spaced, at least one; all of them for 1."""
+    if share == 1:
+        return examples
+    count = max(round(share * len(examples)), 1)
+    return Subset(examples, np.linspace(0, len(examples) - 1, count).round().astype(int))
+
+
 def image_size(examples: Examples) -> tuple[int, int]:
     """Returns the (height, width) of the images."""
     return examples[0]["depth"].shape

@@ -44,6 +44,7 @@ class Data:
         source: the prepared data set.
         labels: label set of the frontier classes, such as `seeds` (the thesis's superpixels) or
             `planar`.
+        train_share: share of the training images that are used, evenly spaced.
         batch_size: images per step.
         flip_probability: chance that a training image is mirrored, classes with it.
         ignore_filled: whether pixels without a reading are left out of losses and figures.
@@ -53,6 +54,7 @@ class Data:
 
     source: Source
     labels: str = "seeds"
+    train_share: float = 1.0
     batch_size: int = 8
     flip_probability: float = 0.5
     ignore_filled: bool = True
@@ -129,6 +131,8 @@ def check(experiment: Experiment) -> None:
         _expect(warmup_fits, f"{name}.warmup_steps", phase.warmup_steps, "less than steps")
     data = experiment.data
     _expect(data.batch_size >= 1, "data.batch_size", data.batch_size, "at least 1")
+    share = data.train_share
+    _expect(0 < share <= 1, "data.train_share", share, "above 0, up to 1")
     _expect(data.range_m > 0, "data.range_m", data.range_m, "above 0")
     _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
     probability = data.flip_probability

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from psp_jax import experiment, objectives
+from psp_jax import experiment, models, objectives
 from psp_jax.models import segmenter
 
 
@@ -17,33 +17,57 @@ def pick(variant: str, **variants: Callable[[], experiment.Experiment]) -> exper
     return variants[variant]()
 
 
+COARSE = ("trunk", "pyramid", "head", "classifier")
+FULL_RESOLUTION = ("trunk", "pyramid", "head", "decoder")
+
+
 def rooms(
-    name: str, objective: objectives.Objective, source: experiment.Source
+    name: str,
+    objective: objectives.Objective,
+    source: experiment.Source,
+    *,
+    model: models.Network | None = None,
+    train: tuple[str, ...] = COARSE,
 ) -> experiment.Experiment:
-    """A narrow ResNet-18-PSPNet from random values: minutes on a laptop."""
+    """A narrow ResNet-18-PSPNet, or another model, from random values: minutes on a laptop."""
     return experiment.Experiment(
         name=name,
-        model=segmenter.Segmenter(depth=18, width=16, dropout=0.0),
+        model=narrow() if model is None else model,
         objective=objective,
         data=experiment.Data(source=source, batch_size=4),
         phases=(
             experiment.Phase(
-                steps=2400, learning_rate=2e-3, warmup_steps=40, final_share=0.01, clip_norm=1.0
+                steps=2400,
+                train=train,
+                learning_rate=2e-3,
+                warmup_steps=40,
+                final_share=0.01,
+                clip_norm=1.0,
             ),
         ),
     )
 
 
+def narrow(*, softmax: bool = False) -> segmenter.Segmenter:
+    """The PSPNet of the rooms."""
+    return segmenter.Segmenter(depth=18, width=16, dropout=0.0, softmax=softmax)
+
+
 def scannet(
-    name: str, objective: objectives.Objective, source: experiment.Source
+    name: str,
+    objective: objectives.Objective,
+    source: experiment.Source,
+    *,
+    model: models.Network | None = None,
+    train: tuple[str, ...] = COARSE,
 ) -> experiment.Experiment:
-    """The thesis's depth experiments: a ResNet-101-PSPNet at 480x640, Adam at 1e-3."""
+    """The thesis's experiments: a ResNet-101-PSPNet at 480x640, Adam at 1e-3."""
     return experiment.Experiment(
         name=f"{name}-scannet",
-        model=segmenter.Segmenter(depth=101),
+        model=segmenter.Segmenter(depth=101) if model is None else model,
         objective=objective,
         # The thesis fits 3 images on its 12 GB card.
         data=experiment.Data(source=source, batch_size=3, threads=16),
-        phases=(experiment.Phase(steps=70_000, learning_rate=1e-3),),
+        phases=(experiment.Phase(steps=70_000, train=train, learning_rate=1e-3),),
         checkpoint_every=1000,
     )

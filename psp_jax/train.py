@@ -89,6 +89,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     experiment.save(config, folder)
     splits = data.open_splits(_prepared(config))
     data.check_labels(splits["train"], config.data)
+    splits["train"] = data.shared(splits["train"], config.data.train_share)
     model = config.model.make(config.objective.channels)
     evaluate = evaluation.make(config, model)
     with (

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import experiment
+from psp_jax import experiment, parts
 from tests.test_objectives import make_batch
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -32,6 +32,9 @@ def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, varian
     module = module_of(path)
     config = module.get_config(variant)
     experiment.check(config)
+    model = config.model.make(config.objective.channels)
+    for phase in config.phases:
+        parts.check(model.PARTS, phase.train)
     experiment.save(config, tmp_path)
     assert experiment.load(tmp_path) == config
     assert config.name == path.stem + ("" if variant == "rooms" else f"-{variant}")
@@ -43,7 +46,7 @@ def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, varian
 
 @functools.cache
 def output_shape(model, size):
-    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *size, model.INPUT_CHANNELS), jnp.float32)
     output, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
     return output.shape
 

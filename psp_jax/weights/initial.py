@@ -11,6 +11,7 @@ from psp_jax import checkpoints, experiment
 from psp_jax.models.decoder import FullResolutionPSPNet
 from psp_jax.models.geometry import differences
 from psp_jax.models.pspnet import PSPNet
+from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
 from psp_jax.weights import reading, surgery
 from psp_jax.weights.network import Network, flatten
@@ -27,9 +28,34 @@ def check(source: str, model: Any) -> None:
     """Finds what would keep a model from starting with the weights of `source`.
 
     Raises:
-        ValueError: if the source can't be read, or is of another depth, width or geometry.
+        ValueError: if the source can't be read, or is of another depth, width or geometry, or if
+            the model has no network of a name in it.
         OSError: if there is none.
     """
+    for name, each in _networks(source):
+        _check_one(each, _network_of(model, name))
+
+
+def _networks(source: str) -> list[tuple[str, str]]:
+    """Reads `depth=runs/a,frontier=runs/b`; a source without a name is of the whole model."""
+    if "=" not in source:
+        return [("", source)]
+    return [(name, each) for name, _, each in (item.partition("=") for item in source.split(","))]
+
+
+def _network_of(model: Any, name: str) -> Any:
+    if not name:
+        return model
+    if name not in model.PARTS or not isinstance(model, TwoPhaseNetwork):
+        whole = [part for part in model.PARTS if "/" not in part]
+        known = ", ".join(whole) if isinstance(model, TwoPhaseNetwork) else "only itself"
+        raise experiment.ConfigError(
+            f"config.init_from names the network {name!r}; the model has {known}"
+        )
+    return getattr(model, name)
+
+
+def _check_one(source: str, model: Any) -> None:
     if pathlib.Path(source).is_dir():
         checkpoints.require(source)
         run = experiment.load(source)
@@ -65,8 +91,21 @@ def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list
     Raises:
         ValueError: see `check`; also if an array has no place in the model.
     """
+    words = []
+    for name, each in _networks(source):
+        network = _network_of(model, name)
+        own = {kind: tree[name] for kind, tree in variables.items()} if name else variables
+        own, said = _take_one(each, network, own)
+        words += [f"{name}: {line}" for line in said] if name else said
+        if name:
+            own = {kind: {**tree, name: own[kind]} for kind, tree in variables.items()}
+        variables = own
+    return variables, words
+
+
+def _take_one(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
     if pathlib.Path(source).is_dir():
-        check(source, model)
+        _check_one(source, model)
         donor, words = checkpoints.load_variables(source), []
     else:
         weights = _load_file(source, model)
