@@ -303,7 +303,7 @@ def _print_crossing(own: str, table: dict[str, np.ndarray]) -> None:
 
 def print_cuts(frames_mm: list[np.ndarray]) -> None:
     """Prints what each cut costs at its usual setting, and how fast it is coded."""
-    print("means over the frames; trade 1e-3; bits/crack of the partition; ms are medians of CPU time")
+    print("means over the frames; trade 1e-3; bits/crack of the partition; ms: median CPU time")
     columns = (
         "regions",
         "cracks",
