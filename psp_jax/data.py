@@ -136,7 +136,7 @@ def train_batches(
         grain.MapDataset.source(examples)
         .seed(seed)
         .shuffle()
-        .random_map(functools.partial(_augmented, data=data))
+        .random_map(functools.partial(augmented, data=data))
         .batch(data.batch_size, drop_remainder=True, batch_fn=_join)
         .repeat()
     )
@@ -182,7 +182,8 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     )
 
 
-def _augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
+def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
+    """Turns a decoded record into a training example, mirrored or not as `rng` decides."""
     example = example_of(record, data)
     if rng.random() >= data.flip_probability:
         return example

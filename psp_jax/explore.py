@@ -8,6 +8,7 @@ writes one picture a frame and prints one table. It reads people's own files as 
 so this program, unlike the rest of the package, imports the builder's readers.
 """
 
+import argparse
 import dataclasses
 import itertools
 import math
@@ -19,15 +20,11 @@ from typing import NoReturn
 
 import cv2
 import numpy as np
-from absl import app, flags
 
 from data_builders.scannet_frontiers import layouts, recording
 from data_builders.scannet_frontiers.layouts import sens_file
 from psp_jax import pictures
 from psp_jax.partition import fill, flooding, frontier, planar, scores, superpixels
-
-_OUT = flags.DEFINE_string("out", "explore", "Folder of the pictures and of table.csv.")
-_FRAMES = flags.DEFINE_integer("frames", 4, "Frames to look at; spread over each recording.")
 
 MM_PER_M = 1000.0
 RADIUS_PX = 2  # Boundaries this near count as found, as in the superpixel benchmarks at 480x640.
@@ -205,33 +202,40 @@ def _spread(count: int, wanted: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(count, wanted)).astype(int).tolist()))
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Looks at every path of the command line."""
+    parser = _Parser(prog="python -m psp_jax.explore", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, default="explore", help="folder of the pictures and table.csv"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=4, help="frames to look at, spread over each recording"
+    )
+    arguments = parser.parse_args()
     try:
-        if len(argv) < 2:
-            raise ValueError("no path: a depth PNG, a .sens file or a folder was expected")
-        if _FRAMES.value < 1:
-            raise ValueError(f"--frames={_FRAMES.value}: at least 1 was expected")
-        chosen = [view for path in argv[1:] for view in views(pathlib.Path(path), _FRAMES.value)]
+        if arguments.frames < 1:
+            raise ValueError(f"--frames={arguments.frames}: at least 1 was expected")
+        chosen = [view for path in arguments.paths for view in views(path, arguments.frames)]
         if not chosen:
-            raise ValueError(f"no frame with depth in {', '.join(argv[1:])}")
-        print(explore(chosen, pathlib.Path(_OUT.value)))
+            raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
+        print(explore(chosen, arguments.out))
     except (ValueError, OSError) as error:
-        _fail(str(error))
-    print(f"pictures and table.csv are in {_OUT.value}")
+        parser.error(str(error))
+    print(f"pictures and table.csv are in {arguments.out}")
 
 
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(" ".join(str(error).split()))
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
 
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2."""
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    main()

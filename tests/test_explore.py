@@ -60,7 +60,7 @@ def test_what_is_no_depth_is_refused_in_one_line(tmp_path):
     for arguments, message in (
         (["color.png"], "color.png is no 16-bit depth image"),
         (["nowhere"], "nowhere: a .png, a .sens or a folder"),
-        ([], "no path"),
+        ([], "required: PATH"),
         (["color.png", "--frames=0"], "--frames=0: at least 1"),
     ):
         done = run(*arguments, cwd=tmp_path)

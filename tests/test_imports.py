@@ -48,7 +48,7 @@ OWNERS = {
     "grain": "psp_jax/data.py",
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
     "ml_collections": "psp_jax/main.py",
-    "absl": ("psp_jax/main.py", "psp_jax/explore.py", "psp_jax/codec.py", "data_builders/"),
+    "absl": ("psp_jax/main.py", "psp_jax/codec.py", "data_builders/"),
     "cv2": ("psp_jax/partition/", "psp_jax/explore.py", "psp_jax/codec.py", "data_builders/"),
     "numba": "psp_jax/partition/",
     "bioimage_cpp": "psp_jax/partition/decode.py",
