@@ -14,7 +14,6 @@ CHOICES = {
         "ceil_pool": True,
         "bins": (6, 3, 2, 1),
         "stride_on_reduce": True,
-        "caffe_colours": True,
     },
     "mmsegmentation": {
         "stem": ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1)),
@@ -23,6 +22,8 @@ CHOICES = {
     },
     "torchvision": {"stem": ((1.0, 7, 2),), "contracted": True},
 }
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
 def logits(flavour: str) -> np.ndarray:
@@ -30,6 +31,9 @@ def logits(flavour: str) -> np.ndarray:
     other = reference.PSPNet(50, 5, width=4, **CHOICES[flavour]).eval()
     reference.fill(other, published.make_leaves(golden.network(flavour)))
     image = golden.image()
+    if flavour.startswith("caffe"):  # BGR from 0 to 255 less the mean.
+        rgb = image * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
+        image = (rgb - CAFFE_MEAN)[..., ::-1].astype(np.float32)
     with torch.no_grad():
         output = other(torch.from_numpy(image.transpose(0, 3, 1, 2).copy()))
     return output.numpy().transpose(0, 2, 3, 1)

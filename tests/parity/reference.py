@@ -6,8 +6,6 @@ from torch import nn  # pyright: ignore[reportMissingImports]
 from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-CAFFE_MEAN = (123.68, 116.779, 103.939)
 SEMSEG_STEM = ((1.0, 3, 2), (1.0, 3, 1), (2.0, 3, 1))
 
 
@@ -50,10 +48,8 @@ class PSPNet(nn.Module):
         align_corners=True,
         bins=(1, 2, 3, 6),
         momentum=0.1,
-        caffe_colours=False,
     ):
         super().__init__()
-        self.caffe_colours = caffe_colours
         layers, inputs = [], 3
         for multiple, size, stride in stem:
             outputs = round(multiple * width)
@@ -101,12 +97,6 @@ class PSPNet(nn.Module):
                 module.momentum = momentum
 
     def forward(self, x):
-        if self.caffe_colours:  # From ImageNet-normalised RGB to BGR from 0 to 255 less the mean.
-            mean, std, caffe = (
-                torch.tensor(values, dtype=x.dtype)[:, None, None]
-                for values in (IMAGENET_MEAN, IMAGENET_STD, CAFFE_MEAN)
-            )
-            x = (x * std + mean - caffe).flip(1)
         x = self.pool(self.stem(x))
         for stage in self.stages:
             x = stage(x)

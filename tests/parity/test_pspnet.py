@@ -17,12 +17,7 @@ from psp_jax.models import geometry, segmenter  # noqa: E402
 from tests.parity import reference  # noqa: E402
 
 ALL = ("trunk", "pyramid", "head", "classifier")
-CAFFE = {
-    "ceil_pool": True,
-    "bins": (6, 3, 2, 1),
-    "momentum": 0.05,
-    "caffe_colours": True,
-}
+CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
 # The package's name of a flavour beside the same choices in the reference's own words.
 FLAVOURS = {
     "semseg": (geometry.SEMSEG, {}),
