@@ -13,7 +13,7 @@ import json
 import pathlib
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import imagecodecs
@@ -233,34 +233,61 @@ def planar_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
 
 
 def bytes_at(points: list[Point], level_db: float) -> float:
-    """Fewest bytes for a PSNR: of the best settings, and between two of them logarithmic.
+    """Fewest bytes for a PSNR: on the lower convex hull of all settings, bytes logarithmic.
 
     NaN if no setting reaches it. Below the coarsest setting, that one is what can be had.
     """
-    front: list[Point] = []
-    for size, found_db in sorted(points):
-        if not front or found_db > front[-1][1]:
-            front.append((size, found_db))
-    sizes, levels = np.array(front).T
-    if level_db > levels[-1]:
-        return float("nan")
-    return float(np.exp(np.interp(level_db, levels, np.log(sizes))))
+    hull: list[Point] = []  # From the best PSNR down, dB and logarithm of bytes.
+    for level, size in sorted(((db, np.log(size)) for size, db in points), reverse=True):
+        if hull and size >= hull[-1][1]:
+            continue
+        while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (level - hull[-2][0]) <= (
+            size - hull[-2][1]
+        ) * (hull[-1][0] - hull[-2][0]):
+            hull.pop()
+        hull.append((level, size))
+    levels, sizes = np.array(hull[::-1]).T
+    return (
+        float("nan") if level_db > levels[-1] else float(np.exp(np.interp(level_db, levels, sizes)))
+    )
 
 
-def print_rates(frames_mm: list[np.ndarray], kept: pathlib.Path | None) -> None:
-    """Prints bits per pixel at equal PSNR, and what planar regions save."""
-    rows: dict[str, list[list[float]]] = {}
+def print_rates(
+    frames_mm: list[np.ndarray], kept: pathlib.Path | None, codecs: Sequence[Callable]
+) -> None:
+    """Prints bits per pixel at equal PSNR, and what planar regions save, averaged in two ways."""
+    points: dict[str, list[list[Point]]] = {}
     for depth_mm in frames_mm:
         found = kept_image_codecs(depth_mm, kept)
-        for codec in (superpixel_codecs, block_codecs, planar_codecs):
+        for codec in codecs:
             found |= codec(depth_mm)
-        for name, points in found.items():
-            rows.setdefault(name, []).append([bytes_at(points, db) for db in LEVELS_DB])
-    table = {name: np.array(found) for name, found in rows.items()}
+        for name, of_frame in found.items():
+            points.setdefault(name, []).append(of_frame)
     pixels = frames_mm[0].size
-    print("bits per pixel at equal PSNR of inverse depth, mean over the frames that reach it")
-    print("(number of those frames where not all do)")
+    print("bits per pixel at equal PSNR of inverse depth")
     print(f"{'dB':22}" + "".join(f"{level:>12g}" for level in LEVELS_DB))
+    print(
+        "mean over the frames of bytes and of dB at every setting, between settings interpolated:"
+    )
+    curves = {name: np.array(found).mean(axis=0).tolist() for name, found in points.items()}
+    means = {
+        name: np.array([[bytes_at(curve, level) for level in LEVELS_DB]])
+        for name, curve in curves.items()
+    }
+    _print_table(means, pixels)
+    print("every frame at that PSNR, mean over the frames that reach it (their number if not all):")
+    table = {
+        name: np.array([[bytes_at(one, level) for level in LEVELS_DB] for one in found])
+        for name, found in points.items()
+    }
+    _print_table(table, pixels)
+    for own in ("planar", "planar smoothed", "smoothed + residuals"):
+        for rival in ("JPEG XL", "JPEG 2000"):
+            _print_savings(own, rival, means, table)
+        _print_crossing(own, table)
+
+
+def _print_table(table: dict[str, np.ndarray], pixels: int) -> None:
     for name, found in table.items():
         cells = []
         for column in found.T:
@@ -269,24 +296,26 @@ def print_rates(frames_mm: list[np.ndarray], kept: pathlib.Path | None) -> None:
             mean = f"{8 * column[reached].mean() / pixels:.4f}" if reached.any() else "-"
             cells.append(f"{mean + few:>12}")
         print(f"{name:22}" + "".join(cells), flush=True)
-    inside = [BAR_DB[0] <= level <= BAR_DB[1] for level in LEVELS_DB]
-    for own in ("planar", "planar smoothed", "smoothed + residuals"):
-        for rival in ("JPEG XL", "JPEG 2000"):
-            saved, ratios = [], []
-            for mine, theirs in zip(table[own].T, table[rival].T, strict=True):
-                both = ~np.isnan(mine) & ~np.isnan(theirs)
-                saved.append(1 - mine[both].sum() / theirs[both].sum() if both.any() else np.nan)
-                ratios.append(np.log(mine[both] / theirs[both]))
-            least = min(value for value, counts in zip(saved, inside, strict=True) if counts)
-            bd = np.mean([r.mean() for r, counts in zip(ratios, inside, strict=True) if counts])
-            cells = "".join(f"{value:>12.1%}" for value in saved)
-            print(f"{own + ' saves':22}{cells}  of {rival}")
-            print(
-                f"{'':22}least from {BAR_DB[0]:g} to {BAR_DB[1]:g} dB {least:.1%}"
-                + (" (at least 65 %)" if own != "smoothed + residuals" else "")
-                + f"; BD-rate {np.expm1(bd):+.1%}"
-            )
-        _print_crossing(own, table)
+
+
+def _print_savings(
+    own: str, rival: str, means: dict[str, np.ndarray], table: dict[str, np.ndarray]
+) -> None:
+    """Prints the share of a rival's bytes saved, of mean curves and as a mean over the frames."""
+    inside = np.array([BAR_DB[0] <= level <= BAR_DB[1] for level in LEVELS_DB])
+    saved = 1 - means[own][0] / means[rival][0]
+    with np.errstate(invalid="ignore"):
+        logarithms = np.log(table[own] / table[rival])
+    ratios = [column[~np.isnan(column)] for column in logarithms.T]
+    by_frame = [1 - np.exp(ratio.mean()) if ratio.size else np.nan for ratio in ratios]
+    bar = "" if "residuals" in own else " (at least 65 %)"
+    for what, values in (("mean curves", saved), ("frame by frame", by_frame)):
+        cells = "".join(f"{value:>12.1%}" for value in values)
+        least = np.nanmin(np.array(values)[inside])
+        print(f"{own} saves of {rival}, {what}: least at 41 to 46 dB {least:.1%}{bar}")
+        print(f"{'':22}{cells}")
+    bd = np.mean([ratio.mean() for ratio, counts in zip(ratios, inside, strict=True) if counts])
+    print(f"{'':22}BD-rate at 41 to 46 dB, frame by frame {np.expm1(bd):+.1%}", flush=True)
 
 
 def _print_crossing(own: str, table: dict[str, np.ndarray]) -> None:
@@ -373,7 +402,7 @@ def main() -> None:
     )
     default_rooms = pathlib.Path("data/rooms_480x640_seed1")
     parser.add_argument("--rooms", type=pathlib.Path, default=default_rooms)
-    parser.add_argument("--table", choices=("all", "cuts", "rates"), default="all")
+    parser.add_argument("--table", choices=("all", "cuts", "rates", "planar"), default="all")
     parser.add_argument("--of", choices=("all", "captures", "rooms"), default="all")
     parser.add_argument("--frames", type=int, help="so many of each, evenly spread; default all")
     parser.add_argument(
@@ -395,10 +424,13 @@ def main() -> None:
             images = [images[int(index)] for index in chosen]
         print(f"\n{len(images)} frames of 480x640: {name}", flush=True)
         frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
-        if frames_mm and arguments.table != "rates":
+        if frames_mm and arguments.table in ("all", "cuts"):
             print_cuts(frames_mm)
         if frames_mm and arguments.table != "cuts":
-            print_rates(frames_mm, arguments.kept)
+            codecs = [superpixel_codecs, block_codecs, planar_codecs]
+            if arguments.table == "planar":
+                codecs = [planar_codecs]
+            print_rates(frames_mm, arguments.kept, codecs)
 
 
 if __name__ == "__main__":

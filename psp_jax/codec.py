@@ -39,6 +39,9 @@ _RMSE = flags.DEFINE_float(
 _MAX_ERROR = flags.DEFINE_float(
     "max_error", None, "Largest error of inverse depth of any pixel, in 1/m; adds residuals."
 )
+_HOLES = flags.DEFINE_bool(
+    "holes", True, "Keep which pixels have no reading; without, they get the nearest one."
+)
 _STRIDE = flags.DEFINE_integer("stride", 1, "Codes every so many frames of a scan.")
 
 SUFFIX = ".pdr"
@@ -265,17 +268,21 @@ def _coder() -> Callable[..., bytes]:
     if _MAX_ERROR.value is not None and not _MAX_ERROR.value > 0:
         raise ValueError(f"--max_error={_MAX_ERROR.value}: more than 0 was expected")
     rmse_per_m = _RMSE.value
-    if rmse_per_m is None:
-        if not _TRADE.value > 0:
-            raise ValueError(f"--trade={_TRADE.value}: more than 0 was expected")
-        return lambda depth_mm: cut_and_encode(
-            depth_mm, trade=_TRADE.value, max_error_per_m=_MAX_ERROR.value
-        )
-    if not rmse_per_m > 0:
+    if rmse_per_m is not None and not rmse_per_m > 0:
         raise ValueError(f"--rmse={rmse_per_m}: more than 0 was expected")
-    return lambda depth_mm: cut_and_encode_within(
-        depth_mm, rmse_per_m=rmse_per_m, max_error_per_m=_MAX_ERROR.value
-    )
+    if not _TRADE.value > 0:
+        raise ValueError(f"--trade={_TRADE.value}: more than 0 was expected")
+
+    def code(depth_mm: np.ndarray) -> bytes:
+        if not _HOLES.value:
+            depth_mm, _ = fill.fill_nearest(depth_mm)
+        if rmse_per_m is None:
+            return cut_and_encode(depth_mm, trade=_TRADE.value, max_error_per_m=_MAX_ERROR.value)
+        return cut_and_encode_within(
+            depth_mm, rmse_per_m=rmse_per_m, max_error_per_m=_MAX_ERROR.value
+        )
+
+    return code
 
 
 def main(argv: list[str]) -> None:
