@@ -57,3 +57,12 @@ def test_antialiased_resizing_equals_jaxs_away_from_the_border(size, new):
     np.testing.assert_allclose(actual[:, 3:-3, 3:-3], expected[:, 3:-3, 3:-3], atol=1e-5)
     ones = resampling.resize_antialiased(jnp.ones_like(x), new)
     np.testing.assert_allclose(ones, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(16, 2), (17, 2), (32, 4), (33, 4)])
+def test_enlarging_puts_values_where_a_strided_convolution_had_its_centres(size, stride):
+    centres = np.arange(0, size, stride)
+    x = jnp.asarray(np.broadcast_to(centres, (1, len(centres), len(centres))))[..., None]
+    enlarged = np.asarray(resampling.enlarge(x.astype(jnp.float32), (size, size)))[0, 0, :, 0]
+    # A ramp comes back exactly; beyond the last centre its value is repeated.
+    np.testing.assert_allclose(enlarged, np.minimum(np.arange(size), centres[-1]), atol=1e-5)

@@ -6,12 +6,13 @@ import jax
 import numpy as np
 import pytest
 
-from psp_jax import experiment, state, train
-from psp_jax.models import geometry, segmenter
+from psp_jax import checkpoints, experiment, objectives, state, train
+from psp_jax.models import decoder, geometry, segmenter, two_phase, unet
 from psp_jax.weights import initial, surgery
 from psp_jax.weights.__main__ import main
 from psp_jax.weights.network import Network, flatten, unflatten
 from tests import published
+from tests.conftest import make_tiny
 
 CLASSES = 7
 NETWORK = Network(10, 4, 3, CLASSES, True, geometry.SEMSEG)
@@ -252,3 +253,52 @@ def test_a_workdir_of_another_geometry_is_refused(tiny, tmp_path, monkeypatch):
     model = dataclasses.replace(tiny.model, geometry=geometry.CAFFE_50).make(1)
     with pytest.raises(experiment.ConfigError, match="stride_on_reduce: False against True"):
         initial.check(str(folder), model)
+
+
+def drawn_for(model, seed):
+    """Random variables, without compiling what would initialise them."""
+    image = jax.ShapeDtypeStruct((1, 32, 32, model.INPUT_CHANNELS), np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def run_of(folder, network, objective, seed):
+    """Leaves the workdir of a run that stopped after one step; returns its variables."""
+    config = dataclasses.replace(make_tiny(folder), model=network, objective=objective)
+    folder.mkdir()
+    experiment.save(config, folder)
+    variables = drawn_for(network.make(objective.channels), seed)
+    with checkpoints.Store(folder, keep=1) as store:
+        store.save(state.TrainState(np.int32(1), **variables, opt_state={"m": np.zeros(1)}))
+    return variables
+
+
+def test_the_networks_of_a_model_start_from_runs_of_their_own(tmp_path):
+    pspnet, cnn = segmenter.Segmenter(depth=10, width=4), unet.DepthCNN(width=4, levels=1)
+    depth, frontier = objectives.DepthMSE(), objectives.FrontierSoftmax()
+    first = run_of(tmp_path / "depth", pspnet, depth, seed=1)
+    second = run_of(tmp_path / "frontier", cnn, frontier, seed=2)
+    model = two_phase.TwoPhase(pspnet, depth, cnn).make(16)
+    source = f"depth={tmp_path}/depth,frontier={tmp_path}/frontier"
+    initial.check(source, model)
+    taken, words = initial.take(source, model, drawn_for(model, seed=3))
+    for name, donor in (("depth", first), ("frontier", second)):
+        own = {kind: tree[name] for kind, tree in taken.items()}
+        jax.tree.map(np.testing.assert_array_equal, own, donor)
+        assert any(line.startswith(f"{name}: ") for line in words)
+    with pytest.raises(ValueError, match="names the network 'dpeth'; the model has depth, front"):
+        initial.check(f"dpeth={tmp_path}/depth", model)
+    with pytest.raises(ValueError, match="has only itself"):
+        initial.check(f"depth={tmp_path}/depth", pspnet.make(1))
+
+
+def test_a_network_of_full_size_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):
+    pspnet, objective = segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE()
+    donor = run_of(tmp_path / "coarse", pspnet, objective, seed=1)
+    model = decoder.FullResolution(pspnet, decoder_width=4).make(2)
+    taken, words = initial.take(str(tmp_path / "coarse"), model, drawn_for(model, seed=3))
+    for part in ("trunk", "pyramid", "head"):
+        jax.tree.map(np.testing.assert_array_equal, taken["params"][part], donor["params"][part])
+    assert any("its classifier has no place in the model" in line for line in words)
+    assert any("are new: decoder" in line for line in words)
