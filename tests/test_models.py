@@ -12,6 +12,7 @@ from scipy import signal
 
 from psp_jax import data, parts, state
 from psp_jax.models import geometry, layers, pspnet, resnet, segmenter
+from tests.test_edges import batch_of, partition
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 
@@ -356,3 +357,15 @@ def test_models_need_no_opencv_tensorflow_or_pytorch():
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("sight", "channels"), [("RGB", 3), ("depth", 1), ("RGB and depth", 4)])
+def test_a_network_sees_colour_depth_or_both(sight, channels):
+    batch = batch_of([partition()])
+    model = segmenter.Segmenter(depth=10, width=4, sight=geometry.Sight(sight)).make(2)
+    seen = model.inputs(batch)
+    assert seen.shape[-1] == model.INPUT_CHANNELS == channels
+    if channels != 3:
+        np.testing.assert_array_equal(seen[..., -1], batch.filled_depth)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, channels)))
+    assert variables["params"]["trunk"]["stem"]["conv1"]["kernel"].shape[2] == channels

@@ -14,21 +14,13 @@ from tests import conftest
 
 NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
 PSPNET = ("trunk", "pyramid", "head")
-UNET = ("encoder", "decoder", "classifier")
 KINDS = {
     "depth": (NARROW, objectives.DepthMSE(), (*PSPNET, "classifier")),
-    "coarse classes": (NARROW, objectives.FrontierSoftmax(), (*PSPNET, "classifier")),
     "skips": (
         decoder.FullResolution(NARROW, decoder_width=4),
         objectives.FrontierEdges(),
         (*PSPNET, "decoder"),
     ),
-    "sub-pixels": (
-        decoder.FullResolution(NARROW, decoder_width=0),
-        objectives.FrontierSigmoid(),
-        (*PSPNET, "decoder"),
-    ),
-    "from depth": (unet.DepthCNN(width=4, levels=2), objectives.FrontierSoftmax(), UNET),
     "two phases": (
         two_phase.TwoPhase(NARROW, objectives.DepthMSE(), unet.DepthCNN(width=4, levels=2)),
         objectives.FrontierSoftmax(),

@@ -302,3 +302,16 @@ def test_a_network_of_full_size_takes_the_trunk_and_head_of_a_coarse_one(tmp_pat
         jax.tree.map(np.testing.assert_array_equal, taken["params"][part], donor["params"][part])
     assert any("its classifier has no place in the model" in line for line in words)
     assert any("are new: decoder" in line for line in words)
+
+
+def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
+    donor = run_of(
+        tmp_path / "rgb", segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE(), seed=1
+    )
+    model = segmenter.Segmenter(depth=10, width=4, sight=geometry.Sight.DEPTH).make(1)
+    initial.check(str(tmp_path / "rgb"), model)
+    taken, words = initial.take(str(tmp_path / "rgb"), model, drawn_for(model, seed=3))
+    assert any("adapted from 3 to 1 inputs" in line for line in words)
+    kernel = donor["params"]["trunk"]["stem"]["conv1"]["kernel"]
+    ours = taken["params"]["trunk"]["stem"]["conv1"]["kernel"]
+    np.testing.assert_allclose(ours[:, :, 0], kernel.sum(2), rtol=1e-5)

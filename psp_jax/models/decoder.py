@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.geometry import Geometry, Sight
 from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid
 from psp_jax.models.resnet import STAGES, ResNet
@@ -159,6 +159,8 @@ class FullResolution:
             raise ValueError(f"model.decoder_width={self.decoder_width}: 0 or more was expected")
         if inner.auxiliary or inner.softmax:
             raise ValueError("model.segmenter: auxiliary and softmax belong to the coarse outputs")
+        if inner.sight != Sight.RGB:
+            raise ValueError(f"model.segmenter.sight={inner.sight}: {Sight.RGB} was expected")
         return FullResolutionPSPNet(
             channels=channels,
             depth=inner.depth,

@@ -13,6 +13,19 @@ IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
+class Sight(enum.StrEnum):
+    """What of a batch a network sees."""
+
+    RGB = "RGB"
+    DEPTH = "depth"  # Filled, in metres.
+    RGBD = "RGB and depth"
+
+    @property
+    def channels(self) -> int:
+        """Number of input channels."""
+        return {Sight.RGB: 3, Sight.DEPTH: 1, Sight.RGBD: 4}[self]
+
+
 class ChannelOrder(enum.StrEnum):
     """Order of the colours that the first convolution's weights want."""
 

@@ -1,7 +1,6 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.geometry import Geometry, Sight
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.resnet import STAGES, ResNet
 
@@ -90,11 +89,10 @@ class PSPNet(nn.Module):
         auxiliary: whether there is an auxiliary head on stage 3. Where the collection "auxiliary"
             is mutable and the part `auxiliary` is trained, its outputs `[B, h, w, channels]` are
             stored there, for a share in the loss; elsewhere it costs nothing.
+        sight: what the network sees; images are RGB unless it says otherwise.
         softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
             softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
     """
-
-    INPUT_CHANNELS: ClassVar[int] = 3
 
     channels: int
     depth: int = 50
@@ -103,10 +101,19 @@ class PSPNet(nn.Module):
     geometry: Geometry = Geometry()
     auxiliary: bool = False
     softmax: bool = False
+    sight: Sight = Sight.RGB
+
+    @property
+    def INPUT_CHANNELS(self) -> int:
+        """Channels that `inputs` gives."""
+        return self.sight.channels
 
     def inputs(self, batch: Batch) -> Array:
-        """Returns what of a batch the network sees."""
-        return batch.image
+        """Returns what of a batch the network sees, `[B, H, W, INPUT_CHANNELS]`."""
+        if self.sight == Sight.RGB:
+            return batch.image
+        depth = batch.filled_depth[..., None]
+        return depth if self.sight == Sight.DEPTH else jnp.concatenate([batch.image, depth], -1)
 
     @property
     def PARTS(self) -> tuple[str, ...]:

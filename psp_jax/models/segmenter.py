@@ -3,7 +3,7 @@
 import dataclasses
 
 from psp_jax.models import pspnet, resnet
-from psp_jax.models.geometry import SEMSEG, Geometry
+from psp_jax.models.geometry import SEMSEG, Geometry, Sight
 
 
 @dataclasses.dataclass
@@ -17,6 +17,8 @@ class Segmenter:
         geometry: the choices that weights do not show; of hszhao/semseg unless said otherwise.
         auxiliary: whether there is an auxiliary head on stage 3; phases that train the part
             `auxiliary` add 0.4 times its loss, elsewhere it costs nothing.
+        sight: what the network sees: colour, filled depth, or both. Weights for colour are adapted
+            to the others when a run starts from them.
         softmax: whether a dense layer, the thesis's softmax classifier, follows the classifier.
     """
 
@@ -26,6 +28,7 @@ class Segmenter:
     geometry: Geometry = SEMSEG
     auxiliary: bool = False
     softmax: bool = False
+    sight: Sight = Sight.RGB
 
     def make(self, channels: int) -> pspnet.PSPNet:
         """Builds the module for `channels` outputs per pixel.
@@ -48,4 +51,5 @@ class Segmenter:
             geometry=self.geometry,
             auxiliary=self.auxiliary,
             softmax=self.softmax,
+            sight=Sight(self.sight),
         )
