@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -270,7 +271,7 @@ def run_of(folder, network, objective, seed):
     experiment.save(config, folder)
     variables = drawn_for(network.make(objective.channels), seed)
     with checkpoints.Store(folder, keep=1) as store:
-        store.save(state.TrainState(np.int32(1), **variables, opt_state={"m": np.zeros(1)}))
+        store.save(state.TrainState(jnp.int32(1), **variables, opt_state={"m": np.zeros(1)}))
     return variables
 
 
