@@ -56,6 +56,14 @@ def to_torch(image):
     return torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
 
 
+def as_published(rgb, ours):
+    """Prepares uint8 images the way the flavour's own scripts do."""
+    if ours in (geometry.CAFFE_50, geometry.CAFFE_101):
+        return (rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])).astype(np.float32)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    return ((rgb / 255 - mean) / std).astype(np.float32)
+
+
 def pair(flavour, depth, *, width=64, classes=5, seed=0):
     ours, theirs = (FLAVOURS | CROSS)[flavour]
     other = reference.PSPNet(depth, classes, width=width, **theirs)
@@ -67,7 +75,7 @@ def pair(flavour, depth, *, width=64, classes=5, seed=0):
 def assert_logits_agree(model, variables, other, size):
     rgb = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     with torch.no_grad():
-        expected = other.eval()(to_torch(data.normalise(rgb)))
+        expected = other.eval()(to_torch(as_published(rgb, model.geometry)))
     expected = expected.numpy().transpose(0, 2, 3, 1)
     with jax.default_matmul_precision("highest"):
         actual = np.asarray(jax.jit(model.apply)(variables, data.normalise(rgb)))
@@ -222,7 +230,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
             _, updated = forward(variables, data.normalise(rgb))
         variables = variables | updated
         with torch.no_grad():
-            other(to_torch(data.normalise(rgb)))
+            other(to_torch(as_published(rgb, model.geometry)))
     expected = reference.variables_of(other)["batch_stats"]
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),
