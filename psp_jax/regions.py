@@ -7,7 +7,7 @@ cut by the algorithm that made the labels.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -77,20 +77,29 @@ class View:
         return fill.fill_nearest(self.depth_mm)[0]
 
 
-def calibrate(views: Callable[[], Iterable[View]], *, images: int) -> calibration.Calibration:
+def calibrate(views: Iterable[View], *, count: int, images: int) -> calibration.Calibration:
     """Fits temperature, bias and decoder to predicted frontiers.
 
     Args:
-        views: gives validation images, every time it is called.
+        views: validation images; they are not kept, but for those that choose the decoder.
+        count: their number.
         images: how many of them choose the decoder, evenly spaced; all of them fit the rest.
 
     Raises:
         ValueError: if the predictions tell frontiers from nothing.
     """
-    samples = [calibration.Sample(v.scored, v.classes, v.known) for v in views()]
-    fitted = calibration.fit(calibration.tally(samples))
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(len(samples), images)).astype(int))
-    return calibration.fit_decoder(fitted, [samples[index] for index in chosen])
+    chosen = set(np.linspace(0, count - 1, min(count, images)).astype(int).tolist())
+    kept = []
+
+    def samples() -> Iterator[calibration.Sample]:
+        for index, view in enumerate(views):
+            sample = calibration.Sample(view.scored, view.classes, view.known)
+            if index in chosen:
+                kept.append(sample)
+            yield sample
+
+    fitted = calibration.fit(calibration.tally(samples()))
+    return calibration.fit_decoder(fitted, kept)
 
 
 class Table:

@@ -72,7 +72,9 @@ def _regions(
     if scores.edges is not None:
         try:
             calibrated = regions.calibrate(
-                lambda: views(splits["validation"]), images=THRESHOLD_IMAGES
+                views(splits["validation"]),
+                count=len(splits["validation"]),
+                images=THRESHOLD_IMAGES,
             )
         except ValueError as error:  # The run has still to be reported.
             print(f"frontiers are decoded without calibration: {error}")

@@ -100,7 +100,7 @@ def test_calibration_finds_the_temperature_of_overconfident_logits():
         logits[:, :-1, 0] = np.sign(cut.across) + rng.normal(0, 1, cut.across.shape)
         logits[:-1, :, 1] = np.sign(cut.along) + rng.normal(0, 1, cut.along.shape)
         views.append(view_of(each, 3 * logits))
-    fitted = regions.calibrate(lambda: iter(views), images=2)
+    fitted = regions.calibrate(iter(views), count=len(views), images=2)
     sharper = [dataclasses.replace(view, edges=2 * view.edges) for view in views]
-    again = regions.calibrate(lambda: iter(sharper), images=2)
+    again = regions.calibrate(iter(sharper), count=len(sharper), images=2)
     np.testing.assert_allclose(again.temperature, 2 * fitted.temperature, rtol=0.02)
