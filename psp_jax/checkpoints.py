@@ -1,7 +1,15 @@
-"""Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer."""
+"""Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer.
 
+A step becomes one by a rename, of a folder that holds everything, the digests of its files
+included. Nothing is restored whose digests differ.
+"""
+
+import json
 import os
 import pathlib
+import shutil
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,9 +17,14 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
+from psp_jax import manifest
 from psp_jax.state import TrainState, Variables
 
 FOLDER = "checkpoints"  # Within a workdir.
+DAMAGED_FOLDER = "damaged_checkpoints"  # Beside it; nothing in there is ever deleted.
+ENVIRONMENT_FILE = "environment.json"  # Within a step: where its numbers were computed.
+ITEMS = ("variables", "optimizer")
+_PARTIAL = ".partial-"  # Folders that begin so are being written or deleted.
 
 
 class Store:
@@ -20,55 +33,119 @@ class Store:
     def __init__(self, workdir: str | pathlib.Path, *, keep: int):
         """Opens the store, clearing what an interrupted save has left.
 
+        Steps are verified from the newest down to the first sound one; those that are not are
+        moved to `damaged_checkpoints`, which is said.
+
         Args:
             workdir: folder of the run.
             keep: newest steps that are kept.
         """
-        newest: Any = ocp.training.preservation_policies.LatestN(keep)
-        self._checkpointer = ocp.training.Checkpointer(
-            os.path.join(os.path.abspath(workdir), FOLDER),
-            preservation_policy=newest,
-            cleanup_tmp_directories=True,
-        )
+        self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
+        self._folder = self._workdir / FOLDER
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob("*.orbax-check*-tmp*")]:
+            shutil.rmtree(path)  # The second are of versions that left the rename to orbax.
+        for step, words in _damaged(self._folder):
+            target = self._quarantine(step)
+            print(f"checkpoint {step} of {workdir} is damaged: {words}; it is moved to {target}")
 
     def __enter__(self) -> "Store":
         """Returns the store itself."""
         return self
 
     def __exit__(self, *unused) -> None:
-        """Closes the store."""
-        self._checkpointer.close()
+        """Leaves the store; every save is finished when it returns."""
 
     def latest_step(self) -> int | None:
         """Returns the newest finished step, None before the first."""
-        latest = self._checkpointer.latest
-        return None if latest is None else latest.step
+        return max(_steps(self._folder), default=None)
 
     def save(self, state: TrainState) -> None:
-        """Saves the state under its step, unless that step is there already."""
+        """Saves the state under its step, unless that step is there already.
+
+        Raises:
+            OSError: if it can't be saved; the steps before are as they were.
+        """
         step = int(state.step)
         if step == self.latest_step():
             return
+        partial = self._folder / f"{_PARTIAL}{step}"
         items = {"variables": state.variables, "optimizer": {"opt_state": state.opt_state}}
-        self._checkpointer.save_checkpointables(step, items, force=True)
+        try:
+            ocp.save_checkpointables(str(partial), items)
+            (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
+            manifest.write(partial)
+            partial.rename(self._folder / str(step))
+            _sync(self._folder)
+        except Exception as error:  # Those of orbax and its storage have no common type.
+            before = self.latest_step()
+            for path in self._folder.glob(f"{_PARTIAL}*"):
+                shutil.rmtree(path, ignore_errors=True)
+            raise OSError(
+                f"step {step} could not be saved in {self._folder}: {_reason(error)}. "
+                + ("Nothing was saved before" if before is None else f"Step {before} is intact")
+                + "; once there is space and permission, the same command goes on"
+            ) from error
+        for old in _steps(self._folder)[: -self._keep]:
+            gone = self._folder / f"{_PARTIAL}{old}"
+            (self._folder / str(old)).rename(gone)  # Half a step must not look like one.
+            shutil.rmtree(gone, ignore_errors=True)
 
-    def load_variables(self, step: int) -> Variables:
-        """Restores the variables of a step, without a template, onto the first device."""
-        return _load_variables(self._checkpointer, step)
+    def load_variables(self, step: int, like: Variables | None = None) -> Variables:
+        """Restores the variables of a step onto the first device.
+
+        Args:
+            step: a finished step.
+            like: arrays or their shapes that the step has to agree with; None takes any.
+
+        Raises:
+            ValueError: if it does not; the paths that differ are listed.
+        """
+        return _load_variables(self._folder / str(step), like)
 
     def load_optimizer(self, step: int, like: optax.OptState) -> optax.OptState:
-        """Restores the optimizer of a step into the structure of `like`."""
-        template = {"optimizer": {"opt_state": like}}
-        return self._checkpointer.load_checkpointables(step, template)["optimizer"]["opt_state"]
+        """Restores the optimizer of a step into the structure of `like`.
+
+        Raises:
+            ValueError: if its arrays differ in path, shape or type; the paths are listed.
+        """
+        folder, template = self._folder / str(step), {"opt_state": like}
+        _check_like(folder, "optimizer", template)
+        return ocp.load_checkpointables(str(folder), {"optimizer": template})["optimizer"][
+            "opt_state"
+        ]
+
+    def changes(self, step: int) -> list[str]:
+        """Lists, `name: there -> here`, what keeps a resumption from being bit-exact."""
+        path = self._folder / str(step) / ENVIRONMENT_FILE
+        there = json.loads(path.read_text()) if path.exists() else {}
+        here = environment()
+        return [
+            f"{name}: {there[name]} -> {here[name]}" for name in there if there[name] != here[name]
+        ]
+
+    def _quarantine(self, step: int) -> pathlib.Path:
+        folder = self._workdir / DAMAGED_FOLDER
+        folder.mkdir(exist_ok=True)
+        taken = len(list(folder.glob(f"{step}*")))
+        target = folder / (f"{step}-{taken + 1}" if taken else str(step))
+        (self._folder / str(step)).rename(target)
+        return target
+
+
+def environment() -> dict[str, Any]:
+    """Returns what the last bit of a result depends on, beside program and data."""
+    return {
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+    }
 
 
 def latest_step(workdir: str | pathlib.Path) -> int | None:
     """Returns the newest finished step of a workdir, None if there is none."""
-    folder = os.path.join(os.path.abspath(workdir), FOLDER)
-    if not os.path.isdir(folder):
-        return None
-    with ocp.training.Checkpointer(folder) as checkpointer:
-        return None if checkpointer.latest is None else checkpointer.latest.step
+    return max(_steps(pathlib.Path(os.path.abspath(workdir)) / FOLDER), default=None)
 
 
 def require(workdir: str | pathlib.Path) -> int:
@@ -84,23 +161,101 @@ def require(workdir: str | pathlib.Path) -> int:
 
 
 def load_variables(workdir: str | pathlib.Path) -> Variables:
-    """Restores the newest variables of a workdir as nested dicts of NumPy arrays.
+    """Restores the newest sound variables of a workdir as nested dicts of NumPy arrays.
+
+    The workdir is left as it is: a damaged step is passed over, which is said.
 
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
+        OSError: if none of them is sound.
     """
-    step = require(workdir)
-    folder = os.path.join(os.path.abspath(workdir), FOLDER)
-    with ocp.training.Checkpointer(folder) as checkpointer:
-        variables = _load_variables(checkpointer, step)
-    return jax.tree.map(np.asarray, variables)
+    require(workdir)
+    folder, skipped = pathlib.Path(os.path.abspath(workdir)) / FOLDER, []
+    for step, words in _damaged(folder):
+        print(f"checkpoint {step} of {workdir} is damaged, and passed over: {words}")
+        skipped.append(step)
+    left = [step for step in _steps(folder) if step not in skipped]
+    if not left:
+        raise OSError(
+            f"{workdir} holds no sound checkpoint: {', '.join(map(str, skipped))} damaged"
+        )
+    return jax.tree.map(np.asarray, _load_variables(folder / str(left[-1]), None))
 
 
-def _load_variables(checkpointer: ocp.training.Checkpointer, step: int) -> Variables:
+def _steps(folder: pathlib.Path) -> list[int]:
+    """Returns the steps in a folder, from the oldest to the newest."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
+
+
+def _damaged(folder: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Yields the steps above the newest sound one, with what is wrong with each."""
+    steps = _steps(folder)
+    with_digests = [step for step in steps if (folder / str(step) / manifest.FILE).exists()]
+    for step in reversed(steps):
+        path = folder / str(step)
+        if step not in with_digests and not with_digests and _complete(path):
+            print(f"{path} has no {manifest.FILE}, as before there were any: taken unverified")
+            return
+        found = manifest.damage(path)
+        if not found:
+            return
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        yield step, f"{found[0]}{more}"
+
+
+def _complete(folder: pathlib.Path) -> bool:
+    return all((folder / item / "_METADATA").is_file() for item in ITEMS)
+
+
+def _load_variables(folder: pathlib.Path, like: Variables | None) -> Variables:
+    if like is not None:
+        _check_like(folder, "variables", like)
     # The template says where to put the arrays; without it orbax asks for the devices of the run.
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    metadata = checkpointer.checkpointables_metadata(step).metadata["variables"]
     template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), metadata
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        _metadata(folder, "variables"),
     )
-    return checkpointer.load_checkpointables(step, {"variables": template})["variables"]
+    return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
+
+
+def _metadata(folder: pathlib.Path, item: str) -> Any:
+    return ocp.checkpointables_metadata(str(folder)).metadata[item]
+
+
+def _check_like(folder: pathlib.Path, item: str, like: Any) -> None:
+    """Compares before orbax restores, which casts to the template's types without a word."""
+    there, here = (
+        {_name(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
+        for leaves in map(jax.tree.leaves_with_path, (_metadata(folder, item), like))
+    )
+    names = sorted(there.keys() | here.keys())
+    differ = [
+        f"{name}: {there.get(name, 'none')} there, {here.get(name, 'none')} here"
+        for name in names
+        if there.get(name) != here.get(name)
+    ]
+    if differ:
+        raise ValueError(
+            f"the {item} in {folder} differ from this program's in {len(differ)} of {len(names)} "
+            f"arrays, so they are of another version of it: {'; '.join(differ)}"
+        )
+
+
+def _name(path: tuple) -> str:
+    """Joins the keys of a path; orbax turns the fields of a named tuple into keys of a dict."""
+    return "/".join(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+
+def _sync(folder: pathlib.Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

@@ -98,8 +98,11 @@ def run(config: Experiment, workdir: str) -> TrainState:
     ):
         start = store.latest_step() or 0
         if start:
-            variables = store.load_variables(start)
+            like = jax.eval_shape(functools.partial(_drawn_variables, config, model))
+            variables = store.load_variables(start, like)
             print(f"resuming {workdir} after step {start}")
+            if changes := store.changes(start):
+                print(f"not bit-exactly, since it began elsewhere ({'; '.join(changes)})")
         else:
             variables = _first_variables(config, model)
         log = journal.Journal(folder, start)
@@ -123,12 +126,16 @@ def run(config: Experiment, workdir: str) -> TrainState:
 
 def _first_variables(config: Experiment, model: Any) -> state.Variables:
     """Draws the variables, then puts those of `init_from` in their place."""
-    shape = (*SMALL_IMAGE, model.INPUT_CHANNELS)
-    variables = state.initial_variables(model, shape, config.seed)
+    variables = _drawn_variables(config, model)
     if config.init_from:
         variables, words = initial.take(config.init_from, model, variables)
         print("\n".join(words))
     return variables
+
+
+def _drawn_variables(config: Experiment, model: Any) -> state.Variables:
+    shape = (*SMALL_IMAGE, model.INPUT_CHANNELS)
+    return state.initial_variables(model, shape, config.seed)
 
 
 def _prepared(config: Experiment) -> str:

@@ -10,7 +10,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 # From the bottom up: a module may import those below it, and its own package.
 LAYERS = [
-    ["psp_jax.parts", "psp_jax.resampling", "psp_jax.batch"],
+    ["psp_jax.parts", "psp_jax.resampling", "psp_jax.batch", "psp_jax.manifest"],
     ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
     [
         "psp_jax.models",

@@ -132,6 +132,10 @@ def _take_one(source: str, model: Any, variables: Variables) -> tuple[Variables,
         f"{len(own) - len(new)} of {len(own)} arrays are those of {source}"
         + (f"; {len(new)} have no match in it and are new: {_parts(new)}" if new else "")
     )
+    cast = [path for path in given if path in own and given[path].dtype != own[path].dtype]
+    if cast:
+        kinds = ", ".join(sorted({str(given[path].dtype) for path in cast}))
+        words.append(f"{len(cast)} arrays are cast from {kinds}, such as {cast[0]}")
     taken = {
         path: jnp.asarray(given[path], leaf.dtype) if path in given else leaf
         for path, leaf in own.items()

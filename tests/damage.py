@@ -1,0 +1,54 @@
+"""Ways in which files get damaged, for tests and benchmarks/faults.py."""
+
+import os
+import pathlib
+
+import numpy as np
+
+
+def flip(path: pathlib.Path, rng: np.random.Generator) -> bool:
+    """Flips a random bit; False if the file has none."""
+    data = bytearray(path.read_bytes())
+    if data:
+        data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+    return bool(data)
+
+
+def truncate(path: pathlib.Path, rng: np.random.Generator) -> bool:
+    """Cuts off a random part of the end; False if the file is empty."""
+    size = path.stat().st_size
+    if size:
+        os.truncate(path, int(rng.integers(size)))
+    return bool(size)
+
+
+def empty(path: pathlib.Path, rng: np.random.Generator) -> bool:
+    """Leaves no byte; False if there was none."""
+    size = path.stat().st_size
+    os.truncate(path, 0)
+    return bool(size)
+
+
+def zero(path: pathlib.Path, rng: np.random.Generator) -> bool:
+    """Overwrites a block with zeros, as a lost sector; False if they were there."""
+    data = path.read_bytes()
+    start = int(rng.integers(max(len(data), 1))) // 512 * 512
+    zeroed = data[:start] + bytes(len(data[start : start + 512])) + data[start + 512 :]
+    path.write_bytes(zeroed)
+    return zeroed != data
+
+
+def delete(path: pathlib.Path, rng: np.random.Generator) -> bool:
+    """Deletes the file."""
+    path.unlink()
+    return True
+
+
+WAYS = {"flip": flip, "truncate": truncate, "empty": empty, "zero": zero, "delete": delete}
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+    """Returns the bytes of every file in a folder by name."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
