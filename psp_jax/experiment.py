@@ -1,6 +1,7 @@
 """A whole run as typed data. Every config file returns one `Experiment`."""
 
 import dataclasses
+import enum
 import importlib
 import json
 import math
@@ -62,6 +63,21 @@ class Data:
     threads: int = 2
 
 
+class Schedule(enum.StrEnum):
+    """How the learning rate falls from the end of the warm-up to the end of the phase."""
+
+    COSINE = "cosine"
+    POLY = "poly"  # A power of the share of steps that is left; PSPNet's, with 0.9.
+    CONSTANT = "constant"
+
+
+class Optimizer(enum.StrEnum):
+    """What turns gradients into steps."""
+
+    ADAM = "adam"  # AdamW where there is weight decay.
+    SGD = "sgd"
+
+
 @dataclasses.dataclass
 class Phase:
     """A stretch of training with fixed trained parts, its own optimizer and learning rate.
@@ -70,10 +86,18 @@ class Phase:
         steps: optimizer steps.
         train: parts that are trained, such as ("head", "classifier"); the others stay
             bit-identical, batch norm statistics included.
-        learning_rate: Adam's, after the warm-up.
+        learning_rate: after the warm-up.
         warmup_steps: steps over which the rate rises linearly from a small one.
-        final_share: share of the rate that is left at the end of the phase, along a cosine; 1
-            keeps it constant.
+        schedule: how the rate falls after it.
+        final_share: share of the rate that is left at the end of the phase; 1 keeps a cosine
+            constant.
+        power: of the schedule `poly`.
+        rate_factors: what the rate is multiplied by in parts of the model, such as {"head": 10.0};
+            the longest name that fits counts, and 1 where none does.
+        optimizer: Adam, or SGD with momentum.
+        momentum: SGD's.
+        weight_decay: pull of kernels towards 0; biases and batch norms are left alone. Of SGD it is
+            added to the gradient, from Adam it is decoupled and times the rate, as in AdamW.
         clip_norm: largest global gradient norm of the trained parts.
     """
 
@@ -81,7 +105,13 @@ class Phase:
     train: tuple[str, ...] = ("trunk", "pyramid", "head", "classifier")
     learning_rate: float = 1e-3
     warmup_steps: int = 0
+    schedule: Schedule = Schedule.COSINE
     final_share: float = 1.0
+    power: float = 0.9
+    rate_factors: dict[str, float] = dataclasses.field(default_factory=dict)
+    optimizer: Optimizer = Optimizer.ADAM
+    momentum: float = 0.9
+    weight_decay: float = 0.0
     clip_norm: float = 10.0
 
 
@@ -120,15 +150,7 @@ def check(experiment: Experiment) -> None:
     """Raises ConfigError if a field has a value that no run can have, naming field and value."""
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
     for index, phase in enumerate(experiment.phases):
-        name = f"phases[{index}]"
-        _expect(isinstance(phase, Phase), name, phase, "a Phase")
-        _expect(phase.steps >= 1, f"{name}.steps", phase.steps, "at least 1")
-        rate, share = phase.learning_rate, phase.final_share
-        _expect(0 < rate < math.inf, f"{name}.learning_rate", rate, "a positive number")
-        _expect(0 <= share <= 1, f"{name}.final_share", share, "from 0 to 1")
-        _expect(phase.clip_norm > 0, f"{name}.clip_norm", phase.clip_norm, "above 0")
-        warmup_fits = 0 <= phase.warmup_steps < phase.steps
-        _expect(warmup_fits, f"{name}.warmup_steps", phase.warmup_steps, "less than steps")
+        _check_phase(f"phases[{index}]", phase)
     data = experiment.data
     _expect(data.batch_size >= 1, "data.batch_size", data.batch_size, "at least 1")
     share = data.train_share
@@ -144,6 +166,30 @@ def check(experiment: Experiment) -> None:
     _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
+
+
+def _check_phase(name: str, phase: Phase) -> None:
+    _expect(isinstance(phase, Phase), name, phase, "a Phase")
+
+    def expect(condition: bool, field: str, expected: str) -> None:
+        _expect(condition, f"{name}.{field}", getattr(phase, field), expected)
+
+    expect(phase.steps >= 1, "steps", "at least 1")
+    expect(0 < phase.learning_rate < math.inf, "learning_rate", "a positive number")
+    expect(0 <= phase.warmup_steps < phase.steps, "warmup_steps", "less than steps")
+    expect(phase.schedule in list(Schedule), "schedule", f"one of {', '.join(Schedule)}")
+    expect(0 <= phase.final_share <= 1, "final_share", "from 0 to 1")
+    falls = phase.schedule != Schedule.POLY or phase.final_share < 1
+    expect(falls, "final_share", "less than 1 (0 as published) with the schedule poly")
+    expect(0 < phase.power < math.inf, "power", "a positive number")
+    factors = phase.rate_factors
+    expect(isinstance(factors, dict), "rate_factors", "a dict, such as {'head': 10},")
+    positive = all(isinstance(x, int | float) and 0 < x < math.inf for x in factors.values())
+    expect(positive, "rate_factors", "positive numbers by part, such as {'head': 10},")
+    expect(phase.optimizer in list(Optimizer), "optimizer", f"one of {', '.join(Optimizer)}")
+    expect(0 <= phase.momentum < 1, "momentum", "from 0 to less than 1")
+    expect(0 <= phase.weight_decay < math.inf, "weight_decay", "0 or more")
+    expect(phase.clip_norm > 0, "clip_norm", "above 0")
 
 
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
@@ -169,17 +215,22 @@ def load(workdir: str | pathlib.Path) -> Experiment:
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
     try:
-        return _from_plain(_read(path))
+        loaded = _from_plain(_read(path))
     except (AttributeError, ImportError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not of this version of psp_jax: {error}") from None
+    if not isinstance(loaded, Experiment):
+        raise ValueError(f"{path} holds no experiment but {type(loaded).__name__}")
+    return loaded
 
 
 def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
-    """Lists the fields, `name: there -> here`, in which a workdir's experiment is another one."""
-    path = workdir / CONFIG_FILE
-    if not path.exists():
+    """Lists the fields, `name: there -> here`, in which a workdir's experiment is another one.
+
+    A field that is newer than the workdir has its default there.
+    """
+    if not (workdir / CONFIG_FILE).exists():
         return []
-    there = _flatten(_read(path))
+    there = _flatten(json.loads(json.dumps(_to_plain(load(workdir)))))
     here = _flatten(json.loads(json.dumps(_to_plain(experiment))))
     names = sorted(there.keys() | here.keys())
     return [
@@ -208,10 +259,14 @@ def _to_plain(value: Any) -> Any:
         return {_TYPE: f"{kind.__module__}.{kind.__qualname__}", **fields}
     if isinstance(value, tuple | list):
         return [_to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _to_plain(item) for key, item in value.items()}
     return value
 
 
 def _from_plain(value: Any) -> Any:
+    if isinstance(value, dict) and _TYPE not in value:
+        return {key: _from_plain(item) for key, item in value.items()}
     if isinstance(value, dict):
         module, _, name = value[_TYPE].rpartition(".")
         if module.split(".")[0] not in ("psp_jax", "data_builders"):

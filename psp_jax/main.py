@@ -1,11 +1,12 @@
 """Trains an experiment: `python -m psp_jax.main --config=configs/depth_mse.py`."""
 
+import ast
 import difflib
 import itertools
 import os
 import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -18,6 +19,27 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; the same command goes on from it. Default: runs/<name>."
 )
+
+
+class _DictParser(flags.ArgumentParser):
+    """Reads fields that are dicts, such as --config.phases[0].rate_factors="{'head': 10}"."""
+
+    def parse(self, argument: Any) -> dict:
+        """Takes a dict as it is, and text as a literal."""
+        try:
+            value = ast.literal_eval(argument) if isinstance(argument, str) else argument
+        except (MemoryError, RecursionError, SyntaxError, ValueError):
+            value = None
+        if not isinstance(value, dict):
+            raise ValueError("a dict, such as {'head': 10}, was expected")
+        return value
+
+    def flag_type(self) -> str:
+        """Names the type in --help."""
+        return "dict"
+
+
+config_flags.register_flag_parser_for_type(dict, _DictParser())
 
 
 def main(argv: list[str]) -> None:

@@ -1,34 +1,104 @@
 """Optimizers: a phase becomes an optax transformation of its trained parameters."""
 
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
 import numpy as np
 import optax
 
-from psp_jax import experiment
+from psp_jax import parts
+from psp_jax.experiment import ConfigError, Optimizer, Phase, Schedule
 
 
-def make(phase: experiment.Phase) -> optax.GradientTransformation:
-    """Builds clipping and Adam for the parameters that the phase trains.
+def check(name: str, phase: Phase, known: Sequence[str]) -> None:
+    """Raises ConfigError unless every part with a factor is one of the model's and trained.
+
+    Args:
+        name: the phase's in the config, such as `phases[0]`.
+        phase: what is checked.
+        known: the parts of the model.
+    """
+    for part in phase.rate_factors:
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+            raise ConfigError(
+                f"config.{name}.rate_factors names {part!r}, which is no part of the model; {hint}"
+            )
+        if not parts.covers(phase.train, part) and not parts.inside(phase.train, part):
+            raise ConfigError(
+                f"config.{name}.rate_factors names {part!r}, nothing of which is in its train, "
+                f"{phase.train}"
+            )
+
+
+def make(phase: Phase) -> optax.GradientTransformation:
+    """Builds clipping and the optimizer for the parameters that the phase trains.
 
     It is initialised with the trained parameters alone: the frozen ones get neither moments nor
     gradients, and the clipped norm is that of the trained ones.
     """
-    return optax.chain(optax.clip_by_global_norm(phase.clip_norm), optax.adam(schedule(phase)))
+    # Without factors and decay this is the chain that checkpoints of earlier versions hold.
+    chain = [optax.clip_by_global_norm(phase.clip_norm), *_optimizer(phase)]
+    if phase.rate_factors:
+        chain.append(_scale_by_part(phase.rate_factors))
+    return optax.chain(*chain)
 
 
-def rate(phase: experiment.Phase, step: int) -> float:
+def rate(phase: Phase, step: int) -> float:
     """Returns the learning rate of a step of the phase, counted from 0."""
     return np.asarray(schedule(phase)(step)).item()
 
 
-def schedule(phase: experiment.Phase) -> optax.Schedule:
-    """Returns the learning rate by step: linear warm-up, then a cosine to `final_share` of it."""
-    decay = optax.cosine_decay_schedule(
-        phase.learning_rate,
-        phase.steps - phase.warmup_steps,
-        alpha=phase.final_share,
-    )
+def schedule(phase: Phase) -> optax.Schedule:
+    """Returns the learning rate by step: linear warm-up, then what the phase's schedule says."""
+    steps, lowest = phase.steps - phase.warmup_steps, phase.final_share * phase.learning_rate
+    match Schedule(phase.schedule):
+        case Schedule.COSINE:
+            decay = optax.cosine_decay_schedule(phase.learning_rate, steps, alpha=phase.final_share)
+        case Schedule.POLY:
+            decay = optax.polynomial_schedule(phase.learning_rate, lowest, phase.power, steps)
+        case Schedule.CONSTANT:
+            decay = optax.constant_schedule(phase.learning_rate)
     if not phase.warmup_steps:
         return decay
-    lowest = phase.learning_rate / phase.warmup_steps
-    warmup = optax.linear_schedule(lowest, phase.learning_rate, phase.warmup_steps)
+    first = phase.learning_rate / phase.warmup_steps
+    warmup = optax.linear_schedule(first, phase.learning_rate, phase.warmup_steps)
     return optax.join_schedules([warmup, decay], [phase.warmup_steps])
+
+
+def _optimizer(phase: Phase) -> list[optax.GradientTransformation]:
+    decay = phase.weight_decay
+    match Optimizer(phase.optimizer):
+        case Optimizer.ADAM if decay:
+            return [optax.adamw(schedule(phase), weight_decay=decay, mask=_kernels)]
+        case Optimizer.ADAM:
+            return [optax.adam(schedule(phase))]
+        case Optimizer.SGD:
+            sgd = optax.sgd(schedule(phase), momentum=phase.momentum or None)
+            return [optax.add_decayed_weights(decay, mask=_kernels), sgd] if decay else [sgd]
+
+
+def _kernels(params: Any) -> Any:
+    """Marks what decays: kernels have several axes, biases and batch norms' values one."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+
+def _scale_by_part(factors: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies updates, which is multiplying the learning rate: they are linear in it."""
+
+    def scale(updates: Any, params: Any) -> Any:
+        del params
+        return jax.tree_util.tree_map_with_path(
+            lambda path, update: update * _factor(factors, path), updates
+        )
+
+    return optax.stateless(scale)
+
+
+def _factor(factors: Mapping[str, float], path: Sequence[Any]) -> float:
+    name = "/".join(key.key for key in path)
+    fitting = [part for part in factors if parts.covers((part,), name)]
+    return factors[max(fitting, key=len)] if fitting else 1.0

@@ -44,8 +44,9 @@ def check(config: Experiment, workdir: str) -> None:
     """
     experiment.check(config)
     model = config.model.make(config.objective.channels)
-    for phase in config.phases:
+    for index, phase in enumerate(config.phases):
         parts.check(model.PARTS, phase.train)
+        optim.check(f"phases[{index}]", phase, model.PARTS)
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:

@@ -153,16 +153,6 @@ def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_learning_rate_warms_up_and_falls_along_a_cosine():
-    phase = experiment.Phase(steps=110, learning_rate=1.0, warmup_steps=10, final_share=0.1)
-    rate: Any = optim.schedule(phase)
-    np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.1, 0.55, 1.0], atol=1e-6)
-    np.testing.assert_allclose(rate(60), 0.55, atol=1e-6)
-    np.testing.assert_allclose(rate(109), 0.1, atol=1e-3)
-    constant: Any = optim.schedule(experiment.Phase(steps=10))
-    np.testing.assert_allclose([constant(0), constant(9)], 1e-3, rtol=1e-6)
-
-
 def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):
     model, variables, batch = setting
     loss, figures = jax.jit(

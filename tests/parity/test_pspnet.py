@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
-from psp_jax import data, resampling  # noqa: E402
+from psp_jax import data, experiment, optim, resampling  # noqa: E402
 from psp_jax.models import geometry, segmenter  # noqa: E402
 from tests.parity import reference  # noqa: E402
 
@@ -157,9 +158,10 @@ def test_gradients_through_the_whole_network_agree():
 
 
 def test_thirty_steps_of_sgd_along_a_polynomial_agree():
-    """As hszhao/semseg trains: momentum, decay of every value, ten times the rate for new parts.
+    """As hszhao/semseg trains: momentum, decay, and ten times the rate for new parts.
 
-    In float64, for the reason above, and with the batch norms' statistics frozen: normalising a few
+    It decays every value, where a `Phase` leaves biases and batch norms alone, here and there. In
+    float64, for the reason above, and with the batch norms' statistics frozen: normalising a few
     values by their own statistics multiplies any difference by 20 from step to step.
     """
     steps, base, decay, momentum = 30, 3e-4, 1e-4, 0.9
@@ -170,14 +172,22 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
     trunk = [*other.stem.parameters(), *other.stages.parameters()]
     known = {id(value) for value in trunk}
     new = [value for value in other.parameters() if id(value) not in known]
-    optimizer = torch.optim.SGD(
-        [{"params": trunk}, {"params": new}], lr=base, momentum=momentum, weight_decay=decay
-    )
+    groups = [
+        {
+            "params": [value for value in values if (value.ndim > 1) == decays],
+            "weight_decay": decay if decays else 0.0,
+            "factor": factor,
+        }
+        for values, factor in ((trunk, 1), (new, 10))
+        for decays in (True, False)
+    ]
+    optimizer = torch.optim.SGD(groups, lr=base, momentum=momentum)
     wanted = torch.from_numpy(target.transpose(0, 3, 1, 2).copy())
     theirs = []
     for step in range(steps):
         rate = base * (1 - step / steps) ** 0.9
-        optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = rate, 10 * rate
+        for group in optimizer.param_groups:
+            group["lr"] = group["factor"] * rate
         optimizer.zero_grad()
         loss = (other(to_torch(image)) - wanted).square().mean()
         loss.backward()
@@ -185,14 +195,20 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         theirs.append(loss.item())
     expected = reference.variables_of(other)["params"]
 
-    def sgd(base):
-        schedule = optax.polynomial_schedule(base, 0.0, 0.9, steps)
-        return optax.chain(optax.add_decayed_weights(decay), optax.sgd(schedule, momentum=momentum))
-
+    phase = experiment.Phase(
+        steps=steps,
+        learning_rate=base,
+        schedule=experiment.Schedule.POLY,
+        final_share=0.0,
+        rate_factors={"pyramid": 10.0, "head": 10.0, "classifier": 10.0},
+        optimizer=experiment.Optimizer.SGD,
+        momentum=momentum,
+        weight_decay=decay,
+        clip_norm=math.inf,
+    )
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), variables)
-        labels = {name: "trunk" if name == "trunk" else "new" for name in variables["params"]}
-        tx = optax.multi_transform({"trunk": sgd(base), "new": sgd(10 * base)}, labels)
+        tx = optim.make(phase)
 
         def loss_of(params):
             output: Any = model.apply(variables | {"params": params}, image)
