@@ -91,7 +91,9 @@ def compile_full_size() -> None:
         train=ALL,
         seed=0,
     )
-    variables = jax.eval_shape(model.init, jax.random.key(0), batch.image)
+    variables = jax.eval_shape(
+        lambda batch: model.init(jax.random.key(0), model.inputs(batch)), batch
+    )
     current = jax.eval_shape(lambda given: state.create(given, tx, ALL, 0), variables)
     lowered = jax.jit(step, donate_argnums=0).lower(current, batch)
     timed_compile("training step of ResNet-101-PSPNet at 480x640", lowered)

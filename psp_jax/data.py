@@ -15,9 +15,6 @@ from psp_jax import experiment
 from psp_jax.batch import Batch
 from psp_jax.partition import frontier
 
-# RGB mean and standard deviation of ImageNet on the 0 to 255 scale.
-IMAGE_MEAN = np.array([123.675, 116.28, 103.53], np.float32)
-IMAGE_STD = np.array([58.395, 57.12, 57.375], np.float32)
 MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
@@ -105,16 +102,6 @@ def _plain(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else int(value)
 
 
-def normalise(rgb: np.ndarray) -> np.ndarray:
-    """Maps `[..., 3]` uint8 RGB to what the network sees, float32."""
-    return (rgb.astype(np.float32) - IMAGE_MEAN) / IMAGE_STD
-
-
-def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Undoes `normalise`: `[..., 3]` float32 to uint8 RGB."""
-    return np.clip(np.round(image * IMAGE_STD + IMAGE_MEAN), 0, 255).astype(np.uint8)
-
-
 def train_batches(
     examples: Examples, data: experiment.Data, *, seed: int, first_step: int
 ) -> Iterator[Batch]:
@@ -173,7 +160,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     else:
         filled = np.zeros_like(filled)
     return Batch(
-        image=normalise(record["image"]),
+        image=record["image"],
         depth=depth,
         filled_depth=filled_depth,
         frontier=record[frontier.FEATURE_PREFIX + data.labels],

@@ -118,7 +118,7 @@ def _views(
         depth, edges = predicted.depth, predicted.edges
         depth_m = None if depth is None else np.asarray(depth)
         logits = None if edges is None else np.asarray(edges)
-        rgb = data.to_rgb(np.asarray(batch.image))
+        rgb = np.asarray(batch.image)
         for index in np.flatnonzero(batch.valid):
             depth_mm = np.asarray(batch.depth)[index] * data.MILLIMETRES_PER_METRE
             yield regions.View(

@@ -113,12 +113,6 @@ def test_evaluation_sees_every_example_once_in_order_and_marks_the_padding(examp
     assert not batches[-1].depth[~batches[-1].valid].any()
 
 
-def test_normalising_can_be_undone():
-    rgb = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(data.to_rgb(data.normalise(rgb)), rgb)
-    assert abs(data.normalise(np.full((1, 1, 3), 128, np.uint8))).max() < 1
-
-
 def test_too_few_images_for_a_batch_are_refused(examples, tiny):
     config = dataclasses.replace(tiny.data, batch_size=1000)
     with pytest.raises(ValueError, match="batch_size=1000.*only"):

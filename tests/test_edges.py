@@ -28,7 +28,7 @@ def batch_of(labels, filled=None, valid=None):
     classes = np.stack([frontier.encode(each) for each in labels])
     depth = np.ones(classes.shape, np.float32)
     return Batch(
-        image=np.zeros((*classes.shape, 3), np.float32),
+        image=np.zeros((*classes.shape, 3), np.uint8),
         depth=depth,
         filled_depth=depth,
         frontier=classes,

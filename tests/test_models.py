@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from psp_jax import data, parts, state
+from psp_jax import parts, state
 from psp_jax.models import geometry, layers, pspnet, resnet, segmenter
 from tests.test_edges import batch_of, partition
 
@@ -153,9 +153,21 @@ def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
             np.testing.assert_array_equal(pooled[0, row, column], window.max((0, 1)))
 
 
+def test_what_the_network_sees_is_normalised_on_the_device_as_on_the_host():
+    """Against PyTorch's constants on the 0 to 1 scale, and through a jitted `inputs`."""
+    batch = batch_of(np.zeros((1, 16, 16), np.int32))
+    batch.image[:] = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    unit = np.asarray(batch.image) / 255
+    wanted = (unit - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    np.testing.assert_allclose(geometry.normalise(batch.image), wanted, atol=1e-6)
+    seen = jax.jit(segmenter.Segmenter(depth=10).make(1).inputs)(batch)
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen, wanted, atol=1e-6)
+
+
 def test_the_network_turns_images_into_the_colours_its_weights_want():
     rgb = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
-    image = jnp.asarray(data.normalise(rgb))
+    image = jnp.asarray(geometry.normalise(rgb))
     assert resnet.adapt(image, geometry.SEMSEG) is image
     wanted = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])  # BGR, as Caffe's.
     np.testing.assert_allclose(resnet.adapt(image, geometry.CAFFE_50), wanted, atol=5e-5)

@@ -14,7 +14,7 @@ def make_batch(depth, valid=None):
     depth = np.asarray(depth, np.float32)
     count = len(depth)
     return Batch(
-        image=np.zeros((*depth.shape, 3), np.float32),
+        image=np.zeros((*depth.shape, 3), np.uint8),
         depth=depth,
         filled_depth=np.maximum(depth, 0.5),
         frontier=np.zeros(depth.shape, np.uint8),

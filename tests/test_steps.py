@@ -17,7 +17,7 @@ def setting():
     variables = state.initial_variables(model, (32, 32, 3), 0)
     rng = np.random.default_rng(0)
     batch = make_batch(rng.uniform(1, 4, (2, 32, 32)))
-    batch.image[:] = rng.normal(size=batch.image.shape)
+    batch.image[:] = rng.integers(0, 256, batch.image.shape)
     return model, variables, batch
 
 
@@ -60,14 +60,15 @@ def test_training_the_heads_alone_costs_little_more_than_a_forward_pass():
     """ResNet-50-PSPNet at 240x320, operations by XLA's count before any optimisation."""
     model = segmenter.Segmenter(depth=50, softmax=True).make(1)
     batch = shapes_of(make_batch(np.ones((2, 240, 320))))
-    variables = jax.eval_shape(model.init, jax.random.key(0), batch.image)
+    image = jax.eval_shape(model.inputs, batch)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
 
     def flops(train):
         tx, step = step_of(model, experiment.Phase(steps=5, train=train))
         current = jax.eval_shape(lambda v: state.create(v, tx, train, 0), variables)
         return flops_of(step.lower(current, batch))
 
-    forward = flops_of(jax.jit(model.apply).lower(variables, batch.image))
+    forward = flops_of(jax.jit(model.apply).lower(variables, image))
     assert flops(("classifier", "softmax")) < 1.01 * forward
     # The kernel of the 3x3 convolution, and nothing below, gets a gradient: as many operations as
     # its part of the forward pass.
@@ -108,7 +109,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
 
     def loss(classifier):
         params = variables["params"] | {"classifier": classifier}
-        output = model.apply(variables | {"params": params}, batch.image)
+        output = model.apply(variables | {"params": params}, model.inputs(batch))
         return objectives.DepthMSE().loss(output, batch).value()
 
     gradient = jax.grad(loss)(variables["params"]["classifier"])
@@ -127,7 +128,10 @@ def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
 
     def loss_of(variables):
         output, updated = model.apply(
-            variables, batch.image, train=phase.train, mutable=["batch_stats", "auxiliary"]
+            variables,
+            model.inputs(batch),
+            train=phase.train,
+            mutable=["batch_stats", "auxiliary"],
         )
         outputs = [output, *jax.tree.leaves(updated["auxiliary"])]
         return [objectives.DepthMSE().loss(x, batch).value() for x in outputs]
@@ -143,7 +147,7 @@ def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
     model = segmenter.Segmenter(depth=10, width=4, dropout=0.5).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     batch = make_batch(np.full((2, 32, 32), 2.0))
-    batch.image[:] = np.random.default_rng(0).normal(size=batch.image.shape)
+    batch.image[:] = np.random.default_rng(0).integers(0, 256, batch.image.shape)
     phase = experiment.Phase(steps=5, train=("head",), learning_rate=1e-30)
     tx, step = step_of(model, phase)
     losses = [
@@ -161,7 +165,7 @@ def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting)
         )
     )(variables, batch)
     assert float(loss.count) == 2 * 32 * 32
-    output = model.apply(variables, batch.image)
+    output = model.apply(variables, model.inputs(batch))
     depth: Any = objectives.DepthMSE().predict(output, (32, 32)).depth
     expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
     np.testing.assert_allclose(figures["depth"]["rmse_m"], expected, rtol=1e-4)

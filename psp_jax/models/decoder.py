@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry, Sight
+from psp_jax.models.geometry import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid
 from psp_jax.models.resnet import STAGES, ResNet
@@ -108,7 +108,7 @@ class FullResolutionPSPNet(nn.Module):
 
     def inputs(self, batch: Batch) -> Array:
         """Returns what of a batch the network sees."""
-        return batch.image
+        return normalise(batch.image)
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:

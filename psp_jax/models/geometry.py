@@ -8,9 +8,19 @@ is data, and the published combinations have names.
 import dataclasses
 import enum
 
-# RGB mean and standard deviation of ImageNet on the 0 to 255 scale: how `Batch.image` comes.
+import numpy as np
+
+from psp_jax.batch import Array
+
+# RGB mean and standard deviation of ImageNet on the 0 to 255 scale.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+
+def normalise(rgb: Array) -> Array:
+    """Maps `[..., 3]` uint8 RGB to what networks are applied to: ImageNet-normalised, float32."""
+    mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    return (rgb.astype(np.float32) - mean) / std
 
 
 class Sight(enum.StrEnum):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry, Sight
+from psp_jax.models.geometry import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.resnet import STAGES, ResNet
 
@@ -111,9 +111,11 @@ class PSPNet(nn.Module):
     def inputs(self, batch: Batch) -> Array:
         """Returns what of a batch the network sees, `[B, H, W, INPUT_CHANNELS]`."""
         if self.sight == Sight.RGB:
-            return batch.image
+            return normalise(batch.image)
         depth = batch.filled_depth[..., None]
-        return depth if self.sight == Sight.DEPTH else jnp.concatenate([batch.image, depth], -1)
+        if self.sight == Sight.DEPTH:
+            return depth
+        return jnp.concatenate([normalise(batch.image), depth], -1)
 
     @property
     def PARTS(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from psp_jax import parts
 from psp_jax.batch import Array, Batch, Prediction
+from psp_jax.models.geometry import normalise
 from psp_jax.models.segmenter import Segmenter
 from psp_jax.models.unet import DepthCNN
 
@@ -53,7 +54,7 @@ class TwoPhaseNetwork(nn.Module):
 
     def inputs(self, batch: Batch) -> Array:
         """Returns what of a batch the network sees."""
-        return batch.image
+        return normalise(batch.image)
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:

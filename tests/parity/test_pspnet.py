@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
-from psp_jax import data, experiment, optim, resampling  # noqa: E402
+from psp_jax import experiment, optim, resampling  # noqa: E402
 from psp_jax.models import geometry, segmenter  # noqa: E402
 from tests.parity import reference  # noqa: E402
 
@@ -79,7 +79,7 @@ def assert_logits_agree(model, variables, other, size):
         expected = other.eval()(to_torch(as_published(rgb, model.geometry)))
     expected = expected.numpy().transpose(0, 2, 3, 1)
     with jax.default_matmul_precision("highest"):
-        actual = np.asarray(jax.jit(model.apply)(variables, data.normalise(rgb)))
+        actual = np.asarray(jax.jit(model.apply)(variables, geometry.normalise(rgb)))
     assert actual.shape == expected.shape
     difference = np.abs(actual - expected).max() / np.abs(expected).max()
     agree = (actual.argmax(-1) == expected.argmax(-1)).mean()
@@ -243,7 +243,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
     for _ in range(3):
         rgb = rng.integers(0, 256, (2, 65, 81, 3), np.uint8)
         with jax.default_matmul_precision("highest"):
-            _, updated = forward(variables, data.normalise(rgb))
+            _, updated = forward(variables, geometry.normalise(rgb))
         variables = variables | updated
         with torch.no_grad():
             other(to_torch(as_published(rgb, model.geometry)))
