@@ -1,6 +1,7 @@
 """Data sets as fields of a config: what is prepared before training, and how."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -32,6 +33,20 @@ class ScanNet:
 
         known = {config.name: config.cuts for config in configurations.CONFIGS}
         return known.get(self.config, {})
+
+    def size(self) -> tuple[int, int] | None:
+        """Returns the (height, width) of the images; None if only a missing data set says it."""
+        from data_builders.scannet_frontiers import configurations
+
+        for config in configurations.CONFIGS:
+            if config.name == self.config:
+                return config.size
+        features = self._directory() / "features.json"
+        if not features.exists():
+            return None
+        depth = json.loads(features.read_text())["featuresDict"]["features"]["depth"]
+        height, width = depth["tensor"]["shape"]["dimensions"]
+        return int(height), int(width)
 
     def check(self) -> None:
         """Raises FileNotFoundError, with what to do, unless the data set is there."""
@@ -72,6 +87,10 @@ class EmbeddedRooms:
         from data_builders.scannet_frontiers import configurations
 
         return configurations.named("rooms").cuts
+
+    def size(self) -> tuple[int, int]:
+        """Returns the (height, width) of the images."""
+        return self.rooms.depth_height, self.rooms.depth_width
 
     def check(self) -> None:
         """Raises ValueError or OSError if the rooms can't be drawn or written."""

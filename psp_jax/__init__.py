@@ -1,1 +1,25 @@
 """psp_jax: predict from RGB alone how a depth image would be cut into uniform regions."""
+
+import pathlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from psp_jax.predict import predictor
+
+
+def load(
+    workdir: str | pathlib.Path, *, size: tuple[int, int] | None = None
+) -> "predictor.Predictor":
+    """Restores a run as a function of an image: `psp_jax.load("runs/depth_mse")(image)`.
+
+    Args:
+        workdir: folder of the run.
+        size: see `predictor.Predictor`.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run or no finished checkpoint.
+        ValueError: if the run can't be used for images.
+    """
+    from psp_jax.predict import predictor  # Takes seconds, which `import psp_jax` should not.
+
+    return predictor.Predictor(workdir, size=size)

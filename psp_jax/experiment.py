@@ -28,6 +28,10 @@ class Source(Protocol):
         """Returns what made the labels, by label set."""
         ...
 
+    def size(self) -> tuple[int, int] | None:
+        """Returns the (height, width) of the images; None where it is not known."""
+        ...
+
     def check(self) -> None:
         """Raises ValueError or OSError, at once, if `prepare` can't succeed."""
         ...

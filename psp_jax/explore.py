@@ -8,22 +8,19 @@ writes one picture a frame and prints one table. It reads people's own files as 
 so this program, unlike the rest of the package, imports the builder's readers.
 """
 
-import argparse
 import dataclasses
 import itertools
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
 
 import cv2
 import numpy as np
 
 from data_builders.scannet_frontiers import layouts, recording
 from data_builders.scannet_frontiers.layouts import sens_file
-from psp_jax import pictures
+from psp_jax import command_line, pictures
 from psp_jax.partition import fill, flooding, frontier, planar, scores, superpixels
 
 MM_PER_M = 1000.0
@@ -204,8 +201,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def main() -> None:
     """Looks at every path of the command line."""
-    parser = _Parser(prog="python -m psp_jax.explore", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = command_line.Parser("psp_jax.explore", __doc__)
     parser.add_argument(
         "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
     )
@@ -226,15 +222,6 @@ def main() -> None:
     except (ValueError, OSError) as error:
         parser.error(str(error))
     print(f"pictures and table.csv are in {arguments.out}")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2."""
-        print(f"error: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

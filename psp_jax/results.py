@@ -45,7 +45,7 @@ def report(
             "baselines": evaluation.baselines(config, splits),
         }
         lines += ["", *depth_lines(result)]
-    views = functools.partial(_views, _predictor(config, model, variables), config)
+    views = functools.partial(views_of, predictor(config, model, variables), config)
     result |= _regions(config, scores, views, splits, folder)
     if scores.edges is not None:
         lines += ["", *edge_lines(result)]
@@ -99,9 +99,11 @@ def _regions(
     return {"regions": table.figures()}
 
 
-def _predictor(
+def predictor(
     config: Experiment, model: Any, variables: Variables
 ) -> Callable[[Batch], Prediction]:
+    """Returns a function that predicts batches."""
+
     def predict(variables: Variables, batch: Batch) -> Prediction:
         output = model.apply(variables, model.inputs(batch))
         return config.objective.predict(output, batch.image.shape[1:3])
@@ -109,7 +111,7 @@ def _predictor(
     return functools.partial(jax.jit(predict), variables)
 
 
-def _views(
+def views_of(
     predict: Callable[[Batch], Prediction], config: Experiment, examples: data.Examples
 ) -> Iterator[regions.View]:
     """Yields every image of a split with what is predicted of it."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import experiment, objectives, regions, train
+from psp_jax import calibrate, experiment, objectives, regions, train
 from psp_jax.models import decoder, segmenter, two_phase, unet
 from psp_jax.partition import calibration, edges, frontier
 from tests import conftest
@@ -45,10 +45,16 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     if kind == "depth":
         assert list(rows) == ["predicted depth, cut", *rivals]
         assert "coding" not in result["regions"]
+        with pytest.raises(ValueError, match="predicts no frontiers"):
+            calibrate.calibrate(tmp_path / "run")
     else:
         assert list(rows) == ["decoded frontiers", "connected components", *rivals]
         assert result["regions"]["coding"]["ratio"] > 0
-        calibration.load(tmp_path / "run" / "calibration.json")
+        fitted = calibration.load(tmp_path / "run" / "calibration.json")
+        (tmp_path / "run" / "calibration.json").unlink()
+        if fitted != calibration.Calibration():  # Else nothing could be told from six steps.
+            assert calibrate.calibrate(tmp_path / "run") == fitted
+            assert calibration.load(tmp_path / "run" / "calibration.json") == fitted
     assert all(0 <= row["asa"] <= 1 and row["regions"] >= 1 for row in rows.values())
     assert (tmp_path / "run" / "test.png").stat().st_size > 1000
     assert "SLIC on true depth" in capsys.readouterr().out

@@ -1,0 +1,1 @@
+"""A trained run put to use on people's own images, videos and scans."""
