@@ -7,8 +7,9 @@ convolution (Shi et al. 2016, arXiv 1609.05158).
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -18,9 +19,10 @@ from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
 from psp_jax.models.geometry import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution
-from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid
+from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid, call_head
 from psp_jax.models.resnet import STAGES, ResNet
 from psp_jax.models.segmenter import Segmenter
+from psp_jax.models.thrift import Precision, Remat, at_least_float32
 
 
 class Skips(nn.Module):
@@ -87,6 +89,8 @@ class FullResolutionPSPNet(nn.Module):
         dropout: rate of channels dropped after the head.
         geometry: the choices that weights do not show.
         decoder_width: channels of the decoder with skips; 0 spreads sub-pixels instead.
+        precision: in what everything before the last convolution computes.
+        remat: what is kept for the gradient.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = (
@@ -105,6 +109,8 @@ class FullResolutionPSPNet(nn.Module):
     dropout: float
     geometry: Geometry
     decoder_width: int
+    precision: Precision = Precision.FLOAT32
+    remat: Remat = Remat.NONE
 
     def inputs(self, batch: Batch) -> Array:
         """Returns what of a batch the network sees."""
@@ -121,19 +127,21 @@ class FullResolutionPSPNet(nn.Module):
         Returns:
             `[B, H, W, channels]`, float32 or wider.
         """
-        stages = ResNet(self.depth, self.width, self.geometry, name="trunk")(
-            image, train=parts.inside(train, "trunk")
-        )
+        image = self.precision.cast(image)
+        trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
+        stages = trunk(image, train=parts.inside(train, "trunk"))
         x = stages["stage4"]
         branches = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
         head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        x = head(x, branches, train=parts.covers(train, "head"))
+        in_head = functools.partial(call_head, train=parts.covers(train, "head"))
+        x = self.remat.apply(in_head, head, x, branches)
         if self.decoder_width:
             skips = Skips(self.channels, self.decoder_width, self.geometry, name="decoder")
-            x = skips(x, stages, image, train=parts.covers(train, "decoder"))
+            in_decoder = functools.partial(_decode, train=parts.covers(train, "decoder"))
+            x = self.remat.apply(in_decoder, skips, x, stages, image)
         else:
             x = SubPixel(self.channels, name="decoder")(x, image.shape[1:3])
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return at_least_float32(x)
 
 
 @dataclasses.dataclass
@@ -168,7 +176,16 @@ class FullResolution:
             dropout=inner.dropout,
             geometry=inner.geometry,
             decoder_width=self.decoder_width,
+            precision=inner.precision,
+            remat=inner.remat,
         )
+
+
+def _decode(
+    skips: nn.Module, x: jax.Array, stages: dict[str, jax.Array], image: jax.Array, *, train: bool
+) -> jax.Array:
+    layer: Any = skips
+    return layer(x, stages, image, train=train)
 
 
 def _classifier(channels: int) -> Convolution:

@@ -1,6 +1,8 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,6 +13,7 @@ from psp_jax.batch import Array, Batch
 from psp_jax.models.geometry import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.resnet import STAGES, ResNet
+from psp_jax.models.thrift import Precision, Remat, at_least_float32
 
 # Outputs near 0 at first: with He's rule a single output channel would start far off.
 CLASSIFIER_INIT = nn.initializers.normal(0.01)
@@ -57,6 +60,14 @@ class Head(nn.Module):
         return _finish(x, self.dropout, self.geometry, train)
 
 
+def call_head(
+    head: nn.Module, x: jax.Array, branches: Sequence[jax.Array], *, train: bool
+) -> jax.Array:
+    """Calls a `Head`."""
+    layer: Any = head
+    return layer(x, branches, train=train)
+
+
 class AuxiliaryHead(nn.Module):
     """A head and a classifier of its own on an earlier stage, for training alone."""
 
@@ -70,7 +81,7 @@ class AuxiliaryHead(nn.Module):
         """Maps `[B, h, w, C]` to `[B, h, w, channels]`."""
         x = Convolution(self.features, name="conv")(x)
         x = _finish(x, self.dropout, self.geometry, train)
-        return _classifier(self.channels)(x)
+        return _classifier(self.channels)(at_least_float32(x))
 
 
 class PSPNet(nn.Module):
@@ -92,6 +103,8 @@ class PSPNet(nn.Module):
         sight: what the network sees; images are RGB unless it says otherwise.
         softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
             softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
+        precision: in what trunk, pyramid and head compute; the scores are float32.
+        remat: what is kept for the gradient.
     """
 
     channels: int
@@ -102,6 +115,8 @@ class PSPNet(nn.Module):
     auxiliary: bool = False
     softmax: bool = False
     sight: Sight = Sight.RGB
+    precision: Precision = Precision.FLOAT32
+    remat: Remat = Remat.NONE
 
     @property
     def INPUT_CHANNELS(self) -> int:
@@ -139,17 +154,17 @@ class PSPNet(nn.Module):
             `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
             and the others, rounded up, `[B, H/8, W/8, C]`.
         """
-        stages = ResNet(self.depth, self.width, self.geometry, name="trunk")(
-            image, train=parts.inside(train, "trunk")
-        )
+        trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
+        stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
         features = {f"trunk/{name}": x for name, x in stages.items()}
         x = features["trunk"] = stages["stage4"]
         pyramid = Pyramid(self.geometry, name="pyramid")
         branches = pyramid(x, train=parts.covers(train, "pyramid"))
         features["pyramid"] = beside(x, branches, self.geometry)
         head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        x = features["head"] = head(x, branches, train=parts.covers(train, "head"))
-        x = features["classifier"] = _classifier(self.channels)(x)
+        in_head = functools.partial(call_head, train=parts.covers(train, "head"))
+        x = features["head"] = self.remat.apply(in_head, head, x, branches)
+        x = features["classifier"] = _classifier(self.channels)(at_least_float32(x))
         if self.softmax:
             layer = Convolution(
                 self.channels, size=1, bias=True, kernel_init=identity_kernel, name="softmax"
@@ -170,7 +185,7 @@ class PSPNet(nn.Module):
             `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
         """
         features = self.features(image, train=train)
-        return _at_least_float32(features["softmax" if self.softmax else "classifier"])
+        return features["softmax" if self.softmax else "classifier"]
 
     def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
         wanted = train and self.is_mutable_collection("auxiliary")
@@ -179,7 +194,7 @@ class PSPNet(nn.Module):
         head = AuxiliaryHead(
             self.channels, 4 * self.width, self.dropout, self.geometry, name="auxiliary"
         )
-        output = _at_least_float32(head(x, train=train))
+        output = head(x, train=train)
         if wanted and not self.is_initializing():
             self.sow("auxiliary", "output", output)
 
@@ -200,7 +215,3 @@ def _classifier(channels: int) -> Convolution:
 def identity_kernel(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
     """Initialises a 1x1 kernel that passes its input on."""
     return jnp.eye(*shape[2:], dtype=dtype).reshape(shape)
-
-
-def _at_least_float32(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

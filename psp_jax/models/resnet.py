@@ -3,7 +3,9 @@
 Stages 3 and 4 keep their resolution and dilate by 2 and 4 instead (Yu & Koltun 2016).
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 from psp_jax import parts
 from psp_jax.models.geometry import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, Geometry
 from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.thrift import Remat
 
 # Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1; 10 is the common
 # name of 18 with one block a stage, quick to compile and to try things on).
@@ -94,6 +97,7 @@ class Stage(nn.Module):
     dilation: int
     bottleneck: bool
     geometry: Geometry
+    remat: Remat
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -104,7 +108,7 @@ class Stage(nn.Module):
             if index == 0 and self.geometry.contracted_dilation:
                 dilation = max(self.dilation // 2, 1)
             layer = block(self.features, stride, dilation, self.geometry, name=f"block{index + 1}")
-            x = layer(x, train=train)
+            x = self.remat.apply(functools.partial(_call, train=train), layer, x)
         return x
 
 
@@ -115,11 +119,13 @@ class ResNet(nn.Module):
         depth: one of `DEPTHS`.
         width: channels of the first stage's 3x3 convolutions; 64 in the paper.
         geometry: the choices that weights do not show.
+        remat: what the stem and the blocks keep for the gradient.
     """
 
     depth: int
     width: int = 64
     geometry: Geometry = Geometry()
+    remat: Remat = Remat.NONE
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
@@ -135,7 +141,9 @@ class ResNet(nn.Module):
         """
         blocks, bottleneck = DEPTHS[self.depth]
         on = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
-        x = Stem(self.width, self.geometry, name="stem")(adapt(image, self.geometry), train=on[0])
+        stem = Stem(self.width, self.geometry, name="stem")
+        image = adapt(image, self.geometry)
+        x = self.remat.apply(functools.partial(_call, train=on[0]), stem, image)
         features = {"stem": x}
         x = max_pool(x, ceil=self.geometry.ceil_pool)  # [B, H/4, W/4, C]
         for index, name in enumerate(STAGES):
@@ -146,6 +154,7 @@ class ResNet(nn.Module):
                 dilation=DILATIONS[index],
                 bottleneck=bottleneck,
                 geometry=self.geometry,
+                remat=self.remat,
                 name=name,
             )
             x = stage(x, train=on[index + 1])  # H/4 in stage 1, H/8 from stage 2 on
@@ -168,6 +177,11 @@ def adapt(image: jax.Array, geometry: Geometry) -> jax.Array:
     if geometry.channel_order == ChannelOrder.BGR:
         colours = colours[..., ::-1]
     return jnp.concatenate([colours, image[..., 3:]], axis=-1)
+
+
+def _call(block: nn.Module, x: jax.Array, *, train: bool) -> jax.Array:
+    layer: Any = block
+    return layer(x, train=train)
 
 
 def _norm(geometry: Geometry, name: str) -> BatchNorm:

@@ -4,6 +4,7 @@ import dataclasses
 
 from psp_jax.models import pspnet, resnet
 from psp_jax.models.geometry import SEMSEG, Geometry, Sight
+from psp_jax.models.thrift import Precision, Remat
 
 
 @dataclasses.dataclass
@@ -20,6 +21,10 @@ class Segmenter:
         sight: what the network sees: colour, filled depth, or both. Weights for colour are adapted
             to the others when a run starts from them.
         softmax: whether a dense layer, the thesis's softmax classifier, follows the classifier.
+        precision: in what trunk, pyramid and head compute, `float32` or `bfloat16`; parameters,
+            statistics, outputs and losses are float32 whatever it is.
+        remat: what is kept from the forward pass for the gradient: everything (`none`), the outputs
+            of `convolutions` and the inputs of blocks, or the inputs of `blocks` alone.
     """
 
     depth: int = 50
@@ -29,6 +34,8 @@ class Segmenter:
     auxiliary: bool = False
     softmax: bool = False
     sight: Sight = Sight.RGB
+    precision: Precision = Precision.FLOAT32
+    remat: Remat = Remat.NONE
 
     def make(self, channels: int) -> pspnet.PSPNet:
         """Builds the module for `channels` outputs per pixel.
@@ -52,4 +59,6 @@ class Segmenter:
             auxiliary=self.auxiliary,
             softmax=self.softmax,
             sight=Sight(self.sight),
+            precision=Precision(self.precision),
+            remat=Remat(self.remat),
         )
