@@ -47,6 +47,7 @@ def check(config: Experiment, workdir: str) -> None:
     for index, phase in enumerate(config.phases):
         parts.check(model.PARTS, phase.train)
         optim.check(f"phases[{index}]", phase, model.PARTS)
+    _check_auxiliary(config, model)
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:
@@ -123,6 +124,17 @@ def run(config: Experiment, workdir: str) -> TrainState:
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     results.report(config, model, evaluate, variables, splits, folder, log.records)
     return current
+
+
+def _check_auxiliary(config: Experiment, model: Any) -> None:
+    """Refuses an auxiliary head that no phase trains: it would be carried along for nothing."""
+    for part in model.PARTS:
+        trained = any(parts.covers(phase.train, part) for phase in config.phases)
+        if part.split("/")[-1] == "auxiliary" and not trained:
+            raise experiment.ConfigError(
+                f"config.model has auxiliary=True, but no phase trains the part {part!r}; name it "
+                "in the train of a phase, or leave auxiliary out"
+            )
 
 
 def _first_variables(config: Experiment, model: Any) -> state.Variables:

@@ -75,3 +75,11 @@ def test_wrong_fields_are_refused_by_name():
     with pytest.raises(ValueError, match="coarse outputs"):
         softmax = segmenter.Segmenter(depth=10, width=4, softmax=True)
         decoder.FullResolution(softmax).make(2)
+
+
+def test_an_auxiliary_head_without_a_loss_is_refused():
+    network = two_phase.TwoPhase(
+        segmenter.Segmenter(depth=10, width=4, auxiliary=True), DepthMSE(), unet.DepthCNN()
+    )
+    with pytest.raises(ValueError, match="model.depth.auxiliary=True"):
+        network.make(16)

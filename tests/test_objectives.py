@@ -84,6 +84,7 @@ VARIANTS = [
     objectives.FrontierSoftmax(),
     objectives.FrontierSigmoid(),
     objectives.FrontierEdges(focusing=2.0, dice=1.0),
+    objectives.DepthAndFrontier(),
 ]
 EVERY_DEPTH = pytest.mark.parametrize("objective", DEPTHS, ids=lambda o: type(o).__name__)
 EVERY = pytest.mark.parametrize("objective", VARIANTS, ids=lambda o: type(o).__name__)
@@ -219,6 +220,34 @@ def test_the_terms_of_bins_are_weighted_and_added():
     np.testing.assert_allclose(weighted, expected, rtol=1e-5)
 
 
+def test_depth_and_frontiers_share_the_outputs_and_their_losses_are_weighted_and_added():
+    both = objectives.DepthAndFrontier(
+        objectives.DepthOrdinal(thresholds=4), objectives.FrontierSigmoid(), 2.0, 3.0
+    )
+    assert both.channels == 8
+    batch = make_case("holes")
+    output = make_output(both)
+    loss = both.loss(output, batch)
+    depth = both.depth.loss(output[..., :4], batch).value()
+    frontier = both.frontier.loss(output[..., 4:], batch).value()
+    np.testing.assert_allclose(loss.value(), 2 * depth + 3 * frontier, rtol=1e-6)
+    assert float(loss.count) == len(batch.valid)
+    predicted = both.predict(output, (12, 16))
+    alone = both.frontier.predict(output[..., 4:], (12, 16))
+    np.testing.assert_array_equal(predicted.edges, alone.edges)
+    np.testing.assert_array_equal(predicted.classes, alone.classes)
+    np.testing.assert_array_equal(
+        predicted.depth, both.depth.predict(output[..., :4], (12, 16)).depth
+    )
+
+
+def test_frontiers_are_learned_where_no_depth_is_known():
+    batch = make_case("holes")
+    batch.depth[:] = 0
+    loss = objectives.DepthAndFrontier().loss(make_output(objectives.DepthAndFrontier()), batch)
+    assert float(loss.value()) > 0
+
+
 def test_certain_thresholds_decode_to_the_centre_of_their_bin():
     objective = objectives.DepthOrdinal(thresholds=7, near_m=0.5, far_m=8.0)
     edges = 0.5 * 16 ** (np.arange(9) / 8)
@@ -243,6 +272,12 @@ def test_certain_thresholds_decode_to_the_centre_of_their_bin():
         (objectives.DepthBins(silog_weight=-1), "silog_weight=-1"),
         (objectives.DepthBins(gradient_scales=0), "gradient_scales=0"),
         (objectives.DepthOrdinal(thresholds=10**6), "thresholds=1000000"),
+        (objectives.DepthAndFrontier(objectives.DepthMSE(scale_m=0)), "objective.depth.scale_m=0"),
+        (
+            objectives.DepthAndFrontier(frontier=objectives.FrontierEdges(dice=-1)),
+            "objective.frontier.dice=-1",
+        ),
+        (objectives.DepthAndFrontier(frontier_weight=0), "frontier_weight=0"),
     ],
 )
 def test_values_that_cannot_be_trained_with_are_refused_by_name(objective, message):

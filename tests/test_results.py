@@ -16,9 +16,9 @@ NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
 PSPNET = ("trunk", "pyramid", "head")
 KINDS = {
     "depth": (NARROW, objectives.DepthMSE(), (*PSPNET, "classifier")),
-    "skips": (
+    "depth and frontiers": (
         decoder.FullResolution(NARROW, decoder_width=4),
-        objectives.FrontierEdges(),
+        objectives.DepthAndFrontier(),
         (*PSPNET, "decoder"),
     ),
     "two phases": (
@@ -42,19 +42,23 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
     rivals = ["grid", "SEEDS on RGB", "SLIC on RGB", "SLIC on true depth"]
+    from_depth = ["predicted depth, cut"] * ("depth" in kind)
     if kind == "depth":
-        assert list(rows) == ["predicted depth, cut", *rivals]
+        assert list(rows) == [*from_depth, *rivals]
         assert "coding" not in result["regions"]
         with pytest.raises(ValueError, match="predicts no frontiers"):
             calibrate.calibrate(tmp_path / "run")
     else:
-        assert list(rows) == ["decoded frontiers", "connected components", *rivals]
+        assert list(rows) == ["decoded frontiers", "connected components", *from_depth, *rivals]
         assert result["regions"]["coding"]["ratio"] > 0
         fitted = calibration.load(tmp_path / "run" / "calibration.json")
         (tmp_path / "run" / "calibration.json").unlink()
         if fitted != calibration.Calibration():  # Else nothing could be told from six steps.
             assert calibrate.calibrate(tmp_path / "run") == fitted
             assert calibration.load(tmp_path / "run" / "calibration.json") == fitted
+    if kind == "depth and frontiers":
+        assert {"rmse_m", "edge_ap", "baselines"} <= result.keys()
+        assert (tmp_path / "run" / "frontiers.png").stat().st_size > 1000
     assert all(0 <= row["asa"] <= 1 and row["regions"] >= 1 for row in rows.values())
     assert (tmp_path / "run" / "test.png").stat().st_size > 1000
     assert "SLIC on true depth" in capsys.readouterr().out

@@ -196,6 +196,14 @@ def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
         train.check(wider, str(tmp_path / "run"))
 
 
+def test_an_auxiliary_head_that_no_phase_trains_is_refused(tiny, tmp_path):
+    tiny.model = dataclasses.replace(tiny.model, auxiliary=True)
+    with pytest.raises(experiment.ConfigError, match="auxiliary=True, but no phase trains"):
+        train.check(tiny, str(tmp_path))
+    tiny.phases[1].train = ("head", "auxiliary")
+    train.check(tiny, str(tmp_path))
+
+
 def test_fields_that_do_not_touch_the_training_may_change(trained):
     workdir, config, _ = trained
     data_of = dataclasses.replace(config.data, threads=7)

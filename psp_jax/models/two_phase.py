@@ -93,6 +93,10 @@ class TwoPhase:
             ValueError: if a field has a value that no network can be built with.
         """
         self.to_depth.check()
+        if self.depth.auxiliary:
+            raise ValueError(
+                "model.depth.auxiliary=True: its outputs are of depth, of which the run has no loss"
+            )
         return TwoPhaseNetwork(
             depth=self.depth.make(self.to_depth.channels),
             frontier=self.frontier.make(channels),

@@ -3,17 +3,15 @@
 One dataclass per variant, named here in full: `objectives.DepthMSE`.
 """
 
-from typing import Protocol
-
-import jax
-
-from psp_jax.batch import Batch, Prediction
 from psp_jax.losses import Mean, masked_mean
 from psp_jax.objectives.depth import DepthBerHu, DepthMSE, DepthMSLE, DepthSILog
+from psp_jax.objectives.depth_and_frontier import DepthAndFrontier
 from psp_jax.objectives.depth_bins import DepthBins, DepthCE, DepthOrdinal
 from psp_jax.objectives.frontier import FrontierEdges, FrontierSigmoid, FrontierSoftmax
+from psp_jax.objectives.objective import Objective
 
 __all__ = [
+    "DepthAndFrontier",
     "DepthBerHu",
     "DepthBins",
     "DepthCE",
@@ -28,24 +26,3 @@ __all__ = [
     "Objective",
     "masked_mean",
 ]
-
-
-class Objective(Protocol):
-    """A loss and the meaning of the outputs it trains."""
-
-    @property
-    def channels(self) -> int:
-        """Number of outputs per pixel that the network must have."""
-        ...
-
-    def check(self) -> None:
-        """Raises ValueError if a field has a value that can't be trained with."""
-        ...
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, channels]` outputs to a prediction at (height, width) = `size`."""
-        ...
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss over the batch's valid pixels."""
-        ...

@@ -1,0 +1,29 @@
+"""What every objective is."""
+
+from typing import Protocol
+
+import jax
+
+from psp_jax.batch import Batch, Prediction
+from psp_jax.losses import Mean
+
+
+class Objective(Protocol):
+    """A loss and the meaning of the outputs it trains."""
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs per pixel that the network must have."""
+        ...
+
+    def check(self) -> None:
+        """Raises ValueError if a field has a value that can't be trained with."""
+        ...
+
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
+        """Maps `[B, h, w, channels]` outputs to a prediction at (height, width) = `size`."""
+        ...
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the loss over the batch's valid pixels."""
+        ...
