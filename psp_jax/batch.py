@@ -24,6 +24,8 @@ class Batch:
         filled: `[B, H, W]` bool, True where the sensor had no reading, so that neither depth nor
             classes carry truth; nowhere if the config has `data.ignore_filled` off.
         valid: `[B]` bool, False for the padding that completes the last batch of an evaluation.
+        features: `[B, h, w, C]` float16, what a frozen part of the network makes of the image,
+            where it has been kept; None elsewhere.
     """
 
     image: Array
@@ -32,6 +34,7 @@ class Batch:
     frontier: Array
     filled: Array
     valid: Array
+    features: Array | None = None
 
 
 class Prediction(NamedTuple):

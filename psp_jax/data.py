@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
+import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -18,6 +19,7 @@ from psp_jax.partition import frontier
 MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
+FEATURES = "kept_features"  # Where `feature_cache` adds a reader of features to records.
 
 
 class DamagedError(OSError):
@@ -145,6 +147,22 @@ def eval_batches(examples: Examples, data: experiment.Data) -> Iterator[Batch]:
     return iter(dataset.to_iter_dataset(options))
 
 
+def images(examples: Examples, data: experiment.Data) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Yields the images `[B, H, W, 3]` uint8 in order, with their checksums.
+
+    The last batch is completed with black ones, which have no checksum.
+    """
+
+    def join(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, list[int]]:
+        batch = np.stack([record["image"] for record in records])
+        padding = [(0, data.batch_size - len(batch))] + [(0, 0)] * 3
+        return np.pad(batch, padding), [int(record[CHECKSUM]) for record in records]
+
+    dataset = grain.MapDataset.source(examples).batch(data.batch_size, batch_fn=join)
+    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
+    return iter(dataset.to_iter_dataset(options))
+
+
 def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
     """Returns the number of full batches in the split."""
     return len(examples) // data.batch_size
@@ -166,6 +184,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
         frontier=record[frontier.FEATURE_PREFIX + data.labels],
         filled=filled,
         valid=np.ones((), bool),
+        features=record[FEATURES](mirrored=False) if FEATURES in record else None,
     )
 
 
@@ -181,13 +200,12 @@ def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experim
         frontier=frontier.mirror(np.asarray(example.frontier)),
         filled=example.filled[:, ::-1],
         valid=example.valid,
+        features=record[FEATURES](mirrored=True) if FEATURES in record else None,
     )
 
 
 def _join(examples: Sequence[Batch]) -> Batch:
-    return Batch(
-        **{name: np.stack([getattr(example, name) for example in examples]) for name in _FIELDS}
-    )
+    return jax.tree.map(lambda *arrays: np.stack(arrays), *examples)
 
 
 def _padded(examples: Sequence[Batch], *, size: int) -> Batch:
@@ -198,10 +216,7 @@ def _padded(examples: Sequence[Batch], *, size: int) -> Batch:
     def pad(array: np.ndarray) -> np.ndarray:
         return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
 
-    return Batch(**{name: pad(getattr(batch, name)) for name in _FIELDS})
-
-
-_FIELDS = [field.name for field in dataclasses.fields(Batch)]
+    return jax.tree.map(pad, batch)
 
 
 class Subset:

@@ -136,6 +136,9 @@ class Experiment:
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
         keep_checkpoints: newest checkpoints that are kept.
         pictures: test images in the sheet of predictions.
+        cache_features: folder, such as `data/features`, where the features of a trunk that no phase
+            trains (and of the head, likewise) are kept as float16, to be computed once and not in
+            every epoch. Runs with the same weights and data share them. Empty computes them.
     """
 
     name: str
@@ -148,6 +151,7 @@ class Experiment:
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
     pictures: int = 6
+    cache_features: str = ""
 
 
 def check(experiment: Experiment) -> None:

@@ -19,6 +19,7 @@ from psp_jax import (
     data,
     evaluation,
     experiment,
+    feature_cache,
     journal,
     optim,
     parts,
@@ -48,6 +49,7 @@ def check(config: Experiment, workdir: str) -> None:
         parts.check(model.PARTS, phase.train)
         optim.check(f"phases[{index}]", phase, model.PARTS)
     _check_auxiliary(config, model)
+    feature_cache.check(config)
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:
@@ -89,7 +91,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
     check(config, workdir)
     folder = pathlib.Path(workdir)
     experiment.save(config, folder)
-    splits = data.open_splits(_prepared(config))
+    place = _prepared(config)
+    splits = data.open_splits(place)
     data.check_labels(splits["train"], config.data)
     splits["train"] = data.shared(splits["train"], config.data.train_share)
     model = config.model.make(config.objective.channels)
@@ -109,6 +112,10 @@ def run(config: Experiment, workdir: str) -> TrainState:
             variables = _first_variables(config, model)
         log = journal.Journal(folder, start)
         job = _Job(config, model, evaluate, splits, store, log, termination)
+        if config.cache_features and start < sum(phase.steps for phase in config.phases):
+            rest, kept = feature_cache.open_or_build(config, model, variables, splits, place)
+            watch = evaluation.make(config, rest)
+            job = dataclasses.replace(job, model=rest, evaluate=watch, splits=kept)
         first = 0
         for phase in config.phases:
             last = first + phase.steps

@@ -38,6 +38,7 @@ LAYERS = [
     [
         "psp_jax.summary",
         "psp_jax.evaluation",
+        "psp_jax.feature_cache",
         "psp_jax.explore",
         "psp_jax.codec",
         "psp_jax.weights",
@@ -53,6 +54,7 @@ OWNERS = {
     "flax": "psp_jax/models/",
     "orbax": "psp_jax/checkpoints.py",
     "grain": "psp_jax/data.py",
+    "array_record": "psp_jax/feature_cache.py",
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
     "ml_collections": "psp_jax/main.py",
     "absl": ("psp_jax/main.py", "psp_jax/codec.py", "data_builders/"),

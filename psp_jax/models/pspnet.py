@@ -1,7 +1,7 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -141,7 +141,13 @@ class PSPNet(nn.Module):
         return tuple(names)
 
     @nn.compact
-    def features(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
+    def features(
+        self,
+        image: jax.Array | None,
+        *,
+        train: Sequence[str] = (),
+        known: Mapping[str, jax.Array] | None = None,
+    ) -> dict[str, jax.Array]:
         """Maps an image to what each part makes of it, by the names of the parts.
 
             features = model.apply(variables, image, method="features")["trunk/stage3"]
@@ -149,29 +155,37 @@ class PSPNet(nn.Module):
         Args:
             image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
             train: parts in train mode; with heads among them a `dropout` rng is needed.
+            known: what this method returned of `trunk` or of `head`, to go on from there; no image
+                is needed then, and what comes before has no gradient.
 
         Returns:
             `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
             and the others, rounded up, `[B, H/8, W/8, C]`.
         """
-        trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
-        stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
-        features = {f"trunk/{name}": x for name, x in stages.items()}
-        x = features["trunk"] = stages["stage4"]
-        pyramid = Pyramid(self.geometry, name="pyramid")
-        branches = pyramid(x, train=parts.covers(train, "pyramid"))
-        features["pyramid"] = beside(x, branches, self.geometry)
-        head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-        in_head = functools.partial(call_head, train=parts.covers(train, "head"))
-        x = features["head"] = self.remat.apply(in_head, head, x, branches)
+        known = known or {}
+        features = {name: self.precision.cast(at_least_float32(x)) for name, x in known.items()}
+        if image is not None:
+            trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
+            stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
+            features |= {f"trunk/{name}": x for name, x in stages.items()}
+            features["trunk"] = stages["stage4"]
+        if "head" not in features:
+            x = features["trunk"]
+            pyramid = Pyramid(self.geometry, name="pyramid")
+            branches = pyramid(x, train=parts.covers(train, "pyramid"))
+            features["pyramid"] = beside(x, branches, self.geometry)
+            head = Head(8 * self.width, self.dropout, self.geometry, name="head")
+            in_head = functools.partial(call_head, train=parts.covers(train, "head"))
+            features["head"] = self.remat.apply(in_head, head, x, branches)
+        x = features["head"]
         x = features["classifier"] = _classifier(self.channels)(at_least_float32(x))
         if self.softmax:
             layer = Convolution(
                 self.channels, size=1, bias=True, kernel_init=identity_kernel, name="softmax"
             )
             features["softmax"] = layer(x)
-        if self.auxiliary:
-            self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
+        if self.auxiliary and "trunk/stage3" in features:
+            self._store_auxiliary(features["trunk/stage3"], train=parts.covers(train, "auxiliary"))
         return features
 
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
@@ -184,8 +198,12 @@ class PSPNet(nn.Module):
         Returns:
             `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
         """
-        features = self.features(image, train=train)
-        return features["softmax" if self.softmax else "classifier"]
+        return self.features(image, train=train)[self.last]
+
+    @property
+    def last(self) -> str:
+        """The part whose features are the outputs."""
+        return "softmax" if self.softmax else "classifier"
 
     def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
         wanted = train and self.is_mutable_collection("auxiliary")
