@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import data, frontier_metrics, metrics, steps
+from psp_jax import data, edges, frontier_metrics, metrics, steps
 from psp_jax.experiment import ConfigError, Data, Experiment
 from psp_jax.state import Variables
 
@@ -16,6 +16,8 @@ from psp_jax.state import Variables
 HEADLINES = {
     "rmse_m": "RMSE m",
     "abs_rel": "AbsRel",
+    "accuracy": "accuracy",
+    "interior_share": "always interior",
     "edge_bits": "bits/edge",
     "edge_ap": "edge AP",
     "edge_ods": "edge F",
@@ -32,12 +34,14 @@ class Scores:
         images: number of images.
         depth: depth figures, image by image, where the network predicts depth.
         edges: counts of edges by logit, where it predicts frontiers.
+        classes: confusion of the frontier classes, where it predicts them.
     """
 
     loss: float
     images: int
     depth: metrics.Averages | None
     edges: frontier_metrics.EdgeTally | None
+    classes: metrics.Confusions | None = None
 
     def figures(self) -> dict[str, float]:
         """Returns the loss, the number of images, and every figure of all of them."""
@@ -46,6 +50,8 @@ class Scores:
             figures |= {"images": self.depth.images, **self.depth.means()}
         if self.edges is not None:
             figures |= self.edges.figures()
+        if self.classes is not None:
+            figures |= metrics.class_means(self.classes.total)
         return figures
 
 
@@ -63,6 +69,7 @@ def make(config: Experiment, model: Any) -> Evaluate:
 
     def evaluate(variables: Variables, examples: data.Examples) -> Scores:
         depth, tally = metrics.Averages(), frontier_metrics.EdgeTally()
+        classes = metrics.Confusions(edges.CLASSES)
         images, total, count, met = 0, 0.0, 0.0, set()
         for batch in data.eval_batches(examples, config.data):
             loss, values = step(variables, batch)
@@ -71,6 +78,8 @@ def make(config: Experiment, model: Any) -> Evaluate:
                 depth.add(values["depth"])
             if "edges" in values:
                 tally.add(values["edges"])
+            if "classes" in values:
+                classes.add(values["classes"]["counts"], batch.valid)
             images += int(np.sum(batch.valid))
             total, count = total + float(loss.total), count + float(loss.count)
         if "depth" in met and not depth.images:
@@ -83,6 +92,7 @@ def make(config: Experiment, model: Any) -> Evaluate:
             images=images,
             depth=depth if "depth" in met else None,
             edges=tally if "edges" in met else None,
+            classes=classes if "classes" in met else None,
         )
 
     return evaluate

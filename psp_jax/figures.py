@@ -2,7 +2,7 @@
 
 import csv
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -30,19 +30,57 @@ def intervals(
     Returns:
         Lower and upper ends by name; NaN where there is nothing to average.
     """
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / max(len(names), 1)), RESAMPLES)
-    ends = ((1 - level) / 2, (1 + level) / 2)
+    group, drawn = _resampled(groups, seed)
     result = {}
     for name, values in columns.items():
         known = ~np.isnan(values)
-        totals = np.bincount(group, np.where(known, values, 0.0), len(names))
-        counts = drawn @ np.bincount(group, known, len(names))
-        means = (drawn @ totals)[counts > 0] / counts[counts > 0]
-        low, high = np.quantile(means, ends) if means.size else (np.nan, np.nan)
-        result[name] = (float(low), float(high))
+        totals = np.bincount(group, np.where(known, values, 0.0), drawn.shape[1])
+        counts = drawn @ np.bincount(group, known, drawn.shape[1])
+        result[name] = _ends((drawn @ totals)[counts > 0] / counts[counts > 0], level)
     return result
+
+
+def intervals_of_sums(
+    counts: np.ndarray,
+    groups: Sequence[str] | np.ndarray,
+    figures_of: Callable[[np.ndarray], Mapping[str, float]],
+    *,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """Computes the same intervals of figures that are no means but follow from summed counts.
+
+    Args:
+        counts: `[N, ...]` counts of the images.
+        groups: see `intervals`.
+        figures_of: maps counts, added up over images, to figures by name.
+        level: see `intervals`.
+        seed: see `intervals`.
+
+    Returns:
+        Lower and upper ends by name; NaN where a figure does not exist.
+    """
+    group, drawn = _resampled(groups, seed)
+    sums = np.zeros((drawn.shape[1], *counts.shape[1:]))
+    np.add.at(sums, group, counts)
+    rows = [figures_of(np.tensordot(times, sums, axes=1)) for times in drawn]
+    values = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {name: _ends(column[~np.isnan(column)], level) for name, column in values.items()}
+
+
+def _resampled(groups: Sequence[str] | np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns every image's group `[N]`, and how often each resample draws each group."""
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    share = np.full(len(names), 1 / max(len(names), 1))
+    return group, rng.multinomial(len(names), share, RESAMPLES)
+
+
+def _ends(values: np.ndarray, level: float) -> tuple[float, float]:
+    if not values.size:
+        return float("nan"), float("nan")
+    low, high = np.quantile(values, ((1 - level) / 2, (1 + level) / 2))
+    return float(low), float(high)
 
 
 def write_csv(path: pathlib.Path, columns: Mapping[str, Sequence | np.ndarray]) -> None:

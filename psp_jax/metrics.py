@@ -264,7 +264,8 @@ def class_figures(counts: np.ndarray) -> dict[str, Any]:
         `accuracy`, and `interior_share`, the accuracy of always saying interior; `iou` of every
         class, NaN where it is neither true nor predicted anywhere; `mean_iou` over the others,
         and `mean_iou_absent_0` over all K with 0 for those; `balanced_accuracy`, the mean recall
-        of the classes that are true somewhere.
+        of the classes that are true somewhere; `frontier_found`, the share of the pixels of the
+        other classes that are not said to be interior.
     """
     counts = np.asarray(counts, np.float64)
     right, true, said = np.diag(counts), counts.sum(1), counts.sum(0)
@@ -278,4 +279,41 @@ def class_figures(counts: np.ndarray) -> dict[str, Any]:
         "mean_iou": mean(iou),
         "mean_iou_absent_0": float(np.nan_to_num(iou).mean()),
         "balanced_accuracy": mean(recall),
+        "frontier_found": float(counts[1:, 1:].sum() / max(true[1:].sum(), 1)),
     }
+
+
+def class_means(counts: np.ndarray) -> dict[str, float]:
+    """Returns what of `class_figures` is one number."""
+    figures = class_figures(counts)
+    figures.pop("iou")
+    return figures
+
+
+def always_interior(counts: np.ndarray) -> np.ndarray:
+    """Returns the counts of a predictor that says class 0 everywhere, from those of another."""
+    said = np.zeros_like(counts)
+    said[..., 0] = counts.sum(-1)
+    return said
+
+
+class Confusions:
+    """Gathers the counts of `confusion`, a matrix per image: what they say, not what was said."""
+
+    def __init__(self, classes: int):
+        """Starts empty."""
+        self._counts: list[np.ndarray] = [np.zeros((0, classes, classes), np.int32)]
+
+    def add(self, counts: Array, valid: Array) -> None:
+        """Adds the counts `[B, K, K]` of a batch whose images are real where `valid` `[B]` is."""
+        self._counts.append(np.asarray(counts)[np.asarray(valid)])
+
+    @property
+    def images(self) -> np.ndarray:
+        """`[N, K, K]` int64, image by image in the order they were added."""
+        return np.concatenate(self._counts).astype(np.int64)
+
+    @property
+    def total(self) -> np.ndarray:
+        """`[K, K]` int64 over all images."""
+        return self.images.sum(0)

@@ -7,7 +7,7 @@ cut by the algorithm that made the labels.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -102,6 +102,14 @@ def calibrate(views: Iterable[View], *, count: int, images: int) -> calibration.
     return calibration.fit_decoder(fitted, kept)
 
 
+RIVALS: Mapping[str, Callable[[View, int], np.ndarray]] = {
+    "grid": lambda view, regions: rivals.grid(view.rgb.shape[:2], regions),
+    "SEEDS on RGB": lambda view, regions: rivals.seeds_on_rgb(view.rgb, regions),
+    "SLIC on RGB": lambda view, regions: rivals.slic_on_rgb(view.rgb, regions),
+    "SLIC on true depth": lambda view, regions: rivals.slic_on_depth(view.filled_mm, regions),
+}
+
+
 class Table:
     """Scores of partitions by the name of how they were made, gathered over images."""
 
@@ -109,34 +117,36 @@ class Table:
         self,
         calibrated: calibration.Calibration | None,
         cut: superpixels.Superpixels | None,
+        *,
+        beside: Mapping[str, Callable[[View, int], np.ndarray]] = RIVALS,
     ):
         """Starts empty.
 
         Args:
             calibrated: of the predicted frontiers, where there are some.
             cut: the algorithm that made the labels, for predicted depth.
+            beside: cuts an image into about as many regions without a prediction, by name.
         """
-        self._calibrated, self._cut = calibrated, cut
+        self._calibrated, self._cut, self._beside = calibrated, cut, beside
         self._rows: dict[str, list[dict[str, float]]] = {}
         self._bits: list[tuple[float, float, int]] = []
         self._boundaries = {radius: [] for radius in RADII_PX}
+        self._first: list[dict[str, float]] = []
 
     def add(self, view: View) -> None:
         """Cuts an image in every way and scores the partitions."""
         if not view.known.any():
+            self._first.append({})
             return
         jumps = scores.near(scores.jumps(view.depth_mm), JUMP_RADIUS_PX)
         ways = self._ways(view)
-        regions = int(next(iter(ways.values())).max()) + 1
-        ways |= {
-            "grid": rivals.grid(view.rgb.shape[:2], regions),
-            "SEEDS on RGB": rivals.seeds_on_rgb(view.rgb, regions),
-            "SLIC on RGB": rivals.slic_on_rgb(view.rgb, regions),
-            "SLIC on true depth": rivals.slic_on_depth(view.filled_mm, regions),
-        }
+        first = next(iter(ways))
+        regions = int(ways[first].max()) + 1
+        ways |= {name: cut(view, regions) for name, cut in self._beside.items()}
         for name, labels in ways.items():
             row = score(labels, view.labels, jumps, view.known)
             self._rows.setdefault(name, []).append(row)
+        self._first.append(self._rows[first][-1])
         if view.edges is not None and self._calibrated is not None:
             scored = self._calibrated(view.scored)
             plain = coding.partition_bits(view.labels)
@@ -159,6 +169,16 @@ class Table:
             millimetres = np.clip(np.round(view.depth_m * 1000), 1, 65535).astype(np.uint16)
             ways["predicted depth, cut"] = self._cut(millimetres)
         return ways
+
+    def images(self) -> dict[str, np.ndarray]:
+        """Returns `[N]` scores of the first partition of every image; NaN where nothing is known.
+
+        The first is that of decoded frontiers where there are some.
+        """
+        return {
+            name: np.array([row.get(name, np.nan) for row in self._first], np.float64)
+            for name in COLUMNS
+        }
 
     def figures(self) -> dict:
         """Returns means over the images by the name of the partition, and the bits."""

@@ -11,14 +11,13 @@ import jax
 import numpy as np
 import tqdm
 
-from psp_jax import data, evaluation, figures, metrics, pictures, regions
+from psp_jax import ceiling, data, evaluation, figures, metrics, pictures, regions, tables
 from psp_jax.batch import Batch, Prediction
 from psp_jax.experiment import Experiment
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
+from psp_jax.weights import initial
 
-TEST_FILE = "test.json"
-IMAGES_FILE = "test_images.csv"
 CALIBRATION_FILE = "calibration.json"
 THRESHOLD_IMAGES = 100  # Validation images that choose the decoder's threshold.
 
@@ -35,24 +34,28 @@ def report(
     """Evaluates the test split, writes figures and pictures into the folder, prints the tables."""
     test = splits["test"]
     scores = evaluate(variables, test)
-    result: dict[str, Any] = scores.figures()
+    result: dict[str, Any] = scores.figures() | {"baselines": {}, "intervals": {}}
     result.pop("loss")
-    lines = [f"test split, {result['images']} images"]
     if scores.depth is not None:
-        result |= {
-            "range_m": config.data.range_m,
-            **_depth_details(scores.depth, test, folder),
-            "baselines": evaluation.baselines(config, splits),
-        }
-        lines += ["", *depth_lines(result)]
+        result["range_m"] = config.data.range_m
+        result["baselines"] |= evaluation.baselines(config, splits)
     views = functools.partial(views_of, predictor(config, model, variables), config)
-    result |= _regions(config, scores, views, splits, folder)
-    if scores.edges is not None:
-        lines += ["", *edge_lines(result)]
-    if "regions" in result:
-        lines += ["", *regions.lines(result["regions"], first="regions")]
-    (folder / TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
-    print("\n".join(lines), flush=True)
+    table = _partitions(config, scores, views, splits, folder)
+    result |= _image_figures(scores, table, test, folder)
+    if table is not None:
+        result["regions"] = table.figures()
+    if scores.classes is not None:
+        total = scores.classes.total
+        result |= {"iou": _plain(metrics.class_figures(total)["iou"]), "confusion": total.tolist()}
+        result["baselines"]["always_interior"] = metrics.class_means(metrics.always_interior(total))
+        result["ceiling"] = ceiling.measure(config, model, variables, test)
+        result["untrained"] = _untrained(config, model, evaluate, splits)
+    lines = ["", *tables.depth_lines(result)] if scores.depth is not None else []
+    lines += ["", *tables.class_lines(result)] if scores.classes is not None else []
+    lines += ["", *tables.edge_lines(result)] if scores.edges is not None else []
+    lines += ["", *regions.lines(result["regions"], first="regions")] if table is not None else []
+    (folder / tables.TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
+    print("\n".join([f"test split, {result['images']} images", *lines]), flush=True)
     headlines = evaluation.HEADLINES.items()
     shown, title = next(each for each in headlines if f"validation_{each[0]}" in records[0])
     pictures.curves(folder / "curves.png", records, shown, title)
@@ -60,31 +63,23 @@ def report(
     print(f"pictures, figures and checkpoints are in {folder}")
 
 
-def _regions(
+def _partitions(
     config: Experiment,
     scores: evaluation.Scores,
     views: Callable[[data.Examples], Iterator[regions.View]],
     splits: dict[str, data.Examples],
     folder: pathlib.Path,
-) -> dict[str, Any]:
+) -> regions.Table | None:
     """Calibrates on the validation split and scores the partitions of the test split."""
     calibrated = None
     if scores.edges is not None:
-        try:
-            calibrated = regions.calibrate(
-                views(splits["validation"]),
-                count=len(splits["validation"]),
-                images=THRESHOLD_IMAGES,
-            )
-        except ValueError as error:  # The run has still to be reported.
-            print(f"frontiers are decoded without calibration: {error}")
-            calibrated = calibration.Calibration()
+        calibrated = _calibrated(views, splits["validation"])
         calibration.save(calibrated, folder / CALIBRATION_FILE)
     cut = config.data.source.cuts().get(config.data.labels)
     if calibrated is None and cut is None:
         print(f"no regions of predicted depth: what made the labels {config.data.labels!r} is")
         print("not known, since their data set was built with a configuration of its own")
-        return {}
+        return None
     table = regions.Table(calibrated, cut)
     quiet = 0.1 if sys.stderr.isatty() else 10
     shown = tqdm.tqdm(
@@ -96,7 +91,44 @@ def _regions(
     )
     for view in shown:
         table.add(view)
-    return {"regions": table.figures()}
+    return table
+
+
+def _calibrated(
+    views: Callable[[data.Examples], Iterator[regions.View]], validation: data.Examples
+) -> calibration.Calibration:
+    try:
+        return regions.calibrate(views(validation), count=len(validation), images=THRESHOLD_IMAGES)
+    except ValueError as error:  # The run has still to be reported.
+        print(f"frontiers are decoded without calibration: {error}")
+        return calibration.Calibration()
+
+
+def _untrained(
+    config: Experiment,
+    model: Any,
+    evaluate: evaluation.Evaluate,
+    splits: dict[str, data.Examples],
+) -> dict[str, Any] | None:
+    """Scores networks of several runs put together but never trained together, as the run began.
+
+    Returns:
+        Figures as of the run itself, calibrated in the same way; None for other runs.
+    """
+    if not initial.composes(config.init_from):
+        return None
+    try:
+        variables, _ = initial.start(config, model)
+    except (OSError, ValueError) as error:
+        print(f"nothing is said of the parts before they were trained together: {error}")
+        return None
+    views = functools.partial(views_of, predictor(config, model, variables), config)
+    table = regions.Table(_calibrated(views, splits["validation"]), None, beside={})
+    for view in views(splits["test"]):
+        table.add(view)
+    figures = evaluate(variables, splits["test"]).figures()
+    figures.pop("loss")
+    return {**figures, "regions": table.figures()}
 
 
 def predictor(
@@ -133,65 +165,45 @@ def views_of(
             )
 
 
-def _depth_details(
-    averages: metrics.Averages, examples: data.Examples, folder: pathlib.Path
+def _image_figures(
+    scores: evaluation.Scores,
+    table: regions.Table | None,
+    examples: data.Examples,
+    folder: pathlib.Path,
 ) -> dict[str, Any]:
-    """Writes the figures of single images; returns what goes beyond their means."""
-    columns, counted = averages.columns(), np.flatnonzero(averages.counted)
-    places = {
-        name: [values[index] for index in counted] for name, values in data.places(examples).items()
-    }
-    figures.write_csv(folder / IMAGES_FILE, {**places, **columns})
-    averaged = {name: columns[name] for name in averages.means()}
-    return {
-        "spaces": len(set(places["space_id"])),
-        "intervals": figures.intervals(averaged, places["space_id"]),
-        "pooled": averages.pooled(),
-    }
+    """Writes the figures of single images; returns how sure their means are, and pooled ones."""
+    places = data.places(examples)
+    spaces = np.asarray(places["space_id"])
+    columns: dict[str, np.ndarray] = {}
+    intervals: dict[str, tuple[float, float]] = {}
+    result: dict[str, Any] = {"spaces": len(set(spaces)), "intervals": intervals}
+    if scores.depth is not None:
+        counted = scores.depth.counted
+        for name, values in scores.depth.columns().items():
+            columns[name] = np.full(len(spaces), np.nan)
+            columns[name][counted] = values
+        averaged = {name: columns[name][counted] for name in scores.depth.means()}
+        intervals |= figures.intervals(averaged, spaces[counted])
+        result |= {"spaces": len(set(spaces[counted])), "pooled": scores.depth.pooled()}
+    if scores.classes is not None:
+        counts = scores.classes.images
+        empty = dict.fromkeys(metrics.class_means(counts.sum(0)), np.nan)
+        rows = [metrics.class_means(image) if image.any() else empty for image in counts]
+        columns |= {name: np.array([row[name] for row in rows]) for name in empty}
+        intervals |= figures.intervals_of_sums(counts, spaces, metrics.class_means)
+    if table is not None:
+        scored = table.images()
+        columns |= scored
+        intervals |= figures.intervals(scored, spaces)
+    kept = ~np.all([np.isnan(column) for column in columns.values()], axis=0)
+    rows = {name: np.asarray(column)[kept] for name, column in (places | columns).items()}
+    figures.write_csv(folder / tables.IMAGES_FILE, rows)
+    return result
 
 
-def depth_lines(result: dict) -> list[str]:
-    """Formats the depth figures of `test.json` as a table."""
-    ends = [{name: ends[end] for name, ends in result["intervals"].items()} for end in range(2)]
-    rows = {
-        "this run": result,
-        "  95 % interval** from": ends[0],
-        "  to": ends[1],
-        "constant (training mean)": result["baselines"]["constant"],
-        "mean depth image": result["baselines"]["mean_image"],
-    }
-    titles = "".join(f"{title:>{width}}" for _, title, width, _ in _COLUMNS)
-    first = f"depth, of {result['spaces']} rooms"
-    lines = [f"{first:<26}{titles}"]
-    for name, row in rows.items():
-        cells = (f"{row[figure]:>{width}.{digits}f}" for figure, _, width, digits in _COLUMNS)
-        lines.append(f"{name:<26}{''.join(cells)}")
-    return [
-        *lines,
-        "*  mean absolute difference in gray levels and share of pixels in the right one; "
-        f"255 levels are {result['range_m']} m",
-        "** of the mean, by drawing rooms again; more figures are in "
-        f"{TEST_FILE}, those of single images in {IMAGES_FILE}",
-    ]
-
-
-# Figure, title, width and digits of the table's columns.
-_COLUMNS = (
-    ("abs_rel", "AbsRel", 8, 3),
-    ("rmse_m", "RMSE m", 9, 3),
-    ("delta1", "d<1.25", 9, 3),
-    ("mad_levels", "MAD levels*", 13, 2),
-    ("level_accuracy", "right*", 9, 4),
-)
-
-
-def edge_lines(result: dict) -> list[str]:
-    """Formats the figures of single edges of `test.json`."""
-    return [
-        "edges, at 0 px            bits/edge  by share alone       AP      ODS      OIS",
-        f"{'this run':<26}{result['edge_bits']:>9.4f}{result['edge_bits_prior']:>16.4f}"
-        f"{result['edge_ap']:>9.3f}{result['edge_ods']:>9.3f}{result['edge_ois']:>9.3f}",
-    ]
+def _plain(values: list[float]) -> list[float | None]:
+    """Writes what does not exist as JSON does."""
+    return [None if np.isnan(value) else value for value in values]
 
 
 def _sheets(

@@ -3,10 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
-from psp_jax import frontier_metrics, metrics, objectives, parts
-from psp_jax.batch import Batch
+from psp_jax import edges, frontier_metrics, metrics, objectives, parts
+from psp_jax.batch import Batch, Prediction
 from psp_jax.state import TrainState, Variables
 
 AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
@@ -66,14 +67,27 @@ def eval_step(
 ) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
     """Returns the loss and the per-image figures of a batch, without training anything.
 
-    The figures are those of `metrics.depth_figures` under `depth` and of
-    `frontier_metrics.edge_counts` under `edges`, where the objective predicts these.
+    The figures are those of `judge`.
     """
     output = model.apply(variables, model.inputs(batch))
     prediction = objective.predict(output, batch.image.shape[1:3])
+    return objective.loss(output, batch), judge(prediction, batch, range_m=range_m)
+
+
+def judge(prediction: Prediction, batch: Batch, *, range_m: float) -> dict[str, dict]:
+    """Compares a prediction with the truth, image by image.
+
+    Returns:
+        What `metrics.depth_figures` returns under `depth`, `frontier_metrics.edge_counts` under
+        `edges` and, as `counts`, `metrics.confusion` under `classes`, for what is predicted.
+    """
     figures = {}
     if prediction.depth is not None:
         figures["depth"] = metrics.depth_figures(prediction.depth, batch, range_m=range_m)
     if prediction.edges is not None:
         figures["edges"] = frontier_metrics.edge_counts(prediction.edges, batch)
-    return objective.loss(output, batch), figures
+    if prediction.classes is not None:
+        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
+        counts = metrics.confusion(prediction.classes, batch.frontier, known, classes=edges.CLASSES)
+        figures["classes"] = {"counts": counts}
+    return figures

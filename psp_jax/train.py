@@ -32,7 +32,6 @@ from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 from psp_jax.weights import initial
 
-SMALL_IMAGE = (64, 64)  # The variables do not depend on the size that they are drawn for.
 ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -103,13 +102,14 @@ def run(config: Experiment, workdir: str) -> TrainState:
     ):
         start = store.latest_step() or 0
         if start:
-            like = jax.eval_shape(functools.partial(_drawn_variables, config, model))
+            like = jax.eval_shape(functools.partial(initial.drawn, config, model))
             variables = store.load_variables(start, like)
             print(f"resuming {workdir} after step {start}")
             if changes := store.changes(start):
                 print(f"not bit-exactly, since it began elsewhere ({'; '.join(changes)})")
         else:
-            variables = _first_variables(config, model)
+            variables, words = initial.start(config, model)
+            print("".join(f"{line}\n" for line in words), end="")
         log = journal.Journal(folder, start)
         job = _Job(config, model, evaluate, splits, store, log, termination)
         if config.cache_features and start < sum(phase.steps for phase in config.phases):
@@ -142,20 +142,6 @@ def _check_auxiliary(config: Experiment, model: Any) -> None:
                 f"config.model has auxiliary=True, but no phase trains the part {part!r}; name it "
                 "in the train of a phase, or leave auxiliary out"
             )
-
-
-def _first_variables(config: Experiment, model: Any) -> state.Variables:
-    """Draws the variables, then puts those of `init_from` in their place."""
-    variables = _drawn_variables(config, model)
-    if config.init_from:
-        variables, words = initial.take(config.init_from, model, variables)
-        print("\n".join(words))
-    return variables
-
-
-def _drawn_variables(config: Experiment, model: Any) -> state.Variables:
-    shape = (*SMALL_IMAGE, model.INPUT_CHANNELS)
-    return state.initial_variables(model, shape, config.seed)
 
 
 def _prepared(config: Experiment) -> str:

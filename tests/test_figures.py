@@ -22,6 +22,14 @@ def test_images_of_the_same_room_do_not_narrow_the_interval():
     np.testing.assert_allclose(once, often, rtol=1e-12)
 
 
+def test_intervals_of_summed_counts_are_those_of_the_mean_where_sums_make_a_mean():
+    rng = np.random.default_rng(0)
+    right, rooms = rng.integers(0, 100, 60), np.repeat(np.arange(12), 5)
+    counts = np.stack([right, 100 - right], axis=1)
+    share = figures.intervals_of_sums(counts, rooms, lambda c: {"x": c[0] / c.sum()})["x"]
+    np.testing.assert_allclose(share, figures.intervals({"x": right / 100}, rooms)["x"])
+
+
 def test_images_without_a_value_are_left_out():
     values = np.array([1.0, np.nan, 1.0, np.nan])
     result = figures.intervals({"x": values, "y": np.full(4, np.nan)}, ["a", "b", "c", "d"])

@@ -1,15 +1,18 @@
 """What a run of each kind of output leaves behind."""
 
+import csv
 import dataclasses
 import json
 
 import numpy as np
+import optax
 import pytest
 
 from data_builders import sources
-from psp_jax import calibrate, experiment, objectives, regions, train
+from psp_jax import calibrate, checkpoints, experiment, objectives, regions, state, train
 from psp_jax.models import decoder, segmenter, two_phase, unet
 from psp_jax.partition import calibration, edges, frontier
+from psp_jax.weights import initial
 from tests import conftest
 
 NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
@@ -21,6 +24,7 @@ KINDS = {
         objectives.DepthAndFrontier(),
         (*PSPNET, "decoder"),
     ),
+    "coarse": (NARROW, objectives.FrontierSoftmax(), (*PSPNET, "classifier")),
     "two phases": (
         two_phase.TwoPhase(NARROW, objectives.DepthMSE(), unet.DepthCNN(width=4, levels=2)),
         objectives.FrontierSoftmax(),
@@ -37,7 +41,7 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     model, objective, parts = KINDS[kind]
     tiny.model, tiny.objective = model, objective
     tiny.data.labels = "planar"
-    tiny.phases = (experiment.Phase(steps=6, train=parts),)
+    tiny.phases = (experiment.Phase(steps=2, train=parts),)
     train.run(tiny, str(tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
@@ -61,7 +65,69 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
         assert (tmp_path / "run" / "frontiers.png").stat().st_size > 1000
     assert all(0 <= row["asa"] <= 1 and row["regions"] >= 1 for row in rows.values())
     assert (tmp_path / "run" / "test.png").stat().st_size > 1000
-    assert "SLIC on true depth" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "SLIC on true depth" in printed
+    if kind != "depth":
+        expect_figures_of_classes(tmp_path / "run", result, printed)
+    assert (result.get("ceiling") is not None) == (kind == "coarse")
+
+
+def expect_figures_of_classes(workdir, result, printed):
+    """What the counts of `test.json` say is what it and the table say, overall and by image."""
+    counts = np.asarray(result["confusion"])
+    interior = counts[0].sum() / counts.sum()
+    np.testing.assert_allclose(result["accuracy"], np.trace(counts) / counts.sum())
+    baseline = result["baselines"]["always_interior"]
+    np.testing.assert_allclose([baseline["accuracy"], result["interior_share"]], interior)
+    np.testing.assert_allclose(baseline["balanced_accuracy"], 1 / (counts.sum(1) > 0).sum())
+    assert baseline["frontier_found"] == 0
+    low, high = result["intervals"]["accuracy"]
+    assert low <= result["accuracy"] <= high
+    lines = printed.splitlines()
+    (first,) = [index for index, line in enumerate(lines) if line.startswith("classes, of")]
+    assert lines[first + 1].split()[2] == f"{result['accuracy']:.4f}"
+    assert lines[first + 4].split()[2] == f"{interior:.4f}"
+    assert f"always interior {interior:.3f}"[:18] in printed
+    with (workdir / "test_images.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == result["images"]
+    known = [float(row["interior_share"]) for row in rows]
+    np.testing.assert_allclose(np.mean(known), interior, atol=0.05)  # Images have other shares.
+    if result["ceiling"] is not None:
+        best = result["ceiling"]
+        assert best["grid"] == [-(-side // 8) for side in conftest.SIZE]
+        assert best["interior_share"] < best["accuracy"] < 1
+        assert f"{best['accuracy']:.4f}" in printed
+
+
+def leave_run(folder, config, model, objective):
+    """Writes what `init_from` reads of a run that was never trained."""
+    config = dataclasses.replace(config, model=model, objective=objective, init_from="")
+    folder.mkdir()
+    experiment.save(config, folder)
+    variables, _ = initial.start(config, model.make(objective.channels))
+    with checkpoints.Store(folder, keep=1) as store:
+        store.save(state.create(variables, optax.sgd(1.0), (), 1))
+
+
+def test_parts_of_two_runs_are_scored_before_they_are_trained_together(tiny, tmp_path, capsys):
+    model, tiny.objective, _ = KINDS["two phases"]
+    tiny.model = model
+    leave_run(tmp_path / "a", tiny, model.depth, model.to_depth)
+    leave_run(tmp_path / "b", tiny, model.frontier, tiny.objective)
+    tiny.init_from = f"depth={tmp_path / 'a'},frontier={tmp_path / 'b'}"
+    tiny.data.labels = "planar"
+    # A part without batch norms, at a rate that moves nothing: the run is what it began as.
+    phase = experiment.Phase(steps=1, train=("frontier/classifier",), learning_rate=1e-30)
+    tiny.phases = (phase,)
+    train.run(tiny, str(tmp_path / "run"))
+    result = json.loads((tmp_path / "run" / "test.json").read_text())
+    untrained = result["untrained"]
+    for name in ("accuracy", "mean_iou", "edge_bits", "edge_ap"):
+        np.testing.assert_allclose(untrained[name], result[name], rtol=1e-6)
+    decoded = "decoded frontiers"
+    assert untrained["regions"]["partitions"][decoded] == result["regions"]["partitions"][decoded]
+    assert "parts, not yet trained" in capsys.readouterr().out
 
 
 def view_of(labels, logits=None, depth_m=None):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, journal, results, train
+from psp_jax import checkpoints, data, experiment, journal, tables, train
 from tests.conftest import make_tiny
 
 PROGRAM = """
@@ -72,7 +72,7 @@ def test_a_run_leaves_the_figures_of_every_test_image_and_says_how_sure_their_me
         values = [float(row[name]) for row in rows if row[name]]
         np.testing.assert_allclose(result[name], np.mean(values), rtol=1e-4)
         assert low <= result[name] <= high
-    table = results.depth_lines(result)
+    table = tables.depth_lines(result)
     assert f"of {result['spaces']} rooms" in table[0]
     assert f"{result['rmse_m']:.3f}" in table[1] and f"{result['abs_rel']:.3f}" in table[1]
     assert f"{result['intervals']['rmse_m'][0]:.3f}" in table[2]

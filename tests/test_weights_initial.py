@@ -228,15 +228,15 @@ def test_a_wrong_command_ends_in_one_line(arguments, message, raw, converted, ca
     assert message in run(capsys, *given, fails=True)
 
 
-def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, capsys, monkeypatch):
+def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, monkeypatch):
     """The config names a .pth, and training begins from it."""
     network = Network(10, 4, 3, 1, False, geometry.SEMSEG)
     drawn = unflatten(published.make_leaves(network, seed=1))
     monkeypatch.setattr(state, "initial_variables", lambda *unused: drawn)
     tiny.init_from = str(raw)
     train.check(tiny, str(tmp_path / "run"))
-    variables = train._first_variables(tiny, tiny.model.make(tiny.objective.channels))
-    assert "the classifier is new: 7 outputs there, 1 here" in capsys.readouterr().out
+    variables, words = initial.start(tiny, tiny.model.make(tiny.objective.channels))
+    assert "the classifier is new: 7 outputs there, 1 here" in words
     found = flatten(variables)
     np.testing.assert_array_equal(
         found["params/head/conv/kernel"], leaves["params/head/conv/kernel"]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import checkpoints, experiment
+from psp_jax import checkpoints, experiment, state
 from psp_jax.models.decoder import FullResolutionPSPNet
 from psp_jax.models.geometry import differences
 from psp_jax.models.pspnet import PSPNet
@@ -17,6 +17,7 @@ from psp_jax.weights import reading, surgery
 from psp_jax.weights.network import Network, flatten
 from psp_jax.weights.reading import Weights
 
+SMALL_IMAGE = (64, 64)  # The variables do not depend on the size that they are drawn for.
 PSPNETS = (PSPNet, FullResolutionPSPNet)
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
 PER_CLASS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes follow the outputs.
@@ -38,7 +39,7 @@ def check(source: str, model: Any) -> None:
 
 def _networks(source: str) -> list[tuple[str, str]]:
     """Reads `depth=runs/a,frontier=runs/b`; a source without a name is of the whole model."""
-    if "=" not in source:
+    if not composes(source):
         return [("", source)]
     return [(name, each) for name, _, each in (item.partition("=") for item in source.split(","))]
 
@@ -72,6 +73,26 @@ def _check_one(source: str, model: Any) -> None:
             _check_network(source, network, model)
     else:
         _load_file(source, model)
+
+
+def start(config: experiment.Experiment, model: Any) -> tuple[Variables, list[str]]:
+    """Draws the variables a run starts from, with those of `init_from` in their place.
+
+    Returns:
+        The variables, and where they come from, in words.
+    """
+    variables = drawn(config, model)
+    return take(config.init_from, model, variables) if config.init_from else (variables, [])
+
+
+def drawn(config: experiment.Experiment, model: Any) -> Variables:
+    """Draws a model's variables by the seed of the config."""
+    return state.initial_variables(model, (*SMALL_IMAGE, model.INPUT_CHANNELS), config.seed)
+
+
+def composes(source: str) -> bool:
+    """Tells whether a source puts networks of several runs together, as `depth=...` does."""
+    return "=" in source
 
 
 def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
