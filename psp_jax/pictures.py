@@ -1,10 +1,13 @@
 """Pictures of a run: sheets of predictions and curves, drawn by matplotlib into PNG files."""
 
+import dataclasses
+import io
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib import image as image_files
 from matplotlib.figure import Figure
 
 ERROR_LIMIT_M = 1.0  # Errors are drawn from 0 to this; larger ones saturate.
@@ -50,6 +53,47 @@ def depth_sheet(
     figure.savefig(path, dpi=80)
 
 
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """One pair of axes of a figure of curves.
+
+    Attributes:
+        title: what the vertical axis calls its figure.
+        lines: abscissas and ordinates by label.
+        levels: horizontal lines to compare with, by label.
+        from_zero: whether the axis begins at 0, which losses and errors want.
+    """
+
+    title: str
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
+    levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    from_zero: bool = True
+
+
+def panels(path: pathlib.Path, shown: Sequence[Panel], *, across: str) -> None:
+    """Draws curves, one pair of axes a panel, side by side.
+
+    Args:
+        path: PNG file to write.
+        shown: the panels.
+        across: what the horizontal axes show.
+    """
+    figure = Figure(figsize=(4.5 * max(len(shown), 1.4), 3.2), layout="constrained")
+    for axis, panel in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
+        for index, (label, (xs, ys)) in enumerate(panel.lines.items()):
+            style = "-" if index < 10 else "--"  # There are ten colours.
+            axis.plot(xs, ys, style, marker=".", label=label)
+        for label, level in panel.levels.items():
+            axis.axhline(level, color="gray", linestyle=":", label=label)
+        axis.set(xlabel=across, ylabel=panel.title)
+        if panel.from_zero:
+            axis.set_ylim(0, None)
+        if len(panel.lines) + len(panel.levels) > 1:
+            axis.legend(fontsize=8)
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=80)
+
+
 def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) -> None:
     """Draws the losses and a figure of the validation split over the steps.
 
@@ -59,20 +103,31 @@ def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) 
         shown: name of the figure in the records, after `validation_`.
         title: what the axis calls it.
     """
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    loss_axis, figure_axis = figure.subplots(1, 2)
     steps = [record["step"] for record in records]
-    for name in ("train_loss", "validation_loss"):
-        label = name.partition("_")[0]
-        loss_axis.plot(steps, [record[name] for record in records], marker=".", label=label)
-    loss_axis.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    loss_axis.legend()
-    values = [record[f"validation_{shown}"] for record in records]
-    figure_axis.plot(steps, values, marker=".", color="C1")
-    figure_axis.set(xlabel="step", ylabel=f"validation {title}", ylim=(0, None))
-    for axis in (loss_axis, figure_axis):
-        axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=80)
+    losses = {
+        name.partition("_")[0]: (steps, [record[name] for record in records])
+        for name in ("train_loss", "validation_loss")
+    }
+    values = {title: (steps, [record[f"validation_{shown}"] for record in records])}
+    baseline = records[0].get("validation_interior_share") if shown == "accuracy" else None
+    levels = {} if baseline is None else {"always interior": baseline}
+    both = [Panel("loss", losses), Panel(f"validation {title}", values, levels, not levels)]
+    panels(path, both, across="step")
+
+
+def smaller(path: pathlib.Path) -> bytes:
+    """Returns a picture as a JPEG, which takes less than a PNG of photographs.
+
+    Raises:
+        ValueError: if the file is no picture.
+    """
+    try:
+        pixels = image_files.imread(path)
+    except (OSError, SyntaxError, ValueError) as error:  # The reader's errors of damaged files.
+        raise ValueError(f"{path} is damaged: {error}") from None
+    out = io.BytesIO()
+    image_files.imsave(out, pixels[..., :3], format="jpeg", pil_kwargs={"quality": 85})
+    return out.getvalue()
 
 
 _COLORMAPS = ("turbo_r", "inferno")

@@ -1,0 +1,135 @@
+"""Puts runs side by side.
+
+    python -m psp_jax.report runs/* --out=report
+
+writes tables of their test figures, beside the thesis's where it has them, curves of loss and
+accuracy and the sheets of test pictures: report.md with its PNG files, and report.html, one page
+that holds everything. Runs that are not finished, damaged or not there are named and left out of
+the tables. `--readme=README.md` also puts the tables between that file's two markers.
+"""
+
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+from psp_jax import command_line, pictures
+from psp_jax.report import page, runs, tables
+from psp_jax.report.page import Picture
+from psp_jax.report.runs import Run
+
+MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
+# Figure of the validation split, its title, and the level it is compared with, if there is one.
+ACCURACY = ("validation_accuracy", "accuracy", "validation_interior_share", "always interior")
+SHOWN = (
+    ACCURACY,
+    ("validation_rmse_m", "RMSE, m", "", ""),
+    ("validation_edge_bits", "bits/edge", "validation_edge_bits_prior", "by share alone"),
+)
+
+
+def write(found: Sequence[Run], out: pathlib.Path) -> list[tables.Table]:
+    """Writes the report of runs into a folder and returns its tables."""
+    out.mkdir(parents=True, exist_ok=True)
+    made = tables.make(found)
+    drawn, words = _compared(found, out), []
+    for run in found:
+        stem = _file_name(run.name)
+        drawn += _curves(run, out / f"{stem}_curves.png")
+        for sheet in runs.SHEETS if run.status == runs.FINISHED else ():
+            if not (run.folder / sheet).exists():
+                continue
+            path = out / f"{stem}_{sheet}"
+            try:
+                embedded = pictures.smaller(run.folder / sheet)
+                path.write_bytes((run.folder / sheet).read_bytes())
+            except ValueError as error:
+                words.append(f"{run.name}: a sheet is left out: {error}")
+            else:
+                drawn.append(Picture("test images", path, embedded, run.name))
+    (out / MARKDOWN_FILE).write_text(page.markdown(found, made, drawn, words))
+    (out / PAGE_FILE).write_text(page.page(found, made, drawn, words))
+    print("\n".join([*page.summary(found), *words]))
+    return made
+
+
+def _series(run: Run, key: str) -> tuple[list[float], list[float]]:
+    """A figure over the epochs that have it."""
+    records = [record for record in run.records if key in record]
+    epochs = [record.get("epoch", record["step"]) for record in records]
+    return epochs, [record[key] for record in records]
+
+
+def _curves(run: Run, path: pathlib.Path) -> list[Picture]:
+    """Draws accuracy and loss of a run (thesis, figures 4.1 to 4.3)."""
+    losses = {
+        label: _series(run, key)
+        for label, key in (("training", "train_loss"), ("validation", "validation_loss"))
+    }
+    if not any(xs for xs, _ in losses.values()):
+        return []
+    shown = [pictures.Panel("loss", losses)]
+    for key, title, level_key, level in SHOWN:
+        series, levels = _series(run, key), _series(run, level_key)[1]
+        if series[0]:
+            beside = {level: levels[-1]} if levels else {}
+            panel = pictures.Panel(title, {"validation": series}, beside, from_zero=not beside)
+            shown.insert(0, panel)
+            break
+    pictures.panels(path, shown, across="epoch")
+    return [Picture("curves", path, path.read_bytes(), run.name)]
+
+
+def _compared(found: Sequence[Run], out: pathlib.Path) -> list[Picture]:
+    """Draws each figure of all the runs that have it, label set by label set where those matter."""
+    drawn = []
+    for key, title, level_key, level in SHOWN:
+        having = [run for run in found if _series(run, key)[0]]
+        for labels in sorted({run.labels if level else "" for run in having}):
+            chosen = [run for run in having if labels in ("", run.labels)]
+            if len(chosen) < 2:
+                continue
+            lines = {run.name: _series(run, key) for run in chosen}
+            ends = _series(chosen[0], level_key)[1]
+            levels = {level: ends[-1]} if ends else {}
+            panel = pictures.Panel(title, lines, levels, from_zero=not level)
+            name = "_".join(
+                word for word in ("compared", key.removeprefix("validation_"), labels) if word
+            )
+            path = out / f"{_file_name(name)}.png"
+            pictures.panels(path, [panel], across="epoch")
+            about = f"validation {title}" + (f", {labels} labels" if labels else "")
+            drawn.append(Picture(about, path, path.read_bytes()))
+    return drawn
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def main() -> None:
+    """Reports the runs of the command line."""
+    parser = command_line.Parser("psp_jax.report", __doc__)
+    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folder of a run")
+    parser.add_argument("--out", type=pathlib.Path, default="report", help="folder to write into")
+    parser.add_argument("--readme", type=pathlib.Path, help="Markdown file with the two markers")
+    arguments = parser.parse_args()
+    found = runs.read(arguments.workdirs)
+    try:
+        made = write(found, arguments.out)
+        if arguments.readme is not None:
+            command = f"python -m psp_jax.report {shlex.join(arguments.workdirs)}"
+            try:
+                text = page.insert(arguments.readme.read_text(), made, command)
+            except ValueError as error:
+                raise ValueError(f"--readme={arguments.readme}: {error}") from None
+            arguments.readme.write_text(text)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+    print(f"{arguments.out / MARKDOWN_FILE} and {arguments.out / PAGE_FILE} are written")
+    if not any(run.status == runs.FINISHED for run in found):
+        sys.exit(1)  # There is nothing to compare.
+
+
+if __name__ == "__main__":
+    main()
