@@ -8,8 +8,8 @@ that holds everything. Runs that are not finished, damaged or not there are name
 the tables. `--readme=README.md` also puts the tables between that file's two markers.
 """
 
+import datetime
 import pathlib
-import shlex
 import sys
 from collections.abc import Sequence
 
@@ -103,6 +103,16 @@ def _compared(found: Sequence[Run], out: pathlib.Path) -> list[Picture]:
     return drawn
 
 
+def _origin(found: Sequence[Run]) -> str:
+    """Says which runs the tables are of, and when they were tested."""
+    finished = [run for run in found if run.status == runs.FINISHED]
+    times = [(run.folder / runs.TEST_FILE).stat().st_mtime for run in finished]
+    days = sorted({datetime.date.fromtimestamp(time).isoformat() for time in times})
+    when = f", tested {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
+    left = "".join(f"; {line}" for line in page.summary(found)[1:])
+    return f"Written by `python -m psp_jax.report`: {len(finished)} finished runs{when}{left}."
+
+
 def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
@@ -118,9 +128,8 @@ def main() -> None:
     try:
         made = write(found, arguments.out)
         if arguments.readme is not None:
-            command = f"python -m psp_jax.report {shlex.join(arguments.workdirs)}"
             try:
-                text = page.insert(arguments.readme.read_text(), made, command)
+                text = page.insert(arguments.readme.read_text(), made, _origin(found))
             except ValueError as error:
                 raise ValueError(f"--readme={arguments.readme}: {error}") from None
             arguments.readme.write_text(text)

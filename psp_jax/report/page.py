@@ -43,7 +43,8 @@ def markdown_tables(tables: Sequence[Table]) -> str:
     """Writes tables with their titles and notes."""
     blocks = []
     for table in tables:
-        rows = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
+        figures = len(table.columns) - table.text
+        rows = [table.columns, ["---"] * table.text + ["---:"] * figures, *table.rows]
         lines = ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
         blocks += [f"**{table.title}**", "\n".join(lines), " ".join(table.notes)]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -69,8 +70,8 @@ def markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def insert(readme: str, tables: Sequence[Table], command: str) -> str:
-    """Puts the tables in the place of what is between the two markers of a README.
+def insert(readme: str, tables: Sequence[Table], words: str) -> str:
+    """Puts words and tables in the place of what is between the two markers of a README.
 
     Raises:
         ValueError: if it does not hold both, once, in order.
@@ -79,7 +80,7 @@ def insert(readme: str, tables: Sequence[Table], command: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end) or BEGIN in after or END in after + before:
         raise ValueError(f"it has to hold {BEGIN} and, further down, {END}, each once")
-    return f"{before}{BEGIN}\n`{command}` wrote:\n\n{markdown_tables(tables)}{END}{after}"
+    return f"{before}{BEGIN}\n{words}\n\n{markdown_tables(tables)}{END}{after}"
 
 
 def page(
@@ -116,13 +117,18 @@ def page(
 
 
 def _table(place: str, table: Table) -> str:
-    head = "".join(f"<th>{_safe(title)}</th>" for title in table.columns)
+    words = [" class=words" if index < table.text else "" for index in range(len(table.columns))]
+    head = "".join(
+        f"<th{kind}>{_safe(title)}</th>" for kind, title in zip(words, table.columns, strict=True)
+    )
     rows, previous = [], ""
     for row in table.rows:
         # The name of a run stands once above its rows; what is no run's own is set back.
         name = "" if row[0] == previous else _safe(row[0].removeprefix(SUB))
         kind = ' class="sub"' if row[0].startswith(SUB) else "" if name else ' class="same"'
-        cells = "".join(f"<td>{_safe(cell)}</td>" for cell in row[1:])
+        cells = "".join(
+            f"<td{kind}>{_safe(cell)}</td>" for kind, cell in zip(words[1:], row[1:], strict=True)
+        )
         rows.append(f"<tr{kind}><th>{name}</th>{cells}</tr>")
         previous = row[0]
     notes = "".join(f"<p class=note>{_safe(note)}</p>" for note in table.notes)
@@ -165,7 +171,8 @@ a:hover { text-decoration: underline; }
 .note { margin: 6px 0 0; max-width: 90ch; color: var(--quiet); font-size: 13px; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-th, td { padding: 4px 12px 4px 0; text-align: right; }
+th, td { padding: 4px 14px 4px 0; text-align: right; }
+.words { text-align: left; }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 thead th { font-size: 12px; font-weight: 600; color: var(--quiet); vertical-align: bottom; }
 tbody th { font-weight: 600; }

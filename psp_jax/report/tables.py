@@ -18,15 +18,17 @@ class Table:
 
     Attributes:
         title: what it is called.
-        columns: titles of its columns; the first is of names, the others of figures.
+        columns: titles of its columns; the first is of names.
         rows: cells, as many as columns; one that begins with `SUB` is no run's own.
         notes: what has to be known to read it, a sentence each.
+        text: how many columns, from the first, hold words; the others hold figures.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     notes: tuple[str, ...] = ()
+    text: int = 1
 
 
 SUB = "· "  # Begins the names of rows that are not of a trained run: baselines and ceilings.
@@ -115,7 +117,7 @@ def _side_by_side(finished: list[Run]) -> Table:
             "The thesis says neither which of its three losses of depth its figures are of, nor "
             "the range of its gray levels."
         )
-    return Table("Experiments side by side", columns, rows, tuple(notes))
+    return Table("Experiments side by side", columns, rows, tuple(notes), text=4)
 
 
 _OWN = ("decoded frontiers", "predicted depth, cut")  # Names of a run's partition.
@@ -179,14 +181,14 @@ def _asked(finished: list[Run]) -> Table:
             continue  # Figures of other images or labels are no answer.
         rows += [_answer(question, key, first, second) for key in question.keys]
     columns = (
-        "is it better than", "this", "steps", "figure", "its own", "the other's",
-        "95 % interval of the difference", "answer",
+        "is", "better than", "in", "answer", "its own", "the other's",
+        "95 % interval of the difference", "steps",
     )  # fmt: skip
     note = (
         "The interval draws rooms again, with the difference of each image; without one the answer "
         "is of the figures alone."
     )
-    return Table("Questions", columns, [row for row in rows if row], (note,))
+    return Table("Questions", columns, [row for row in rows if row], (note,), text=4)
 
 
 def _answer(question: _Question, key: str, first: Run, second: Run) -> tuple[str, ...]:
@@ -203,7 +205,7 @@ def _answer(question: _Question, key: str, first: Run, second: Run) -> tuple[str
     if second.steps != first.steps:
         steps += f" against {second.steps:,}"
     ends = NOTHING if interval is None else " to ".join(_signed(end, write) for end in interval)
-    return first.name, question.second, steps, title, write(own), write(other), ends, answer
+    return first.name, question.second, title, answer, write(own), write(other), ends, steps
 
 
 def _signed(value: float, write: Callable[[float | None], str]) -> str:
@@ -298,7 +300,7 @@ def _classes(chosen: list[Run]) -> Table:
         "for interior. Edges at 0 px, uncalibrated; by share alone: the bits of one who knows "
         "only how many edges are frontiers.",
     )
-    return Table("Frontier classes", columns, rows + baselines, notes)
+    return Table("Frontier classes", columns, rows + baselines, notes, text=2)
 
 
 _REGION_COLUMNS = (
@@ -312,36 +314,36 @@ _REGION_COLUMNS = (
     ("F 2 px", "f_2px", fixed(3)),
 )
 _BOUNDARY_COLUMNS = (("ODS 1 px", "ods"), ("OIS 1 px", "ois"), ("AP 1 px", "ap"))
+_RIVAL_COLUMNS = (("SLIC: ARI", "ari"), ("SLIC: F 1 px", "f_1px"))
 
 
 def _regions(chosen: list[Run]) -> Table:
     rows = []
     for run in sorted(chosen, key=lambda run: run.labels):
-        own = _own_regions(run)
+        own, write = _own_regions(run), fixed(3)
         for name, path in ((run.name, ()), (SUB + UNTRAINED, ("untrained",))):
-            place = (*path, "regions")
-            if not runs.look_up(run.result, *place):
+            if not runs.look_up(run.result, *path, "regions"):
                 continue
-            cells = [
-                write(run.figure(*place, "partitions", own, key))
-                for _, key, write in _REGION_COLUMNS
-            ]
-            cells += [
-                fixed(3)(run.figure(*place, "boundaries", "1px", key))
-                for _, key in _BOUNDARY_COLUMNS
-            ]
-            cells += [fixed(3)(run.figure(*place, "coding", "ratio"))]
+            place = (*path, "regions", "partitions")
+            cells = [write(run.figure(*place, own, key)) for _, key, write in _REGION_COLUMNS]
+            place = (*path, "regions", "boundaries", "1px")
+            cells += [write(run.figure(*place, key)) for _, key in _BOUNDARY_COLUMNS]
+            cells += [write(run.figure(*path, "regions", "coding", "ratio"))]
+            place = (*path, "regions", "partitions", "SLIC on RGB")
+            cells += [write(run.figure(*place, key)) for _, key in _RIVAL_COLUMNS]
             rows.append((name, run.labels, *cells))
-        rival = ("regions", "partitions", "SLIC on RGB")
-        cells = [write(run.figure(*rival, key)) for _, key, write in _REGION_COLUMNS]
-        rows.append((SUB + "SLIC on the colours", run.labels, *cells, *[NOTHING] * 4))
     columns = (
-        "regions", "labels", *(title for title, *_ in _REGION_COLUMNS),
-        *(title for title, _ in _BOUNDARY_COLUMNS), "bits, given it",
-    )  # fmt: skip
+        "regions",
+        "labels",
+        *(title for title, *_ in _REGION_COLUMNS),
+        *(title for title, _ in _BOUNDARY_COLUMNS),
+        "bits, given it",
+        *(title for title, _ in _RIVAL_COLUMNS),
+    )
     notes = (
         "Predicted frontiers, calibrated and decoded, or predicted depth cut by what made the "
-        "labels, against the true partitions of test images; SLIC with as many regions. Bits, "
-        "given it: those of the true frontiers given the prediction, over those without.",
+        "labels, against the true partitions of test images. Bits, given it: those of the true "
+        "frontiers given the prediction, over those without. SLIC: on the colours, with as many "
+        "regions as the run's own.",
     )
-    return Table("Regions", columns, rows, notes)
+    return Table("Regions", columns, rows, notes, text=2)
