@@ -47,7 +47,7 @@ LAYERS = [
     ["psp_jax.ceiling"],
     ["psp_jax.results"],
     ["psp_jax.train", "psp_jax.predict", "psp_jax.calibrate"],
-    ["psp_jax.main"],
+    ["psp_jax.main", "psp_jax.report"],
     ["psp_jax"],
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
