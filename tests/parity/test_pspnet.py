@@ -234,6 +234,41 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
     )
 
 
+def test_the_auxiliary_output_agrees():
+    """Its input is the output of stage 3, in train mode as it is only ever used."""
+    model, variables, other = pair("semseg", 50, width=8)
+    model = dataclasses.replace(model, auxiliary=True)
+    conv, norm = torch.nn.Conv2d(128, 32, 3, padding=1, bias=False), torch.nn.BatchNorm2d(32)
+    classifier = torch.nn.Conv2d(32, 5, 1)
+    image = image_of((65, 81), batch=2)
+    with torch.no_grad():
+        x = other.train().pool(other.stem(to_torch(image)))
+        for stage in other.stages[:3]:
+            x = stage(x)
+        expected = classifier(torch.relu(norm(conv(x)))).numpy().transpose(0, 2, 3, 1)
+
+    def kernel(layer):
+        return layer.weight.detach().numpy().transpose(2, 3, 1, 0)
+
+    zeros, ones = np.zeros(32, np.float32), np.ones(32, np.float32)
+    head = {
+        "conv": {"kernel": kernel(conv)},
+        "norm": {"scale": ones, "bias": zeros},
+        "classifier": {"kernel": kernel(classifier), "bias": classifier.bias.detach().numpy()},
+    }
+    statistics = {"norm": {"mean": zeros, "var": ones}}
+    variables = {
+        "params": variables["params"] | {"auxiliary": head},
+        "batch_stats": variables["batch_stats"] | {"auxiliary": statistics},
+    }
+    with jax.default_matmul_precision("highest"):
+        _, updated = model.apply(
+            variables, image, train=(*ALL, "auxiliary"), mutable=["batch_stats", "auxiliary"]
+        )
+    (actual,) = jax.tree.leaves(updated["auxiliary"])
+    assert np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max() < 1e-4
+
+
 @pytest.mark.parametrize("flavour", ["semseg", "caffe_101"])
 def test_running_statistics_over_three_steps_agree(flavour):
     model, variables, other = pair(flavour, 50, width=8)
