@@ -26,7 +26,11 @@ from psp_jax.models.thrift import Precision, Remat, at_least_float32
 
 
 class Skips(nn.Module):
-    """Refines the head's map with what the first stage, the stem and the image still know."""
+    """Refines the head's map with what the first stage, the stem and the image still know.
+
+    It is the way up of a U-Net: frontiers of one pixel need convolutions at full size, on both
+    sides of the last enlargement.
+    """
 
     channels: int
     width: int
@@ -37,19 +41,21 @@ class Skips(nn.Module):
         self, x: jax.Array, stages: dict[str, jax.Array], image: jax.Array, *, train: bool
     ) -> jax.Array:
         """Maps the head's `[B, H/8, W/8, C]` to `[B, H, W, channels]`."""
-        x = Convolution(self.width, size=1, name="project_head")(x)
-        for name, skip in (("stage1", stages["stage1"]), ("stem", stages["stem"])):
-            x = resampling.enlarge(x, skip.shape[1:3])
-            x += Convolution(self.width, size=1, name=f"project_{name}")(skip)
-            x = self._normalised(f"{name}_in", x, train)
-            x = Convolution(self.width, name=f"refine_{name}")(x)
-            x = self._normalised(f"{name}_out", x, train)  # [B, H/4, W/4, width], then H/2
-        x = jnp.concatenate([resampling.enlarge(x, image.shape[1:3]), image], axis=-1)
-        x = Convolution(self.width, name="refine_image")(x)  # [B, H, W, width]
-        x = self._normalised("image_out", x, train)
+        fine = self._convolved("see_image", image, self.width, train)
+        skips = (
+            ("stage1", stages["stage1"], 4 * self.width),  # [B, H/4, W/4, C]
+            ("stem", stages["stem"], 2 * self.width),  # [B, H/2, W/2, C]
+            ("image", fine, self.width),  # [B, H, W, width]
+        )
+        for name, skip, width in skips:
+            x = Convolution(width, size=1, name=f"project_{name}")(x)
+            x = jnp.concatenate([resampling.enlarge(x, skip.shape[1:3]), skip], axis=-1)
+            for index in (1, 2):
+                x = self._convolved(f"refine_{name}{index}", x, width, train)
         return _classifier(self.channels)(x)
 
-    def _normalised(self, name: str, x: jax.Array, train: bool) -> jax.Array:
+    def _convolved(self, name: str, x: jax.Array, width: int, train: bool) -> jax.Array:
+        x = Convolution(width, name=name)(x)
         norm = BatchNorm(self.geometry.epsilon, self.geometry.kept, name=f"norm_{name}")
         return nn.relu(norm(x, train=train))
 

@@ -12,8 +12,9 @@ starts as what the network said when it was first met. Their logits are mixed wi
 (Mahoney 2005). Where nothing around is cut, one adaptive probability is all there is.
 
 What a network predicted of the edges from elsewhere, such as the colour image, may come in as side
-information: its logits are further inputs of the mixture and extend the contexts. The decoder
-needs the very same logits.
+information: its logits are further inputs of the mixture and extend the contexts. Where a frontier
+arrives at a vertex and must go on, what counts is where else it could: there the logit is that of
+the edge given that one of the two is cut. The decoder needs the very same logits.
 """
 
 import functools
@@ -41,6 +42,10 @@ WEIGHT_BITS, ACTIVE_BITS = 10, 8
 MOST_WEIGHT, MOST_ACTIVE = (4 << WEIGHT_BITS) - 1, (32 << ACTIVE_BITS) - 1
 # Numbers of nearest edges that index the tables; the third one is for the side information.
 NEAR, WIDE, _SIDE_NEAR = 11, 16, 6
+# What is known at an edge: nothing is cut around it; something is; a frontier arrives at its upper
+# vertex, so that it or the edge to the right is cut; one passes there already.
+_SITUATIONS = 4
+_QUIET_AROUND, _BUSY, _GOES_ON, _PASSES = range(_SITUATIONS)
 SIDE_LEVELS = 16  # Of the side information, as a part of an index.
 _TABLES = 3
 _LIMIT = 250
@@ -50,9 +55,9 @@ _QUIET_COUNT, _QUIET_LIMIT = 900, 1023
 # The mixture: network, two tables, side information and its table.
 _INPUTS = 5
 _MIX_BITS = 16
-_MIX_RATE, _SIDE_MIX_RATE = 4, 8  # Side information is worth learning fast.
+_MIX_RATE, _SIDE_MIX_RATE = 4, 16  # Side information is worth learning fast.
 _WEIGHTS = np.array([0.6, 0.2, 0.2, 0.0, 0.0]) * (1 << _MIX_BITS)
-_SIDE_WEIGHTS = np.array([0.5, 0.05, 0.05, 0.15, 0.25]) * (1 << _MIX_BITS)
+_SIDE_WEIGHTS = np.array([0.5, 0.05, 0.05, 0.35, 0.25]) * (1 << _MIX_BITS)
 _WEIGHTS, _SIDE_WEIGHTS = _WEIGHTS.astype(np.int64), _SIDE_WEIGHTS.astype(np.int64)
 
 
@@ -217,8 +222,8 @@ def _code(
     quiet_n = np.full(_QUIET, _QUIET_COUNT, np.int64)
     tables = np.zeros(_TABLES << (WIDE + 1), np.int32)
     counts = np.zeros(_TABLES << (WIDE + 1), np.uint8)
-    weights = np.empty((2 * SIDE_LEVELS, _INPUTS), np.int64)
-    for chosen in range(2 * SIDE_LEVELS):
+    weights = np.empty((2 * _SITUATIONS * SIDE_LEVELS, _INPUTS), np.int64)
+    for chosen in range(weights.shape[0]):
         weights[chosen] = _SIDE_WEIGHTS if has_side else _WEIGHTS
     inputs = np.zeros(_INPUTS, np.int64)
     entries = np.zeros(_TABLES, np.int64)
@@ -263,10 +268,19 @@ def _code(
                             hidden[edge], hidden_bias[edge], second[edge], second_bias[edge],
                             last[edge], last_bias[edge],
                         )  # fmt: skip
-                    level = np.int64(0)
+                    chosen = level = np.int64(0)
                     if has_side:
                         inputs[3] = side[row, column, edge]
+                        situation = _BUSY if around else _QUIET_AROUND
+                        if edge == LEFT and row > 0:
+                            arriving = np.int64(cut[at - 1]) + cut[at - 2 * row_step]
+                            if arriving == 1:
+                                situation = _GOES_ON
+                                inputs[3] = _given_either(inputs[3], side[row, column, ABOVE])
+                            elif arriving == 2:
+                                situation = _PASSES
                         level = (inputs[3] + MOST_LOGIT) * SIDE_LEVELS // (2 * MOST_LOGIT + 1)
+                        chosen = situation * SIDE_LEVELS + level
                     context = np.int64(0)
                     for place in range(WIDE):
                         context |= np.int64(cut[at + near[edge, place]]) << place
@@ -279,13 +293,22 @@ def _code(
                     )
                     bit = _mix(
                         state, data, length, bit, inputs, entries, tables, counts,
-                        weights[level * 2 + edge], has_side,
+                        weights[chosen * 2 + edge], has_side,
                     )  # fmt: skip
                     if around == 0:
                         arithmetic.adapt(quiet_p, quiet_n, which, bit, _QUIET_LIMIT)
                 cut[at + edge] = bit
                 columns[column + PAD] += bit
                 around += bit
+
+
+@compilation.compile_cached
+def _given_either(logit, other):
+    """Returns the logit of an edge, given that it or another one is cut."""
+    probability, beside = SQUASH[logit + MOST_LOGIT], SQUASH[other + MOST_LOGIT]
+    either = probability + beside - ((probability * beside) >> PROBABILITY_BITS)
+    share = min((probability << PROBABILITY_BITS) // either, (1 << PROBABILITY_BITS) - 1)
+    return STRETCH[share >> STRETCH_SHIFT]
 
 
 @compilation.compile_cached
