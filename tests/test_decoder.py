@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +61,7 @@ def test_the_second_phase_sees_the_depth_that_the_first_predicts():
 
 def test_the_pixels_around_an_output_matter_most_through_the_skips():
     """What outputs at 1/8 of the size can't do."""
-    model = NETWORKS["skips"].make(1)
+    model = dataclasses.replace(NETWORKS["skips"], decoder_width=8).make(1)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
     variables = jax.jit(model.init)(jax.random.key(0), image)
     slope = jax.jit(jax.grad(lambda x: model.apply(variables, x)[0, 9, 14, 0]))(image)
