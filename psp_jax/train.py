@@ -5,14 +5,11 @@ import functools
 import math
 import os
 import pathlib
-import signal
-import threading
 import time
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import tqdm
 
 from psp_jax import (
     checkpoints,
@@ -20,7 +17,9 @@ from psp_jax import (
     evaluation,
     experiment,
     feature_cache,
+    goodput,
     journal,
+    lock,
     optim,
     parts,
     results,
@@ -30,9 +29,8 @@ from psp_jax import (
 )
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
+from psp_jax.termination import Termination
 from psp_jax.weights import initial
-
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def check(config: Experiment, workdir: str) -> None:
@@ -85,10 +83,17 @@ def run(config: Experiment, workdir: str) -> TrainState:
     Raises:
         ValueError, OSError: see `check`.
         FloatingPointError: if the loss stops being finite.
-        SystemExit: with status 143 after SIGTERM or 130 after Ctrl-C, once the state is saved.
+        SystemExit: with status 143 after SIGTERM, 138 after SIGUSR1 or 130 after Ctrl-C, once the
+            state is saved.
     """
     check(config, workdir)
+    with lock.sole_run(pathlib.Path(workdir)):
+        return _run(config, workdir)
+
+
+def _run(config: Experiment, workdir: str) -> TrainState:
     folder = pathlib.Path(workdir)
+    clock = goodput.Goodput(folder)
     experiment.save(config, folder)
     place = _prepared(config)
     splits = data.open_splits(place)
@@ -98,7 +103,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     evaluate = evaluation.make(config, model)
     with (
         checkpoints.Store(folder, keep=config.keep_checkpoints) as store,
-        _Termination() as termination,
+        Termination() as termination,
     ):
         start = store.latest_step() or 0
         if start:
@@ -111,7 +116,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
             variables, words = initial.start(config, model)
             print("".join(f"{line}\n" for line in words), end="")
         log = journal.Journal(folder, start)
-        job = _Job(config, model, evaluate, splits, store, log, termination)
+        job = _Job(config, model, evaluate, splits, store, log, termination, clock)
         if config.cache_features and start < sum(phase.steps for phase in config.phases):
             rest, kept = feature_cache.open_or_build(config, model, variables, splits, place)
             watch = evaluation.make(config, rest)
@@ -129,7 +134,10 @@ def run(config: Experiment, workdir: str) -> TrainState:
             variables, first = current.variables, last
         log.close()
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
-    results.report(config, model, evaluate, variables, splits, folder, log.records)
+    with clock.spend(goodput.REPORT):
+        results.report(config, model, evaluate, variables, splits, folder, log.records)
+    clock.saved()
+    print("\n".join(clock.lines()))
     return current
 
 
@@ -161,7 +169,8 @@ class _Job:
     splits: dict[str, data.Examples]
     store: checkpoints.Store
     log: journal.Journal
-    termination: "_Termination"
+    termination: Termination
+    clock: goodput.Goodput
 
 
 def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) -> TrainState:
@@ -178,22 +187,30 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
         train=phase.train,
         seed=config.seed,
     )
-    batch = next(batches)
-    compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
+    batch = jax.device_put(next(batches))
+    with job.clock.spend(goodput.COMPILE):
+        compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
     job.termination.obey(f"terminated before step {step + 1}, the same command goes on from there")
     losses, began_s = [], time.monotonic()
-    with journal.Progress(step - first, phase.steps, config.data.batch_size) as progress:
+    with (
+        journal.Progress(step - first, phase.steps, config.data.batch_size) as progress,
+        job.clock.spend(goodput.STEP),
+    ):
         while True:
-            current, figures = compiled(current, batch)
+            with jax.transfer_guard("disallow"):
+                current, figures = compiled(current, batch)
             step += 1
             losses.append(figures["loss"])
+            jax.block_until_ready(losses[-2:-1])  # Two steps are in flight; more hold memory.
             progress.advance(losses)
             if step % per_epoch == 0 or step == last:
                 train_loss = float(jnp.stack(losses).mean())
                 images = len(losses) * config.data.batch_size
                 images_per_s = images / (time.monotonic() - began_s)
-                validation = job.evaluate(current.variables, job.splits["validation"]).figures()
+                with job.clock.spend(goodput.EVALUATION):
+                    scores = job.evaluate(current.variables, job.splits["validation"])
+                validation = scores.figures()
                 record = {
                     "step": step,
                     "epoch": round(step / per_epoch, 2),
@@ -210,14 +227,17 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
             if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
                 saving_s = time.monotonic()
                 _check_finite(figures, step, job.store)
-                job.store.save(current)
+                with job.clock.spend(goodput.SAVE):
+                    job.store.save(current)
+                job.clock.saved()
                 began_s += time.monotonic() - saving_s  # Saving is no part of the images/s.
             if step == last:
                 return current
             job.termination.obey(
                 f"terminated: step {step} is saved, the same command goes on from it"
             )
-            batch = next(batches)
+            with job.clock.spend(goodput.DATA):
+                batch = jax.device_put(next(batches))
 
 
 def _check_finite(figures: dict[str, jax.Array], step: int, store: checkpoints.Store) -> None:
@@ -243,32 +263,3 @@ def _line(record: dict[str, float]) -> str:
         f"{shown}  "
         f"{record['images_per_s']:.1f} images/s"
     )
-
-
-class _Termination:
-    """Turns SIGTERM and Ctrl-C into a request to save and leave; a second one ends at once."""
-
-    def __init__(self):
-        self.requested = 0  # The number of the signal, 0 before any.
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Termination":
-        if threading.current_thread() is threading.main_thread():
-            for number in ENDING_SIGNALS:
-                self._previous[number] = signal.signal(number, self._request)
-        return self
-
-    def __exit__(self, *unused) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def obey(self, farewell: str) -> None:
-        """Leaves with the status a shell gives the signal, if there was one."""
-        if self.requested:
-            tqdm.tqdm.write(farewell)
-            raise SystemExit(128 + self.requested)
-
-    def _request(self, number: int, *unused) -> None:
-        self.requested = number
-        for ending in ENDING_SIGNALS:
-            signal.signal(ending, signal.SIG_DFL)

@@ -17,6 +17,7 @@ LAYERS = [
         "psp_jax.manifest",
         "psp_jax.command_line",
     ],
+    ["psp_jax.lock", "psp_jax.termination", "psp_jax.goodput"],
     ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
     [
         "psp_jax.models",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, journal, tables, train
+from psp_jax import checkpoints, data, experiment, goodput, journal, lock, tables, train
 from tests.conftest import make_tiny
 
 PROGRAM = """
@@ -54,6 +54,10 @@ def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
         assert names <= result["baselines"][baseline].keys()
     variables = checkpoints.load_variables(workdir)
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
+    spent = json.loads((workdir / goodput.FILE).read_text())
+    assert spent["sessions"] >= 1 and spent["unsaved"] == 0 == spent["seconds"]["lost"]
+    assert all(spent["seconds"][kind] > 0 for kind in goodput.KINDS if kind != goodput.LOST)
+    assert (workdir / lock.FILE).read_text() == ""
 
 
 def test_a_run_leaves_the_figures_of_every_test_image_and_says_how_sure_their_means_are(trained):
@@ -160,6 +164,14 @@ def test_a_killed_run_goes_on_bit_identically(tmp_path, data_dir):
     one, other = records_of(whole), records_of(broken)
     assert [r["step"] for r in one] == [r["step"] for r in other]
     assert [r["validation_loss"] for r in one] == [r["validation_loss"] for r in other]
+
+
+def test_a_batch_that_the_loop_has_not_put_on_the_device_is_no_silent_transfer(
+    tmp_path, data_dir, monkeypatch
+):
+    monkeypatch.setattr(jax, "device_put", lambda batch: batch)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        train.run(make_tiny(data_dir), str(tmp_path / "run"))
 
 
 def test_training_beats_what_it_started_from(tmp_path, data_dir):
