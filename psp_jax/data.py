@@ -1,6 +1,7 @@
 """Prepared TFDS files -> batches. The only module that knows the loader."""
 
-import dataclasses
+import concurrent.futures
+import copy
 import functools
 import pathlib
 import zlib
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from psp_jax import experiment
+from psp_jax import experiment, manifest
 from psp_jax.batch import Batch
 from psp_jax.partition import frontier
 
@@ -20,6 +21,9 @@ MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
 FEATURES = "kept_features"  # Where `feature_cache` adds a reader of features to records.
+
+
+_REBUILD = "build the data set again, and check disk and memory"
 
 
 class DamagedError(OSError):
@@ -46,12 +50,22 @@ def open_splits(directory: str) -> dict[str, Examples]:
 
     Raises:
         FileNotFoundError: if there is none.
-        OSError: if it was built by a version that stored no checksums. Examples raise
-            DamagedError where theirs is wrong.
+        DamagedError: if what says what is in it is not what the builder wrote. Examples raise it
+            where they are not.
+        OSError: if it was built by a version that stored no checksums.
     """
-    if not (pathlib.Path(directory) / "dataset_info.json").exists():
+    folder = pathlib.Path(directory)
+    if not (folder / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
-    builder: Any = tfds.builder_from_directory(directory)
+    # The shards, which can be large, have check sums of their own, record by record.
+    if (folder / manifest.FILE).exists() and (found := manifest.damage(folder, "*.json")):
+        raise DamagedError(f"{directory}: {found[0]}; {_REBUILD}")
+    try:
+        builder: Any = tfds.builder_from_directory(directory)
+    except Exception as error:  # TFDS has no type for what it can't read.
+        raise DamagedError(
+            f"{directory} can't be read: {_first_line(error)}; {_REBUILD}"
+        ) from error
     if CHECKSUM not in builder.info.features:
         raise OSError(f"{directory} was built by an older version; build the data set again")
     return {
@@ -79,6 +93,21 @@ def shared(examples: Examples, share: float) -> Examples:
     return Subset(examples, np.linspace(0, len(examples) - 1, count).round().astype(int))
 
 
+def sound(splits: dict[str, Examples]) -> dict[str, Examples]:
+    """Reads every record once and leaves the damaged ones out, which is said."""
+    kept: dict[str, Examples] = {}
+    for name, examples in splits.items():
+        assert isinstance(examples, _Checked), "splits come from open_splits"
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            found = list(pool.map(examples.damage, range(len(examples))))
+        kept[name] = examples.chosen([i for i, message in enumerate(found) if message is None])
+        damaged = [message for message in found if message is not None]
+        if damaged:
+            print(f"{len(damaged)} of {len(found)} records are damaged and left out, {name}:")
+            print("\n".join(f"  {message}" for message in damaged[:10]))
+    return kept
+
+
 def image_size(examples: Examples) -> tuple[int, int]:
     """Returns the (height, width) of the images."""
     return examples[0]["depth"].shape
@@ -92,11 +121,7 @@ def places(examples: Examples) -> dict[str, list]:
         image, in the split's order.
     """
     assert isinstance(examples, _Checked), "splits come from open_splits"
-    source = examples.source
-    others = set(source.dataset_info.features) - set(PLACE)
-    skip = dict.fromkeys(others, tfds.decode.SkipDecoding())
-    source = dataclasses.replace(source, decoders=skip)
-    records = [source[index] for index in range(len(source))]
+    records = [examples.undecoded(index) for index in range(len(examples))]
     return {name: [_plain(record[name]) for record in records] for name in PLACE}
 
 
@@ -236,26 +261,60 @@ class Subset:
 
 
 class _Checked:
-    """A split whose JPEGs are compared with their checksums before they are decoded.
+    """A split whose records are what was written, or raise DamagedError.
 
-    A JPEG with flipped bits decodes without an error to another image.
+    Each has a hash around it; a JPEG, which with flipped bits decodes without an error to another
+    image, one of its own, made before it was put there.
     """
 
     def __init__(self, builder: Any, place: str, split: str):
-        skip = {"image": tfds.decode.SkipDecoding()}
-        self.source: Any = builder.as_data_source(split, decoders=skip)
-        self._image, self._place = builder.info.features["image"], place
+        skip = dict.fromkeys(builder.info.features, tfds.decode.SkipDecoding())
+        self._source: Any = builder.as_data_source(split, decoders=skip)
+        self._features, self._place = builder.info.features, place
+        self._chosen: Sequence[int] = range(len(self._source))
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._chosen)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        record = self.source[index]
-        jpeg = record["image"]
-        if zlib.crc32(jpeg) != record[CHECKSUM]:
-            scan, frame = record["scene_id"].decode(), record["frame_index"]
-            raise DamagedError(
-                f"{self._place}, record {index} ({scan} frame {frame}): the JPEG is not the one "
-                "that was written; build the data set again, and check disk and memory"
-            )
-        return record | {"image": self._image.decode_example_np(jpeg)}
+        record = self.undecoded(index)
+        try:
+            return self._features.decode_example_np(record)
+        except Exception as error:
+            raise self._damaged(index, _first_line(error)) from error
+
+    def chosen(self, indices: Sequence[int]) -> "_Checked":
+        """Returns the split without the others."""
+        smaller = copy.copy(self)
+        smaller._chosen = [self._chosen[index] for index in indices]
+        return smaller
+
+    def undecoded(self, index: int) -> dict[str, Any]:
+        """Reads a record and compares its JPEG with the checksum."""
+        try:
+            record = self._source[self._chosen[index]]
+        except Exception as error:  # RuntimeError, or any of protobuf's.
+            raise self._damaged(index, _first_line(error)) from error
+        if zlib.crc32(record["image"]) != record[CHECKSUM]:
+            where = f"{record['scene_id'].decode()} frame {record['frame_index']}"
+            raise self._damaged(index, f"{where}: the JPEG is not the one that was written")
+        return record
+
+    def damage(self, index: int) -> str | None:
+        """Returns what is wrong with a record, None for a sound one."""
+        try:
+            self.undecoded(index)
+        except DamagedError as error:
+            return str(error)
+        return None
+
+    def _damaged(self, index: int, reason: str) -> DamagedError:
+        return DamagedError(
+            f"{self._place}, record {self._chosen[index]}: {reason}; {_REBUILD}. "
+            "config.data.skip_damaged leaves such records out"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

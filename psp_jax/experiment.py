@@ -14,7 +14,13 @@ from psp_jax.partition import superpixels
 
 CONFIG_FILE = "config.json"
 # Fields that may change between the sessions of a run: they do not touch what is trained.
-INCIDENTAL = ("checkpoint_every", "data.threads", "keep_checkpoints", "pictures")
+INCIDENTAL = (
+    "checkpoint_every",
+    "data.skip_damaged",
+    "data.threads",
+    "keep_checkpoints",
+    "pictures",
+)
 
 
 class ConfigError(ValueError):
@@ -55,6 +61,8 @@ class Data:
         ignore_filled: whether pixels without a reading are left out of losses and figures.
         range_m: readings beyond are taken for none; also the depth of gray level 255, metres.
         threads: threads that read and decode.
+        skip_damaged: whether records that are not what was written are left out, which costs
+            reading all of them first; otherwise the first one stops the run.
     """
 
     source: Source
@@ -65,6 +73,7 @@ class Data:
     ignore_filled: bool = True
     range_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
     threads: int = 2
+    skip_damaged: bool = False
 
 
 class Schedule(enum.StrEnum):

@@ -1,6 +1,7 @@
 """Digests of the files of a folder: what was written is what is read."""
 
 import concurrent.futures
+import fnmatch
 import hashlib
 import os
 import pathlib
@@ -10,7 +11,7 @@ FILE = "SHA256SUMS"  # As sha256sum writes it: `sha256sum -c SHA256SUMS` in the 
 
 def write(folder: pathlib.Path) -> None:
     """Lists every file of a folder with its SHA-256 in the folder's `SHA256SUMS`, atomically."""
-    names = _files(folder)
+    names = _files(folder, "*")
     partial = folder / f".{FILE}"
     with partial.open("w") as file:
         file.writelines(map(_line, _digests(folder, names), names))
@@ -19,24 +20,28 @@ def write(folder: pathlib.Path) -> None:
     partial.replace(folder / FILE)
 
 
-def damage(folder: pathlib.Path) -> list[str]:
+def damage(folder: pathlib.Path, only: str = "*") -> list[str]:
     """Lists in words what is not as `write` found it; empty for a sound folder.
 
     Files whose names begin with a dot, as file managers leave them, are not looked at.
+
+    Args:
+        folder: that `write` was given.
+        only: pattern of the names that are looked at.
     """
     try:
         text = (folder / FILE).read_bytes().decode(errors="replace")
     except OSError as error:
         return [f"{FILE} can't be read: {error.strerror}"]
-    names = _files(folder)
+    names = _files(folder, only)
     try:
         lines = dict(zip(names, map(_line, _digests(folder, names), names), strict=True))
     except OSError as error:
         return [f"{error.filename} can't be read: {error.strerror}"]
-    listed = text.splitlines(keepends=True)
+    listed = [line for line in text.splitlines(keepends=True) if fnmatch.fnmatch(_name(line), only)]
     if sorted(lines.values()) == sorted(listed):
         return []
-    known = {line.partition("  ")[2].rstrip("\n") for line in listed}
+    known = set(map(_name, listed))
     changed = [name for name in names if name in known and lines[name] not in listed]
     return [f"{name} is not the file that was written" for name in changed] + [
         f"{name!r} is missing" for name in sorted(known - set(names))
@@ -45,8 +50,8 @@ def damage(folder: pathlib.Path) -> list[str]:
     ]
 
 
-def _files(folder: pathlib.Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file())
+def _files(folder: pathlib.Path, only: str) -> list[str]:
+    found = (path for path in folder.rglob(only) if path.is_file())
     names = (path.relative_to(folder) for path in found)
     return sorted(
         str(name) for name in names if name.name != FILE and not name.name.startswith(".")
@@ -55,6 +60,10 @@ def _files(folder: pathlib.Path) -> list[str]:
 
 def _line(digest: str, name: str) -> str:
     return f"{digest}  {name}\n"
+
+
+def _name(line: str) -> str:
+    return line.partition("  ")[2].rstrip("\n")
 
 
 def _digests(folder: pathlib.Path, names: list[str]) -> list[str]:

@@ -97,6 +97,8 @@ def _run(config: Experiment, workdir: str) -> TrainState:
     experiment.save(config, folder)
     place = _prepared(config)
     splits = data.open_splits(place)
+    if config.data.skip_damaged:
+        splits = data.sound(splits)
     data.check_labels(splits["train"], config.data)
     splits["train"] = data.shared(splits["train"], config.data.train_share)
     model = config.model.make(config.objective.channels)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 import shutil
 
 import cv2
@@ -9,8 +10,9 @@ import pytest
 
 from data_builders.scannet_frontiers import examples as examples_module
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import data
+from psp_jax import data, manifest
 from psp_jax.partition import frontier
+from tests import damage
 from tests.conftest import SIZE, make_frame, small_config, write_scan
 
 
@@ -155,7 +157,7 @@ def test_a_jpeg_with_a_flipped_bit_is_refused_with_the_name_of_its_record(tmp_pa
             except data.DamagedError as error:
                 damaged.append(str(error))
     assert read == 4 and len(damaged) == 1
-    assert "record 0 (scene9003_00 frame 0): the JPEG is not the one" in damaged[0]
+    assert "record 0: scene9003_00 frame 0: the JPEG is not the one" in damaged[0]
 
 
 def test_a_data_set_of_a_version_without_checksums_is_refused(data_dir, tmp_path):
@@ -164,5 +166,78 @@ def test_a_data_set_of_a_version_without_checksums_is_refused(data_dir, tmp_path
     features = json.loads((old / "features.json").read_text())
     del features["featuresDict"]["features"]["image_crc32"]
     (old / "features.json").write_text(json.dumps(features))
+    (old / manifest.FILE).unlink()
     with pytest.raises(OSError, match="built by an older version"):
         data.open_splits(str(old))
+
+
+def test_a_flipped_bit_in_a_prepared_data_set_is_seen(data_dir, tmp_path):
+    """In a shard by the hash of the record, which is named; in what describes it by a digest."""
+    prepared = data_dir / "scannet_frontiers" / "small" / "3.0.0"
+    rng = np.random.default_rng(0)
+    whole = data.open_splits(str(prepared))["test"]
+    for name in ("features.json", "dataset_info.json", "metadata.json"):
+        copy = tmp_path / name
+        shutil.copytree(prepared, copy)
+        damage.flip(copy / name, rng)
+        with pytest.raises(data.DamagedError, match=f"{name} is not the file that was written"):
+            data.open_splits(str(copy))
+        (copy / name).write_bytes(b"{")
+        (copy / manifest.FILE).unlink()
+        if name != "metadata.json":
+            with pytest.raises(data.DamagedError, match="can't be read: .*build the data"):
+                data.open_splits(str(copy))
+    copy = tmp_path / "shard"
+    shutil.copytree(prepared, copy)
+    (shard,) = copy.glob("*test.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[200] ^= 4  # Within the first record.
+    shard.write_bytes(content)
+    splits = data.open_splits(str(copy))
+    bad = []
+    for index in range(len(whole)):
+        try:
+            record = splits["test"][index]
+        except data.DamagedError as error:
+            bad.append(index)
+            message = rf"test, record {index}: .*hash mismatch.*data\.skip_damaged"
+            assert re.search(message, str(error))
+        else:
+            np.testing.assert_array_equal(record["image"], whole[index]["image"])
+    assert len(bad) == 1
+
+
+def test_damaged_records_are_left_out_where_that_is_asked_for(data_dir, tmp_path, capsys):
+    prepared = data_dir / "scannet_frontiers" / "small" / "3.0.0"
+    shutil.copytree(prepared, tmp_path / "copy")
+    (shard,) = (tmp_path / "copy").glob("*test.array_record*")
+    content = bytearray(shard.read_bytes())
+    content[200] ^= 4
+    shard.write_bytes(content)
+    splits = data.open_splits(str(tmp_path / "copy"))
+    kept = data.sound(splits)
+    count = len(splits["test"])
+    assert [len(kept[name]) for name in ("train", "validation", "test")] == [
+        len(splits["train"]), len(splits["validation"]), count - 1,
+    ]  # fmt: skip
+    said = capsys.readouterr().out
+    assert f"1 of {count} records are damaged and left out, test:" in said
+    assert len(data.places(kept["test"])["scene_id"]) == count - 1
+    for index in range(count - 1):
+        assert (
+            kept["test"][index]["scene_id"].decode() == data.places(kept["test"])["scene_id"][index]
+        )
+
+
+def test_an_error_in_a_loader_thread_reaches_the_training_with_its_place(examples, tiny):
+    class Broken:
+        def __len__(self):
+            return len(examples)
+
+        def __getitem__(self, index):
+            raise data.DamagedError(f"record {index} is broken")
+
+    batches = data.train_batches(Broken(), tiny.data, seed=0, first_step=0)
+    with pytest.raises(data.DamagedError, match=r"record \d+ is broken") as caught:
+        next(batches)
+    assert "__getitem__" in [entry.name for entry in caught.traceback]

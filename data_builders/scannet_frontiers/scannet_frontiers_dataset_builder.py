@@ -21,6 +21,7 @@ from data_builders.scannet_frontiers import (
     splits,
     work,
 )
+from psp_jax import manifest
 from psp_jax.partition import frontier
 
 HOMEPAGE = "http://www.scan-net.org"
@@ -222,8 +223,12 @@ def build(builder: Builder, *, manual_dir: str) -> None:
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     with lock.sole_build(pathlib.Path(builder.data_path).parent):
+        folder = pathlib.Path(builder.data_path)
+        new = not folder.exists()
         builder.download_and_prepare(download_config=config)
         builder.forget_work()
+        if new:
+            manifest.write(folder)
 
 
 def describe(builder: Builder) -> str:
