@@ -213,6 +213,16 @@ def test_confusion_counts_and_class_figures_are_those_of_scikit_learn():
     np.testing.assert_allclose(figures["balanced_accuracy"], recall.mean())
     np.testing.assert_allclose(figures["accuracy"], (t == p).mean())
     np.testing.assert_allclose(figures["interior_share"], (t == 0).mean())
+    np.testing.assert_allclose(figures["frontier_found"], (p[t > 0] > 0).mean())
+    gathered = metrics.Confusions(7)
+    gathered.add(counts[:2], np.array([True, False]))  # The second is padding.
+    gathered.add(counts[2:], np.array([True]))
+    np.testing.assert_array_equal(gathered.images, np.asarray(counts)[[0, 2]])
+    np.testing.assert_array_equal(gathered.total, gathered.images.sum(0))
+    always = metrics.class_means(metrics.always_interior(total))
+    expected = sklearn_metrics.accuracy_score(t, np.zeros_like(t))
+    np.testing.assert_allclose(always["accuracy"], expected)
+    assert always["balanced_accuracy"] == 1 / 4 and always["frontier_found"] == 0
 
 
 def test_figures_of_classes_without_a_pixel_are_not_a_crash():
