@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
+import re
 
+import jax
 import numpy as np
 import optax
 import pytest
@@ -24,11 +26,10 @@ KINDS = {
         objectives.DepthAndFrontier(),
         (*PSPNET, "decoder"),
     ),
-    "coarse": (NARROW, objectives.FrontierSoftmax(), (*PSPNET, "classifier")),
     "two phases": (
         two_phase.TwoPhase(NARROW, objectives.DepthMSE(), unet.DepthCNN(width=4, levels=2)),
         objectives.FrontierSoftmax(),
-        ("depth", "frontier/classifier"),
+        ("frontier/classifier",),
     ),
 }
 
@@ -41,7 +42,10 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     model, objective, parts = KINDS[kind]
     tiny.model, tiny.objective = model, objective
     tiny.data.labels = "planar"
-    tiny.phases = (experiment.Phase(steps=2, train=parts),)
+    # At a rate that moves nothing: without batch norms in the parts, the run is what it began as.
+    tiny.phases = (experiment.Phase(steps=2, train=parts, learning_rate=1e-30),)
+    if kind == "two phases":
+        tiny.init_from = leave_parts(tmp_path, tiny)
     train.run(tiny, str(tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
@@ -69,7 +73,14 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     assert "SLIC on true depth" in printed
     if kind != "depth":
         expect_figures_of_classes(tmp_path / "run", result, printed)
-    assert (result.get("ceiling") is not None) == (kind == "coarse")
+        assert result["ceiling"] is None  # The outputs are as large as the images.
+        assert (result["untrained"] is not None) == (kind == "two phases")
+    if kind == "two phases":
+        parts, own = result["untrained"], "decoded frontiers"
+        for name in ("accuracy", "mean_iou", "edge_bits", "edge_ap"):
+            np.testing.assert_allclose(parts[name], result[name], rtol=1e-6)
+        assert parts["regions"]["partitions"][own] == rows[own]
+        assert "parts, not yet trained" in printed
 
 
 def expect_figures_of_classes(workdir, result, printed):
@@ -87,47 +98,30 @@ def expect_figures_of_classes(workdir, result, printed):
     (first,) = [index for index, line in enumerate(lines) if line.startswith("classes, of")]
     assert lines[first + 1].split()[2] == f"{result['accuracy']:.4f}"
     assert lines[first + 4].split()[2] == f"{interior:.4f}"
-    assert f"always interior {interior:.3f}"[:18] in printed
+    assert re.search(r"  accuracy \d\.\d{3}  always interior \d\.\d{3}  ", printed)
     with (workdir / "test_images.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == result["images"]
     known = [float(row["interior_share"]) for row in rows]
     np.testing.assert_allclose(np.mean(known), interior, atol=0.05)  # Images have other shares.
-    if result["ceiling"] is not None:
-        best = result["ceiling"]
-        assert best["grid"] == [-(-side // 8) for side in conftest.SIZE]
-        assert best["interior_share"] < best["accuracy"] < 1
-        assert f"{best['accuracy']:.4f}" in printed
 
 
-def leave_run(folder, config, model, objective):
-    """Writes what `init_from` reads of a run that was never trained."""
-    config = dataclasses.replace(config, model=model, objective=objective, init_from="")
-    folder.mkdir()
-    experiment.save(config, folder)
-    variables, _ = initial.start(config, model.make(objective.channels))
-    with checkpoints.Store(folder, keep=1) as store:
-        store.save(state.create(variables, optax.sgd(1.0), (), 1))
-
-
-def test_parts_of_two_runs_are_scored_before_they_are_trained_together(tiny, tmp_path, capsys):
-    model, tiny.objective, _ = KINDS["two phases"]
-    tiny.model = model
-    leave_run(tmp_path / "a", tiny, model.depth, model.to_depth)
-    leave_run(tmp_path / "b", tiny, model.frontier, tiny.objective)
-    tiny.init_from = f"depth={tmp_path / 'a'},frontier={tmp_path / 'b'}"
-    tiny.data.labels = "planar"
-    # A part without batch norms, at a rate that moves nothing: the run is what it began as.
-    phase = experiment.Phase(steps=1, train=("frontier/classifier",), learning_rate=1e-30)
-    tiny.phases = (phase,)
-    train.run(tiny, str(tmp_path / "run"))
-    result = json.loads((tmp_path / "run" / "test.json").read_text())
-    untrained = result["untrained"]
-    for name in ("accuracy", "mean_iou", "edge_bits", "edge_ap"):
-        np.testing.assert_allclose(untrained[name], result[name], rtol=1e-6)
-    decoded = "decoded frontiers"
-    assert untrained["regions"]["partitions"][decoded] == result["regions"]["partitions"][decoded]
-    assert "parts, not yet trained" in capsys.readouterr().out
+def leave_parts(folder, config):
+    """Writes runs of the two networks, never trained, and returns the `init_from` of both."""
+    drawn = initial.drawn(config, config.model.make(config.objective.channels))
+    drawn = jax.tree.map(lambda leaf: leaf + 0.01, drawn)  # Unlike what the run draws itself.
+    runs = {
+        "depth": (config.model.depth, config.model.to_depth),
+        "frontier": (config.model.frontier, config.objective),
+    }
+    for name, (model, objective) in runs.items():
+        (folder / name).mkdir()
+        run = dataclasses.replace(config, model=model, objective=objective)
+        experiment.save(run, folder / name)
+        variables = {kind: tree[name] for kind, tree in drawn.items()}
+        with checkpoints.Store(folder / name, keep=1) as store:
+            store.save(state.create(variables, optax.sgd(1.0), (), 1))
+    return f"depth={folder / 'depth'},frontier={folder / 'frontier'}"
 
 
 def view_of(labels, logits=None, depth_m=None):
