@@ -19,6 +19,7 @@ the edge given that one of the two is cut. The decoder needs the very same logit
 
 import functools
 import pathlib
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,6 +91,43 @@ def _network() -> tuple[np.ndarray, ...]:
         return tuple(stored[name].astype(np.int32) for name in names)
 
 
+class SideStart(NamedTuple):
+    """What the mixture starts from where there is side information; learning changes it in place.
+
+    weights: `[2 * situations * SIDE_LEVELS, 5]` int64.
+    table: `[2 ** 6 * SIDE_LEVELS * 2]` int32 probabilities by the nearest edges and the level.
+    counts: like `table`, uint8, how many symbols an entry stands for; 0 marks one never met.
+    """
+
+    weights: np.ndarray
+    table: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def blank(cls) -> "SideStart":
+        """Returns equal weights for all and an empty table."""
+        weights = np.tile(_SIDE_WEIGHTS, (2 * _SITUATIONS * SIDE_LEVELS, 1))
+        entries = SIDE_LEVELS << (_SIDE_NEAR + 1)
+        return cls(weights, np.zeros(entries, np.int32), np.zeros(entries, np.uint8))
+
+    def copy(self) -> "SideStart":
+        """Returns one that may be changed."""
+        return SideStart(*(part.copy() for part in self))
+
+
+@functools.cache
+def side_start() -> SideStart:
+    """Loads the start that ships with the package."""
+    with np.load(pathlib.Path(__file__).parent / "contours.npz") as stored:
+        if "side_weights" not in stored:
+            return SideStart.blank()
+        return SideStart(
+            stored["side_weights"].astype(np.int64),
+            stored["side_table"].astype(np.int32),
+            stored["side_counts"].astype(np.uint8),
+        )
+
+
 def padded(labels: np.ndarray) -> np.ndarray:
     """Lays the edges out as `[H + PAD, W + 2 PAD, 2]` uint8 with nothing cut outside."""
     height, width = labels.shape
@@ -124,9 +162,15 @@ def _side(logits: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, int]) 
 
 
 def _run(
-    mode: int, cut: np.ndarray, size: tuple[int, int], side: np.ndarray, data: np.ndarray
+    mode: int,
+    cut: np.ndarray,
+    size: tuple[int, int],
+    side: np.ndarray,
+    data: np.ndarray,
+    start: SideStart | None = None,
 ) -> tuple[np.ndarray, float]:
     """Runs the coder over all edges; returns its state and the ideal length in bits."""
+    start = side_start().copy() if start is None else start
     height, width = size
     row_step = width + 2 * PAD
     windows = [window(edge) for edge in (LEFT, ABOVE)]
@@ -136,7 +180,7 @@ def _run(
     state, length = arithmetic.coder(mode), np.zeros(1)
     _code(
         state, data, length, cut.reshape(-1), height, width, near,
-        np.array([len(known) for known in windows]), side, *_network(),
+        np.array([len(known) for known in windows]), side, *_network(), *start,
     )  # fmt: skip
     return state, float(length[0])
 
@@ -157,6 +201,17 @@ def partition_bits(
     side = _side(edge_logits, labels.shape)
     size = labels.shape[0], labels.shape[1]
     return _run(arithmetic.MEASURE, padded(labels), size, side, np.empty(0, np.uint8))[1]
+
+
+def learn(
+    labels: np.ndarray, edge_logits: tuple[np.ndarray, np.ndarray], start: SideStart
+) -> float:
+    """Codes a partition as `partition_bits` does, beginning with `start` and leaving in it what the
+    mixture has learned; returns the bits."""
+    side = _side(edge_logits, labels.shape)
+    size = labels.shape[0], labels.shape[1]
+    none = np.empty(0, np.uint8)
+    return _run(arithmetic.MEASURE, padded(labels), size, side, none, start)[1]
 
 
 def encode(
@@ -208,6 +263,7 @@ def decode(
 def _code(
     state, data, length, cut, height, width, near, known, side,
     hidden, hidden_bias, second, second_bias, last, last_bias, quiet,
+    side_weights, side_table, side_counts,
 ):  # fmt: skip
     """Codes the edges in `cut`, or decodes them into it.
 
@@ -222,9 +278,13 @@ def _code(
     quiet_n = np.full(_QUIET, _QUIET_COUNT, np.int64)
     tables = np.zeros(_TABLES << (WIDE + 1), np.int32)
     counts = np.zeros(_TABLES << (WIDE + 1), np.uint8)
-    weights = np.empty((2 * _SITUATIONS * SIDE_LEVELS, _INPUTS), np.int64)
-    for chosen in range(weights.shape[0]):
-        weights[chosen] = _SIDE_WEIGHTS if has_side else _WEIGHTS
+    side_place = 2 << (WIDE + 1)  # Where the table of the side information begins.
+    tables[side_place : side_place + side_table.size] = side_table
+    counts[side_place : side_place + side_table.size] = side_counts
+    weights = side_weights
+    if not has_side:
+        weights = np.empty((2, _INPUTS), np.int64)
+        weights[:] = _WEIGHTS
     inputs = np.zeros(_INPUTS, np.int64)
     entries = np.zeros(_TABLES, np.int64)
     first = np.empty(hidden.shape[2], np.int32)
@@ -287,7 +347,7 @@ def _code(
                     entries[0] = (context & ((1 << NEAR) - 1)) * 2 + edge
                     entries[1] = (1 << (WIDE + 1)) + context * 2 + edge
                     entries[2] = (
-                        (2 << (WIDE + 1))
+                        side_place
                         + ((context & ((1 << _SIDE_NEAR) - 1)) * SIDE_LEVELS + level) * 2
                         + edge
                     )
@@ -300,6 +360,8 @@ def _code(
                 cut[at + edge] = bit
                 columns[column + PAD] += bit
                 around += bit
+    side_table[:] = tables[side_place : side_place + side_table.size]
+    side_counts[:] = counts[side_place : side_place + side_table.size]
 
 
 @compilation.compile_cached
