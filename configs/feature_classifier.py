@@ -31,6 +31,7 @@ def _rooms() -> experiment.Experiment:
         model=presets.narrow(softmax=True),
         train=("classifier", "softmax"),
     )
+    config.cache_features = "data/features"
     return _thesis(config, init_from="runs/depth_mse")
 
 

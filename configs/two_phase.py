@@ -27,6 +27,7 @@ def _rooms() -> experiment.Experiment:
         sources.EmbeddedRooms(),
         model=two_phase.TwoPhase(presets.narrow(), objectives.DepthMSE(), unet.DepthCNN()),
         train=("depth", "frontier"),
+        steps=800,
     )
     config.init_from = "depth=runs/depth_mse,frontier=runs/depth_to_frontier"
     config.phases[0].learning_rate = 5e-4  # Both start trained.

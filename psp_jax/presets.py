@@ -28,6 +28,7 @@ def rooms(
     *,
     model: models.Network | None = None,
     train: tuple[str, ...] = COARSE,
+    steps: int = 2400,
 ) -> experiment.Experiment:
     """A narrow ResNet-18-PSPNet, or another model, from random values: minutes on a laptop."""
     return experiment.Experiment(
@@ -37,7 +38,7 @@ def rooms(
         data=experiment.Data(source=source, batch_size=4),
         phases=(
             experiment.Phase(
-                steps=2400,
+                steps=steps,
                 train=train,
                 learning_rate=2e-3,
                 warmup_steps=40,
