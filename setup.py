@@ -22,6 +22,7 @@ setuptools.setup(
         ],
         "data_builders.rooms": ["README.md"],
         "psp_jax.partition.coding": ["contours.npz"],
+        "psp_jax.predict": ["page.html"],
     },
     install_requires=[
         "absl-py>=2.1",

@@ -14,6 +14,7 @@ from data_builders.scannet_frontiers import sens
 from psp_jax import experiment, objectives
 from psp_jax.models import segmenter
 from psp_jax.partition import planar, superpixels
+from tests import untrained
 
 SIZE = (48, 64)
 
@@ -125,3 +126,19 @@ def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
 def tiny(data_dir) -> experiment.Experiment:
     """`make_tiny` on the shared data set."""
     return make_tiny(data_dir)
+
+
+@pytest.fixture(scope="session")
+def depth_run(tmp_path_factory, data_dir) -> pathlib.Path:
+    """The workdir of an untrained run that predicts depth."""
+    folder = tmp_path_factory.mktemp("runs") / "depth"
+    untrained.write_depth(folder, data_dir)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def edges_run(tmp_path_factory, data_dir) -> pathlib.Path:
+    """The workdir of an untrained run that predicts inter-pixel edges, with a calibration."""
+    folder = tmp_path_factory.mktemp("runs") / "edges"
+    untrained.write_edges(folder, data_dir)
+    return folder

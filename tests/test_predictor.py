@@ -6,14 +6,12 @@ import pytest
 
 import psp_jax
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment
+from psp_jax import checkpoints, experiment
 from psp_jax import edges as edge_bits
-from psp_jax.models import unet
-from psp_jax.partition import calibration, frontier
+from psp_jax.models import geometry, unet
+from psp_jax.partition import frontier
 from psp_jax.predict import predictor
 from tests import conftest, untrained
-
-CALIBRATED = calibration.Calibration(temperature=0.5, bias=0.7, threshold=0.3, cut_above=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -25,22 +23,8 @@ def images():
     return small, np.kron(small, np.ones((2, 2, 1), np.uint8))
 
 
-@pytest.fixture(scope="module")
-def depth_run(tmp_path_factory, data_dir):
-    folder = tmp_path_factory.mktemp("runs") / "depth"
-    return folder, untrained.write_depth(folder, data_dir)
-
-
-@pytest.fixture(scope="module")
-def edges_run(tmp_path_factory, data_dir):
-    folder = tmp_path_factory.mktemp("runs") / "edges"
-    config = untrained.write_edges(folder, data_dir)
-    calibration.save(CALIBRATED, folder / "calibration.json")
-    return folder, config
-
-
 def test_depth_is_the_networks_and_regions_are_cut_from_it(depth_run, images, monkeypatch):
-    folder, config = depth_run
+    folder, config = depth_run, experiment.load(depth_run)
     cuts = conftest.small_config().cuts
     monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: cuts)
     small, large = images
@@ -48,7 +32,7 @@ def test_depth_is_the_networks_and_regions_are_cut_from_it(depth_run, images, mo
     assert predict.size == conftest.SIZE
     found = predict(small)
     model = config.model.make(config.objective.channels)
-    output = model.apply(checkpoints.load_variables(folder), data.normalise(small)[None])
+    output = model.apply(checkpoints.load_variables(folder), geometry.normalise(small)[None])
     expected = config.objective.predict(output, conftest.SIZE).depth
     assert found.depth_m is not None and expected is not None
     np.testing.assert_allclose(found.depth_m, expected[0], atol=1e-5)
@@ -65,13 +49,13 @@ def test_depth_is_the_networks_and_regions_are_cut_from_it(depth_run, images, mo
 
 
 def test_edges_are_calibrated_and_decoded_as_the_run_says(edges_run, images):
-    folder, config = edges_run
+    folder, config = edges_run, experiment.load(edges_run)
     predict = psp_jax.load(folder)
-    assert predict.is_calibrated and predict.calibrated == CALIBRATED
+    assert predict.is_calibrated and predict.calibrated == untrained.CALIBRATED
     small, large = images
     found, again = predict(small), predict(large)
     model = config.model.make(config.objective.channels)
-    output = model.apply(checkpoints.load_variables(folder), data.normalise(small)[None])
+    output = model.apply(checkpoints.load_variables(folder), geometry.normalise(small)[None])
     logits = np.asarray(config.objective.predict(output, conftest.SIZE).edges)[0]
     probability = 0.5 + 0.5 * np.tanh(0.5 * (logits / 0.5 + 0.7))
     assert found.edges is not None and again.edges is not None and found.depth_m is None
@@ -88,7 +72,7 @@ def test_edges_are_calibrated_and_decoded_as_the_run_says(edges_run, images):
 
 @pytest.mark.parametrize("size", [(31, 45), (48, 97), (1, 1)])
 def test_what_lies_between_two_pixels_of_a_smaller_image_keeps_its_surest_edge(edges_run, size):
-    predict = psp_jax.load(edges_run[0])
+    predict = psp_jax.load(edges_run)
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (*conftest.SIZE, 2)).astype(np.float32)
     classes = rng.integers(0, 16, conftest.SIZE).astype(np.uint8)
@@ -125,7 +109,7 @@ def test_images_are_seen_with_as_many_pixels_as_in_training_at_their_own_aspect(
 
 
 def test_what_cannot_be_predicted_is_refused(depth_run, edges_run, tmp_path, images):
-    predict = psp_jax.load(edges_run[0])
+    predict = psp_jax.load(edges_run)
     for image in (images[0].astype(np.float32), images[0][..., 0], images[0][:0]):
         with pytest.raises(ValueError, match="uint8"):
             predict(image)
@@ -134,22 +118,20 @@ def test_what_cannot_be_predicted_is_refused(depth_run, edges_run, tmp_path, ima
         predict.finish(output, conftest.SIZE)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         psp_jax.load(tmp_path)
-    experiment.save(depth_run[1], tmp_path)
+    experiment.save(experiment.load(depth_run), tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         psp_jax.load(tmp_path)
-    experiment.save(dataclasses.replace(depth_run[1], model=unet.DepthCNN(4, 2)), tmp_path)
-    (tmp_path / "checkpoints").symlink_to(depth_run[0] / "checkpoints")
+    experiment.save(
+        dataclasses.replace(experiment.load(depth_run), model=unet.DepthCNN(4, 2)), tmp_path
+    )
+    (tmp_path / "checkpoints").symlink_to(depth_run / "checkpoints")
     with pytest.raises(ValueError, match="sees depth"):
         psp_jax.load(tmp_path)
 
 
-def test_a_data_set_that_is_gone_leaves_the_size_to_the_caller(edges_run, tmp_path, images):
-    folder, config = edges_run
-    gone = dataclasses.replace(config.data.source, data_dir=str(tmp_path))
-    there = tmp_path / "run"
-    there.symlink_to(folder)
-    predict = psp_jax.load(there, size=(24, 32))
+def test_a_data_set_that_is_gone_leaves_the_size_to_the_caller(edges_run, images, tmp_path):
+    predict = psp_jax.load(edges_run, size=(24, 32))
     assert predict(cv2.resize(images[0], (32, 24))).regions is not None
-    assert gone.size() is None
+    assert sources.ScanNet(data_dir=str(tmp_path), config="mine").size() is None
     assert sources.ScanNet(config="thesis").size() == (480, 640)
     assert sources.EmbeddedRooms().size() == (120, 160)

@@ -1,14 +1,18 @@
 """Workdirs of runs without their training, for tests of what is done with a finished run."""
 
+import functools
 import pathlib
 
 import jax
+import numpy as np
 
 from data_builders import sources
 from psp_jax import checkpoints, experiment, models, objectives, optim, state
 from psp_jax.models import decoder, segmenter
-from tests import conftest
+from psp_jax.partition import calibration
 
+SIZE = (64, 64)  # Initial values do not depend on it.
+CALIBRATED = calibration.Calibration(temperature=0.5, bias=0.7, threshold=0.3, cut_above=0.3)
 NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
 
 
@@ -17,13 +21,8 @@ def write(
     data_dir: pathlib.Path,
     objective: objectives.Objective,
     model: models.Network,
-    *,
-    louder: float,
-) -> experiment.Experiment:
-    """Writes the config and a checkpoint of initial values.
-
-    The last part's are made `louder`, so that the outputs are not almost the same everywhere.
-    """
+) -> None:
+    """Writes the config and a checkpoint of random values, larger than a network starts with."""
     config = experiment.Experiment(
         name=folder.name,
         model=model,
@@ -34,22 +33,32 @@ def write(
         phases=(experiment.Phase(steps=1),),
     )
     network = config.model.make(objective.channels)
-    variables = state.initial_variables(network, (*conftest.SIZE, network.INPUT_CHANNELS), seed=0)
-    last = network.PARTS[-1]
-    variables["params"][last] = jax.tree.map(lambda x: louder * x, variables["params"][last])
+    image = jax.ShapeDtypeStruct((1, *SIZE, network.INPUT_CHANNELS), np.float32)
+    # Nothing is compiled for it, as drawing the network's own values would.
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    rng = np.random.default_rng(0)
+    variables = jax.tree_util.tree_map_with_path(functools.partial(_value, rng), shapes)
     folder.mkdir(parents=True, exist_ok=True)
     experiment.save(config, folder)
     with checkpoints.Store(folder, keep=1) as store:
         store.save(state.create(variables, optim.make(config.phases[0]), ("trunk",), step=1))
-    return config
 
 
-def write_depth(folder: pathlib.Path, data_dir: pathlib.Path) -> experiment.Experiment:
+def _value(rng: np.random.Generator, path: tuple, like: jax.ShapeDtypeStruct) -> np.ndarray:
+    name = path[-1].key
+    if name == "kernel":
+        scale = np.sqrt(2 / np.prod(like.shape[:-1]))
+        return rng.normal(0, scale, like.shape).astype(np.float32)
+    return np.full(like.shape, name in ("scale", "var"), np.float32)
+
+
+def write_depth(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
     """Writes a run that predicts depth."""
-    return write(folder, data_dir, objectives.DepthMSE(), NARROW, louder=30.0)
+    write(folder, data_dir, objectives.DepthMSE(), NARROW)
 
 
-def write_edges(folder: pathlib.Path, data_dir: pathlib.Path) -> experiment.Experiment:
-    """Writes a run that predicts inter-pixel edges."""
+def write_edges(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
+    """Writes a run that predicts inter-pixel edges, with `CALIBRATED`."""
     model = decoder.FullResolution(NARROW, decoder_width=4)
-    return write(folder, data_dir, objectives.FrontierEdges(), model, louder=1.3)
+    write(folder, data_dir, objectives.FrontierEdges(), model)
+    calibration.save(CALIBRATED, folder / "calibration.json")

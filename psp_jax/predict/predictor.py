@@ -20,9 +20,11 @@ from typing import Any
 
 import cv2
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from psp_jax import checkpoints, data, edges, experiment, results
+from psp_jax.batch import Batch
 from psp_jax.partition import calibration, frontier, superpixels
 from psp_jax.partition import edges as edge_logits
 
@@ -77,6 +79,7 @@ class Predictor:
         calibrated: what makes predicted edges fit for a decoder; that of the run, or the neutral
             one where it has none.
         is_calibrated: whether it is that of the run.
+        cut: what made the labels, None if that is not known; predicted depth is cut by it.
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, size: tuple[int, int] | None = None):
@@ -110,7 +113,7 @@ class Predictor:
             raise ValueError(f"size={found}: at least {LEAST_SIDE_PX} pixels a side were expected")
         self.size = found
         self._variables = jax.device_put(checkpoints.load_variables(folder))
-        self._cut = self.config.data.source.cuts().get(self.config.data.labels)
+        self.cut = self.config.data.source.cuts().get(self.config.data.labels)
         path = folder / results.CALIBRATION_FILE
         self.is_calibrated = path.exists()
         self.calibrated = (
@@ -131,8 +134,14 @@ class Predictor:
         (output,) = self.run([self.prepare(image)])
         return self.finish(output, image.shape[:2])
 
+    @property
+    def predicts_edges(self) -> bool:
+        """Whether the run predicts frontiers, rather than depth alone."""
+        shape = jax.ShapeDtypeStruct((1, *self.size, 3), np.uint8)
+        return jax.eval_shape(self._forward, self._variables, shape).edges is not None
+
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Brings an image to the size that the network sees, `[h, w, 3]` float32, normalised."""
+        """Brings an image to the size that the network sees, `[h, w, 3]` uint8."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(
                 f"an image of {image.dtype} {image.shape}; uint8 [H, W, 3], RGB, was expected"
@@ -143,7 +152,7 @@ class Predictor:
             # The builder of the training images shrinks by area too.
             rule = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
             image = np.asarray(cv2.resize(image, (width, height), interpolation=rule))
-        return data.normalise(image)
+        return image
 
     def run(self, prepared: Sequence[np.ndarray], *, pad_to: int = 0) -> list[Output]:
         """Runs the network on images of one size.
@@ -183,15 +192,24 @@ class Predictor:
             probabilities = np.zeros(output.edges.shape, np.float32)
             probabilities[:, :-1, 0], probabilities[:-1, :, 1] = scored.probabilities
             labels = self.calibrated.decoder(scored)
-        elif depth_m is not None and self._cut is not None:
+        elif depth_m is not None and self.cut is not None:
             millimetres = np.clip(np.round(depth_m * data.MILLIMETRES_PER_METRE), 1, 65535)
-            labels = self._cut(millimetres.astype(np.uint16))
+            labels = self.cut(millimetres.astype(np.uint16))
         if classes is None and labels is not None:
             classes = frontier.encode(labels)
         return _resized(ImagePrediction(depth_m, probabilities, classes, labels), size)
 
     def _forward(self, variables: Any, image: jax.Array) -> Any:
-        output = self._model.apply(variables, image)
+        nothing = jnp.zeros(image.shape[:3])
+        batch = Batch(
+            image=image,
+            depth=nothing,
+            filled_depth=nothing,
+            frontier=nothing.astype(jnp.uint8),
+            filled=nothing.astype(bool),
+            valid=jnp.ones(len(image), bool),
+        )
+        output = self._model.apply(variables, self._model.inputs(batch))
         return self.config.objective.predict(output, image.shape[1:3])
 
 
