@@ -57,6 +57,7 @@ setuptools.setup(
             "pytest>=8.3",
             "ruff>=0.9",
             "scikit-learn>=1.5",
+            "selenium>=4.20",  # Looks at pages where chromium and chromedriver are installed.
         ],
         # The image codecs that benchmarks/coding.py compares with.
         "benchmark": ["imagecodecs>=2024.9.22"],

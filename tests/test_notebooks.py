@@ -19,6 +19,15 @@ def test_outputs_are_stripped(path):
 
 
 @pytest.fixture(scope="module")
+def edges_folder(tmp_path_factory, edges_run) -> pathlib.Path:
+    """A folder that holds a run that predicts frontiers."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "frontier_edges").symlink_to(edges_run)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def folder(tmp_path_factory, data_dir) -> pathlib.Path:
     """A folder that holds the run that the notebooks read."""
     folder = tmp_path_factory.mktemp("notebooks")
@@ -47,3 +56,15 @@ def test_restore_shows_pictures_of_a_run(folder):
 def test_features_fit_a_linear_svm(folder):
     text = "".join(output.get("text", "") for output in outputs_of("features", folder))
     assert re.search(r"pyramid: [\d.]+% of \d+ unseen cells are right", text)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_regions_come_from_an_image_and_cost_bits(edges_folder):
+    outputs = outputs_of("regions", edges_folder)
+    text = "".join(output.get("text", "") for output in outputs)
+    assert re.search(r"\d+ regions were found, \d+ are there", text)
+    assert re.search(r"multicut, calibrated +\d+ regions, ARI -?[\d.]+", text)
+    assert re.search(r"true frontiers: \d+ bits, \d+ given the prediction", text)
+    assert re.search(r"\d+ bytes, [\d.]+ bits a pixel", text)
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert str(pathlib.Path.home()) not in text and str(edges_folder) not in text

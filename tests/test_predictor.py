@@ -1,6 +1,5 @@
 import dataclasses
 
-import cv2
 import numpy as np
 import pytest
 
@@ -129,9 +128,15 @@ def test_what_cannot_be_predicted_is_refused(depth_run, edges_run, tmp_path, ima
         psp_jax.load(tmp_path)
 
 
-def test_a_data_set_that_is_gone_leaves_the_size_to_the_caller(edges_run, images, tmp_path):
-    predict = psp_jax.load(edges_run, size=(24, 32))
-    assert predict(cv2.resize(images[0], (32, 24))).regions is not None
-    assert sources.ScanNet(data_dir=str(tmp_path), config="mine").size() is None
+def test_a_data_set_that_is_gone_leaves_the_size_to_the_caller(edges_run, tmp_path):
+    run = experiment.load(edges_run)
+    run.data.source = sources.ScanNet(data_dir=str(tmp_path), config="mine")
+    experiment.save(run, tmp_path)
+    (tmp_path / "checkpoints").symlink_to(edges_run / "checkpoints")
+    with pytest.raises(ValueError, match="not known.*size="):
+        psp_jax.load(tmp_path)
+    assert psp_jax.load(tmp_path, size=(24, 32)).size == (24, 32)
+    with pytest.raises(ValueError, match="at least 16"):
+        psp_jax.load(tmp_path, size=(8, 32))
     assert sources.ScanNet(config="thesis").size() == (480, 640)
     assert sources.EmbeddedRooms().size() == (120, 160)

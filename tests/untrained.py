@@ -54,7 +54,7 @@ def _value(rng: np.random.Generator, path: tuple, like: jax.ShapeDtypeStruct) ->
 
 def write_depth(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
     """Writes a run that predicts depth."""
-    write(folder, data_dir, objectives.DepthMSE(), NARROW)
+    write(folder, data_dir, objectives.DepthMSE(center_m=5.0), NARROW)
 
 
 def write_edges(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
