@@ -39,6 +39,7 @@ class Goodput:
         self.sessions = int(before.get("sessions", 0)) + 1
         self._unsaved: dict[str, float] = dict.fromkeys(_AT_STAKE, 0.0)
         self._kind, self._since_s, self._written_s = INIT, time.monotonic(), time.monotonic()
+        self.write()  # A session that is killed at once counts, too.
 
     @contextlib.contextmanager
     def spend(self, kind: str) -> Iterator[None]:

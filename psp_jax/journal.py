@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import jax
-import tensorboardX
 import tqdm
 
 METRICS_FILE = "metrics.jsonl"
@@ -29,6 +28,9 @@ class Journal:
         partial = self._path.with_suffix(".tmp")
         partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
         partial.replace(self._path)
+        # It imports torch where that is installed, which takes seconds.
+        import tensorboardX
+
         self._events = tensorboardX.SummaryWriter(
             str(folder / "tensorboard"), purge_step=start + 1 if start else None
         )

@@ -45,8 +45,15 @@ config_flags.register_flag_parser_for_type(dict, _DictParser())
 def main(argv: list[str]) -> None:
     """Checks everything that can be checked, then trains."""
     config = _CONFIG.value
-    # Imported here so that --help and misspelt flags answer at once.
-    from psp_jax import experiment, train
+    # Imported here so that --help, misspelt flags and wrong values answer at once.
+    from psp_jax import experiment
+
+    try:
+        experiment.check(config)
+        config.data.source.check()
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    from psp_jax import train
 
     workdir = _WORKDIR.value or f"runs/{config.name}"
     try:

@@ -31,12 +31,14 @@ def empty(path: pathlib.Path, rng: np.random.Generator) -> bool:
 
 
 def zero(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Overwrites a block with zeros, as a lost sector; False if they were there."""
-    data = path.read_bytes()
-    start = int(rng.integers(max(len(data), 1))) // 512 * 512
-    zeroed = data[:start] + bytes(len(data[start : start + 512])) + data[start + 512 :]
-    path.write_bytes(zeroed)
-    return zeroed != data
+    """Overwrites a block that holds something with zeros, as a lost sector; False if none does."""
+    content = np.fromfile(path, np.uint8)
+    used = np.flatnonzero(content)
+    if used.size:
+        start = rng.choice(used) // 512 * 512
+        content[start : start + 512] = 0
+        content.tofile(path)
+    return bool(used.size)
 
 
 def delete(path: pathlib.Path, rng: np.random.Generator) -> bool:

@@ -1,0 +1,147 @@
+"""Long forms, `pytest -m slow`: kills at random moments, and thousands of steps."""
+
+import dataclasses
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from psp_jax import checkpoints, experiment, goodput, journal, train
+from tests.conftest import make_tiny
+
+# Trains while it writes a line as each moment comes: the batch of a step with its digest, a save
+# that begins, an evaluation, a phase.
+PROGRAM = """
+import hashlib, sys
+from psp_jax import checkpoints, data, evaluation, experiment, state, train
+
+def say(*words):
+    with open(sys.argv[3], "a") as file:
+        print(*words, file=file, flush=True)
+
+def told(examples, config, *, seed, first_step, batches=data.train_batches):
+    say("phase", first_step)
+    for step, batch in enumerate(
+        batches(examples, config, seed=seed, first_step=first_step), first_step + 1
+    ):
+        digest = hashlib.sha256(batch.image.tobytes() + batch.frontier.tobytes())
+        say("step", step, digest.hexdigest())
+        yield batch
+
+def saying(word, call):
+    def said(*args, **kwargs):
+        say(word, 0)
+        return call(*args, **kwargs)
+    return said
+
+data.train_batches = told
+checkpoints.ocp.save_checkpointables = saying("save", checkpoints.ocp.save_checkpointables)
+data.eval_batches = saying("evaluation", data.eval_batches)
+train.run(experiment.load(sys.argv[1]), sys.argv[2])
+"""
+MOMENTS = ("step", "save", "evaluation", "phase")
+
+
+def steps_of(events):
+    """Maps steps to the digests of their batches; a step that was done again has the same."""
+    digests = {}
+    for line in events.read_text().splitlines():
+        word, *rest = line.split()
+        if word == "step" and len(rest) == 2 and len(rest[1]) == 64:  # A kill can cut a line.
+            assert digests.setdefault(int(rest[0]), rest[1]) == rest[1], line
+    return digests
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, data_dir):
+    config = make_tiny(data_dir)
+    config.phases = (config.phases[0], dataclasses.replace(config.phases[1], steps=120))
+    experiment.save(config, tmp_path)
+    rng = random.Random(0)
+
+    def log_of(name):
+        return tmp_path / f"{name}.log"
+
+    def start(name):
+        command = [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            tmp_path,
+            tmp_path / name,
+            tmp_path / f"{name}.log",
+        ]
+        return subprocess.Popen(
+            [str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    kills = dict.fromkeys(MOMENTS, 0)
+    events = log_of("broken")
+    events.touch()
+    for kill in range(12):
+        moment, skipped = MOMENTS[kill % len(MOMENTS)], rng.randrange(4)
+        before = len(events.read_text().splitlines())
+        process = start("broken")
+        while process.poll() is None:
+            new = events.read_text().splitlines()[before:]
+            if sum(line.startswith(moment) for line in new) > (moment != "phase") * skipped:
+                time.sleep(rng.uniform(0, 0.05))
+                process.kill()
+                kills[moment] += 1
+                break
+            time.sleep(0.002)
+        process.communicate(timeout=60)
+    assert sum(kills.values()) >= 10, kills
+    for name in ("whole", "broken"):
+        process = start(name)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert steps_of(log_of("whole")) == steps_of(events)
+    one, other = (checkpoints.latest_step(each) for each in (whole, broken))
+    assert one == other == sum(phase.steps for phase in config.phases)
+    first, second = (checkpoints.load_variables(workdir) for workdir in (whole, broken))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    lines = [
+        [json.loads(line) for line in (each / journal.METRICS_FILE).read_text().splitlines()]
+        for each in (whole, broken)
+    ]
+    kept = ("step", "validation_loss", "validation_rmse_m", "learning_rate")
+    assert [[r[n] for n in kept] for r in lines[0]] == [[r[n] for n in kept] for r in lines[1]]
+    assert (whole / "test.json").read_text() == (broken / "test.json").read_text()
+    spent = json.loads((broken / goodput.FILE).read_text())
+    assert spent["sessions"] == 13
+    print(f"killed {kills}, {spent}")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir, monkeypatch):
+    config = make_tiny(data_dir)
+    config.phases = (experiment.Phase(steps=5000, learning_rate=1e-4),)
+    config.checkpoint_every = 250
+    measured, write = {}, journal.Journal.write
+
+    def measuring(self, record):
+        with open("/proc/self/statm") as file:
+            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        measured[record["step"]] = resident, len(os.listdir("/proc/self/fd"))
+        write(self, record)
+
+    monkeypatch.setattr(journal.Journal, "write", measuring)
+    train.run(config, str(tmp_path / "run"))
+    shown = {step: each for step, each in measured.items() if step % 500 < 9}
+    print({step: (round(memory), files) for step, (memory, files) in shown.items()})
+    early = [each for step, each in measured.items() if 500 < step < 1500]
+    late = [each for step, each in measured.items() if step > 4000]
+    (memory, files), (memory_late, files_late) = (np.median(each, axis=0) for each in (early, late))
+    assert memory_late - memory < 30, f"{memory:.0f} -> {memory_late:.0f} MiB"
+    assert files_late == files
+    events = sum(path.stat().st_size for path in (tmp_path / "run" / "tensorboard").iterdir())
+    assert events < 2**21
