@@ -17,6 +17,7 @@ from psp_jax import resampling
 
 # Rows times channels of a strip: 8 rows of 256 logits. More is no faster and needs more memory.
 STRIP_OUTPUTS = 2048
+STRIP_ROWS = 16  # Of 16 logits, 128 rows take half as long again and five times the memory.
 
 # From `[B, R, W, K]` float32 outputs and images `[B, R, W, ...]` to arrays `[B, R, W, ...]`.
 PixelFunction = Callable[..., Any]
@@ -44,7 +45,7 @@ def map_pixels(
     """
     output = output.astype(jnp.float32)
     height, channels = size[0], output.shape[-1]
-    rows = min(height, rows or max(1, STRIP_OUTPUTS // channels))
+    rows = min(height, rows or max(1, min(STRIP_ROWS, STRIP_OUTPUTS // channels)))
     count = math.ceil(height / rows)
     if output.shape[1:3] == tuple(size):
         source, resize = _strips(output, count, rows), lambda strip: strip

@@ -1,11 +1,12 @@
 """Losses of frontier classes and of the inter-pixel edges that they stand for."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from psp_jax import edges, resampling
+from psp_jax import edges, losses, resampling, strips
 from psp_jax.batch import Batch, Prediction
 from psp_jax.losses import Mean, masked_mean
 
@@ -18,6 +19,15 @@ def _require(name: str, value: float, *, least: float = 0.0) -> None:
 def _join(first: Mean, weight: float, second: Mean) -> Mean:
     """Adds `weight` times the mean of other things, as if it were of the same pixels."""
     return Mean(first.total + weight * second.value() * first.count, first.count)
+
+
+def _per_pixel(
+    function: strips.PixelFunction, output: jax.Array, size: tuple[int, ...], *images: jax.Array
+) -> Any:
+    """Computes a function of outputs in strips, unless they are there whole already."""
+    if output.shape[1:3] == tuple(size):
+        return function(output, *images)
+    return strips.map_pixels(function, output, size, *images)
 
 
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
@@ -70,16 +80,17 @@ class FrontierSoftmax:
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 16]` logits to the likeliest classes and the edges they imply."""
-        logits = resampling.resize(output, size)
-        joined = edges.votes(edges.bit_logits(logits)).mean(0)
-        return Prediction(edges=joined, classes=jnp.argmax(logits, axis=-1).astype(jnp.uint8))
+
+        def read(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return edges.bit_logits(logits), jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+        bits, classes = _per_pixel(read, output, size)
+        return Prediction(edges=edges.votes(bits).mean(0), classes=classes)
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the weighted cross-entropy in nats over the pixels with a reading."""
         classes = jnp.asarray(batch.frontier).astype(jnp.int32)
-        logits = resampling.resize(output, classes.shape[1:])
-        likelihood = jnp.take_along_axis(logits, classes[..., None], axis=-1)[..., 0]
-        surprise = jax.nn.logsumexp(logits, axis=-1) - likelihood
+        surprise = _per_pixel(losses.cross_entropy, output, classes.shape[1:], classes)
         known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
         weight = jnp.where(classes == 0, self.interior_weight, 1.0) * known
         return Mean(jnp.sum(weight * surprise), jnp.sum(weight))

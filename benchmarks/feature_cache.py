@@ -1,0 +1,111 @@
+"""Epochs of heads with and without kept features: `python -m benchmarks.feature_cache`.
+
+Trains what `configs/feature_classifier.py` and `configs/finetune_head.py` train on the rooms, from
+random weights, an epoch after the other, as the run does: reading, steps, and then the validation,
+which is timed by itself. The losses of both are compared step by step.
+"""
+
+import argparse
+import dataclasses
+import functools
+import pathlib
+import shutil
+import tempfile
+import time
+
+import jax
+import numpy as np
+
+from configs import feature_classifier, finetune_head
+from psp_jax import data, evaluation, feature_cache, optim, state, steps
+
+STORED = ("float16", "float32", "bfloat16")
+
+
+def main() -> None:
+    """Prints a line for every kind of features and type they are stored in."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=float, default=0.1, help="share of the images")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--data_dir", default="data", help="folder of the prepared rooms")
+    arguments = parser.parse_args()
+    for module in (feature_classifier, finetune_head):
+        config = module.get_config()
+        config.data.source.data_dir = arguments.data_dir
+        config.data.train_share = arguments.images
+        config.model.width, config.model.depth = arguments.width, arguments.depth
+        with tempfile.TemporaryDirectory() as folder:
+            config.cache_features = folder
+            compare(config, arguments.epochs)
+
+
+def compare(config, epochs: int) -> None:
+    """Trains on images, then on features of every type."""
+    place = config.data.source.prepare()
+    splits = data.open_splits(place)
+    for name in ("train", "validation"):
+        splits[name] = data.shared(splits[name], config.data.train_share)
+    count = {name: len(splits[name]) for name in ("train", "validation")}
+    model = config.model.make(config.objective.channels)
+    variables = state.initial_variables(model, (64, 64, 3), config.seed)
+    slow, losses = trained(config, model, variables, splits, epochs)
+    size = "x".join(map(str, data.image_size(splits["train"])))
+    print(
+        f"{config.name}, {config.model.depth} layers of width {config.model.width}, {count} {size}"
+    )
+    print(f"  from images      {slow[0]:7.2f} s an epoch, {slow[1]:.2f} s its validation")
+    for stored in STORED:
+        feature_cache.STORED = np.dtype(stored)
+        began_s = time.perf_counter()
+        rest, kept = feature_cache.open_or_build(config, model, variables, splits, place)
+        built_s = time.perf_counter() - began_s
+        files = pathlib.Path(config.cache_features).rglob("*.array_record")
+        megabytes = sum(path.stat().st_size for path in files) / 1e6
+        fast, others = trained(config, rest, variables, kept, epochs)
+        apart = np.abs(others / losses - 1).max()
+        print(
+            f"  kept as {stored:<8} {fast[0]:7.2f} s an epoch, "
+            f"{slow[0] / fast[0]:.1f} times as fast; "
+            f"{fast[1]:.2f} s its validation, {slow[1] / fast[1]:.1f} times; "
+            f"losses differ by {apart:.1e}; {megabytes:.1f} MB, built in {built_s:.1f} s",
+            flush=True,
+        )
+        shutil.rmtree(config.cache_features)
+
+
+def trained(config, model, variables, splits, epochs: int) -> tuple[list[float], np.ndarray]:
+    """Returns the seconds of the fastest epoch and validation, and the losses of both."""
+    phase = dataclasses.replace(config.phases[0], warmup_steps=0)
+    tx = optim.make(phase)
+    step = functools.partial(
+        steps.train_step,
+        model=model,
+        objective=config.objective,
+        tx=tx,
+        train=phase.train,
+        seed=config.seed,
+    )
+    per_epoch = data.steps_per_epoch(splits["train"], config.data)
+    batches = data.train_batches(splits["train"], config.data, seed=config.seed, first_step=0)
+    current = state.create(jax.tree.map(np.array, variables), tx, phase.train, 0)
+    first = next(batches)
+    compiled = jax.jit(step, donate_argnums=0).lower(current, first).compile()
+    evaluate = evaluation.make(config, model)
+    evaluate(variables, data.shared(splits["validation"], 0.05))  # Compiles it.
+    batches = data.train_batches(splits["train"], config.data, seed=config.seed, first_step=0)
+    seconds, losses = [], []
+    for _ in range(epochs):
+        began_s = time.perf_counter()
+        for _ in range(per_epoch):
+            current, figures = compiled(current, next(batches))
+            losses.append(float(figures["loss"]))
+        trained_s = time.perf_counter() - began_s
+        losses.append(evaluate(current.variables, splits["validation"]).loss)
+        seconds.append((trained_s, time.perf_counter() - began_s - trained_s))
+    return [min(column) for column in zip(*seconds, strict=True)], np.array(losses, np.float64)
+
+
+if __name__ == "__main__":
+    main()
