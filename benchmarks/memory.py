@@ -41,10 +41,11 @@ def main() -> None:
         two, four = (analysed(plain, train, count) for count in (2, 4))
         an_image = (four - two) / 2
         fixed = two - 2 * an_image
-        kept = residuals(plain, train)
-        line(train, plain, fixed, an_image, usable, f"XLA; JAX keeps {kept / GIB:.2f}")
         if train == HEAD:
+            line(train, plain, fixed, an_image, usable, "XLA")
             continue  # The frozen trunk keeps nothing.
+        kept = residuals(plain, train)
+        line(train, plain, fixed, an_image, usable, f"XLA; JAX keeps {kept / GIB:.2f} an image")
         for precision in Precision:
             for remat in (Remat.CONVOLUTIONS, Remat.BLOCKS):
                 model = segmenter.Segmenter(depth=arguments.depth, precision=precision, remat=remat)

@@ -1,5 +1,6 @@
 """What a phase will do, as text: data, parameters trained and frozen, work and memory."""
 
+import os
 from typing import Any
 
 import jax
@@ -38,7 +39,10 @@ def describe(
         lines.append(f"    {name:<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
     trained, frozen = parts.split(current.params, phase.train)
     lines.append(f"    {'all':<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
-    lines.append(f"  a step  {_work(compiled)}, {_memory(compiled)}")
+    memory_bytes, limit_bytes = _bytes_of(compiled), device_bytes()
+    lines.append(f"  a step  {_work(compiled)}, {_memory(memory_bytes)}")
+    if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
+        lines.append(f"  {advice(memory_bytes, limit_bytes, config.data.batch_size)}")
     return "\n".join(lines)
 
 
@@ -52,14 +56,39 @@ def _work(compiled: Any) -> str:
     return f"{flops / 1e9:.1f} GFLOP" if flops > 0 else "GFLOP unknown on this device"
 
 
-def _memory(compiled: Any) -> str:
+def advice(memory_bytes: int, limit_bytes: int, batch_size: int) -> str:
+    """Says what makes a step that needs more memory than there is smaller."""
+    share = max(1, int(batch_size * limit_bytes / memory_bytes))
+    smaller = f"config.data.batch_size={share}, " if share < batch_size else ""
+    return (
+        f"which is more than the {limit_bytes / 2**20:,.0f} MiB of this device: it will hardly "
+        f"fit. Try {smaller}config.model.remat=convolutions or blocks, config.model.precision=bfloat16, "
+        "fewer parts in the phase's train, or a data set of smaller images"
+    )
+
+
+def device_bytes() -> int | None:
+    """Returns the memory that arrays may take: a device's own, or the machine's for a CPU."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    statistics = device.memory_stats()
+    return statistics["bytes_limit"] if statistics else None
+
+
+def _memory(memory_bytes: int | None) -> str:
+    if memory_bytes is None:
+        return "memory unknown on this device"
+    return f"{memory_bytes / 2**20:,.0f} MiB of arrays by XLA's own count"
+
+
+def _bytes_of(compiled: Any) -> int | None:
     memory = compiled.memory_analysis()
     if memory is None:
-        return "memory unknown on this device"
-    size = (
+        return None
+    return (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         + memory.temp_size_in_bytes
         - memory.alias_size_in_bytes
     )
-    return f"{size / 2**20:,.0f} MiB of arrays by XLA's own count"

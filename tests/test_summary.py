@@ -1,0 +1,13 @@
+from psp_jax import summary
+
+
+def test_a_step_that_does_not_fit_comes_with_the_batch_that_would():
+    words = summary.advice(24 * 2**30, 12 * 2**30, 8)
+    assert "12,288 MiB" in words and "batch_size=4," in words and "remat=" in words
+    assert "batch_size" not in summary.advice(24 * 2**30, 12 * 2**30, 1)
+
+
+def test_a_processor_may_take_the_memory_of_the_machine():
+    with open("/proc/meminfo") as file:
+        kibibytes = int(file.readline().split()[1])
+    assert summary.device_bytes() == kibibytes * 1024
