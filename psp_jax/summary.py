@@ -63,7 +63,8 @@ def advice(memory_bytes: int, limit_bytes: int, batch_size: int) -> str:
     return (
         f"which is more than the {limit_bytes / 2**20:,.0f} MiB of this device: it will hardly "
         f"fit. Try {smaller}config.model.remat=convolutions or blocks, "
-        "config.model.precision=bfloat16, fewer parts in the phase's train, or a data set of smaller images"
+        "config.model.precision=bfloat16, fewer parts in the phase's train, or a data set of "
+        "smaller images"
     )
 
 
