@@ -1,0 +1,258 @@
+"""Time, storage and money that ScanNet's frames take, from rates measured here.
+
+`python -m benchmarks.plan [--frames=FOLDER]` measures the builder on frames at ScanNet's sizes
+(captures, as in `benchmarks.reading`; without them drawn ones stand in) and counts the operations
+of a training step of the full-size config, then prints Markdown. GPUs are not measured: their
+share of the peak is the one of a published training, and prices are a catalogue's.
+"""
+
+import argparse
+import dataclasses
+import functools
+import pathlib
+import sys
+import tempfile
+import time
+from typing import Any
+
+import cv2
+import jax
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from benchmarks import reading
+from configs import depth_mse
+from data_builders.scannet_frontiers import configurations, layouts, sens, splits, work
+from psp_jax import experiment, optim, state, steps
+from psp_jax.batch import Batch
+
+COLOR_SIZE = (968, 1296)  # ScanNet's.
+FRAMES = (90_000, 2_500_000)  # One a second, and all of them.
+BUILDS = ("thesis", "thesis_planar")
+ROUNDS = 3
+# Zhao et al. train 150,000 steps of 16 images on ADE20K (github.com/hszhao/PSPNet).
+PUBLISHED_IMAGES = 150_000 * 16
+# ResNet-50 v1.5, 24.6 GFLOP an image forward and backward, on one A100-80GB: images/s of NVIDIA's
+# DeepLearningExamples (PyTorch/Classification/ConvNets/resnet50v1.5/README.md, 21.03).
+PUBLISHED_GFLOP = 24.6
+PUBLISHED_PER_S = {"float32": 938, "bfloat16": 2470}  # TF32; mixed precision.
+MONTHS = 6  # For which the data set is kept.
+WORKERS = 32
+# Lambda's list prices in SkyPilot's catalogue (skypilot-org/skypilot-catalog, commit 95eaf484,
+# catalogs/v8/lambda/vms.csv): cpu_4x_general is 0.20 $/h, the GPUs are in `GPUS`.
+DOLLARS_PER_CORE_HOUR = 0.20 / 4
+# S3 Standard in us-east-1, the first 50 TB.
+DOLLARS_PER_GB_MONTH = 0.023
+# The thesis, section 5: 20 weeks of a p2.xlarge (K80) at 0.9 $/h; euros as it gives them.
+THESIS_DOLLARS, THESIS_EUROS = 20 * 7 * 24 * 0.9, 2580
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """A card that can be rented.
+
+    Attributes:
+        name: as NVIDIA calls it.
+        peak_tflops: dense TFLOP/s by precision, from its data sheet; float32 convolutions run as
+            TF32.
+        dollars_per_hour: list price of one.
+    """
+
+    name: str
+    peak_tflops: dict[str, float]
+    dollars_per_hour: float
+
+
+GPUS = (
+    Gpu("A10", {"float32": 62.5, "bfloat16": 125.0}, 0.75),
+    Gpu("A100 80GB SXM", {"float32": 156.0, "bfloat16": 312.0}, 14.32 / 8),
+    Gpu("H100 SXM", {"float32": 494.7, "bfloat16": 989.4}, 3.29),
+)
+_A100 = GPUS[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Build:
+    """What a builder configuration takes a frame, on one core."""
+
+    seconds: float
+    stored_bytes: float
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=pathlib.Path, help="folder of real captures")
+    parser.add_argument("--passes", type=int, default=3, help="over the training split, at least")
+    arguments = parser.parse_args()
+    pairs = reading.captures(arguments.frames) if arguments.frames else reading.drawn()
+    kind = "captured" if arguments.frames else "drawn"
+    builds = {name: measure(name, pairs) for name in BUILDS}
+    config = depth_mse.get_config("scannet")
+    gflop = gflop_per_image(config)
+    print(describe(builds, f"{len(pairs)} {kind} frames", config, gflop, arguments.passes))
+
+
+def measure(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Build:
+    """Times a build's job of one scan at ScanNet's sizes, from its `.sens` file to its examples.
+
+    Args:
+        name: builder configuration.
+        pairs: `[h, w, 3]` uint8 BGR and `[480, 640]` uint16 millimetres.
+    """
+    cv2.setNumThreads(1)
+    recipe = dataclasses.replace(configurations.named(name).recipe, frame_stride=1)
+    with tempfile.TemporaryDirectory() as folder:
+        write_scan(pathlib.Path(folder), pairs)
+        (scan,) = layouts.survey(folder).scans
+        seconds, sizes = [], []
+        for version in range(ROUNDS + 1):
+            job = work.Job(scan, recipe, None, folder, str(version))
+            began_s = time.perf_counter()
+            job.run()
+            seconds.append(time.perf_counter() - began_s)
+            sizes.append(job.path.stat().st_size)
+            assert job.report().kept == len(pairs), "every frame becomes an example"
+    # The first round also compiles.
+    return Build(float(np.median(seconds[1:])) / len(pairs), sizes[-1] / len(pairs))
+
+
+def write_scan(folder: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Writes pairs as a scan of ScanNet's official download."""
+    frames = []
+    for index, (color, depth_mm) in enumerate(pairs):
+        large = cv2.resize(color, COLOR_SIZE[::-1], interpolation=cv2.INTER_CUBIC)
+        jpeg = cv2.imencode(".jpg", large)[1].tobytes()
+        pose = np.eye(4, dtype=np.float32)
+        frames.append(sens.Frame(index, pose, 0, 0, jpeg, sens.encode_depth(depth_mm)))
+    path = folder / "scans" / "scene9000_00" / "scene9000_00.sens"
+    path.parent.mkdir(parents=True)
+    sens.write(
+        path,
+        frames,
+        color_size=COLOR_SIZE,
+        depth_size=pairs[0][1].shape,
+        intrinsic_color=np.eye(4),
+        intrinsic_depth=np.eye(4),
+    )
+
+
+def gflop_per_image(config: experiment.Experiment) -> float:
+    """Counts the operations of a training step of the first phase, as XLA does before compiling.
+
+    Nothing is computed and no memory taken: only shapes are traced.
+    """
+    size = config.data.source.size()
+    assert size is not None, "a configuration of the builder's own has a size"
+    count, phase = config.data.batch_size, config.phases[0]
+    pixels = (count, *size)
+    of: Any = jax.ShapeDtypeStruct
+    batch = Batch(
+        image=of((*pixels, 3), np.uint8),
+        depth=of(pixels, np.float32),
+        filled_depth=of(pixels, np.float32),
+        frontier=of(pixels, np.uint8),
+        filled=of(pixels, np.bool_),
+        valid=of((count,), np.bool_),
+    )
+    model, tx = config.model.make(config.objective.channels), optim.make(phase)
+    variables = jax.eval_shape(
+        lambda batch: model.init(jax.random.key(0), model.inputs(batch)), batch
+    )
+    start = jax.eval_shape(lambda given: state.create(given, tx, phase.train, 0), variables)
+    take_step = functools.partial(
+        steps.train_step,
+        model=model,
+        objective=config.objective,
+        tx=tx,
+        train=phase.train,
+        seed=config.seed,
+    )
+    cost: Any = jax.jit(take_step).lower(start, batch).cost_analysis()
+    return cost["flops"] / count / 1e9
+
+
+def describe(
+    builds: dict[str, Build],
+    frames: str,
+    config: experiment.Experiment,
+    gflop: float,
+    passes: int,
+) -> str:
+    """Returns the plan as Markdown, what is measured and what is assumed included."""
+    share = _train_share()
+    budgets = {count: max(PUBLISHED_IMAGES, passes * share * count) for count in FRAMES}
+    lines = [
+        f"Measured, on one core here, {frames} of 480x640 with colour of 1296x968: "
+        + "; ".join(
+            f"`{name}` {1e3 * build.seconds:.0f} ms and {build.stored_bytes / 1e3:.0f} kB a frame"
+            for name, build in builds.items()
+        )
+        + f". Counted by XLA: {gflop:,.0f} GFLOP a training image of `{config.name}`.",
+        "",
+        "Assumed: "
+        + ", ".join(
+            f"{100 * utilisation(precision):.0f} % of the peak in {precision}"
+            for precision in PUBLISHED_PER_S
+        )
+        + " (what NVIDIA publishes of ResNet-50 on an A100), input that keeps up, "
+        f"{100 * share:.0f} % of the frames in the training split, {DOLLARS_PER_CORE_HOUR:.2f} $ "
+        f"a core hour, {DOLLARS_PER_GB_MONTH} $ a GB and month for {MONTHS} months, and list "
+        "prices of GPUs. Writing the records is left out of the build.",
+        "",
+        f"| frames | build | core hours | hours of {WORKERS} workers | GB | build $ | storage $ |",
+        "|---|---|---|---|---|---|---|",
+        *(_build_row(count, name, build) for count in FRAMES for name, build in builds.items()),
+        "",
+        "| GPU | $/h | precision | images/s | "
+        + " | ".join(f"{count:,} frames: hours | $" for count in FRAMES)
+        + " |",
+        "|---|---|---|---|" + "---|---|" * len(FRAMES),
+    ]
+    for gpu in GPUS:
+        for precision, peak in gpu.peak_tflops.items():
+            per_s = utilisation(precision) * peak * 1e3 / gflop
+            hours = [images / per_s / 3600 for images in budgets.values()]
+            cells = " | ".join(f"{h:,.0f} | {h * gpu.dollars_per_hour:,.0f}" for h in hours)
+            lines.append(
+                f"| {gpu.name} | {gpu.dollars_per_hour:.2f} | {precision} | {per_s:.1f} | {cells} |"
+            )
+    own = config.phases[0].steps * config.data.batch_size
+    trained = "; ".join(
+        f"{images / 1e6:.1f} million images, {images / share / count:.1f} passes, of {count:,}"
+        for count, images in budgets.items()
+    )
+    lines += [
+        "",
+        f"Each is one run: {trained} (PSPNet's own {PUBLISHED_IMAGES / 1e6:.1f} million, or "
+        f"{passes} passes). The config as it is takes {own:,} images, "
+        f"{own / PUBLISHED_IMAGES:.2f} of that. The thesis reckons 20 weeks of a K80 at 0.9 $/h: "
+        f"{THESIS_DOLLARS:,.0f} $, {THESIS_EUROS:,} EUR.",
+    ]
+    return "\n".join(lines)
+
+
+def utilisation(precision: str) -> float:
+    """Returns the share of the peak that the published training reaches."""
+    return PUBLISHED_PER_S[precision] * PUBLISHED_GFLOP / (1e3 * _A100.peak_tflops[precision])
+
+
+def _build_row(count: int, name: str, build: Build) -> str:
+    core_hours = count * build.seconds / 3600
+    size_gb = count * build.stored_bytes / 1e9
+    return (
+        f"| {count:,} | `{name}` | {core_hours:,.1f} | {core_hours / WORKERS:,.1f} | "
+        f"{size_gb:,.0f} | {core_hours * DOLLARS_PER_CORE_HOUR:,.1f} | "
+        f"{size_gb * DOLLARS_PER_GB_MONTH * MONTHS:,.0f} |"
+    )
+
+
+def _train_share() -> float:
+    split = configurations.named("thesis").split
+    assert isinstance(split, splits.HashSplit), "the thesis's shares are given as such"
+    return split.fractions[0] / sum(split.fractions)
+
+
+if __name__ == "__main__":
+    main()
