@@ -9,6 +9,7 @@ of the format: a stream decodes only with the network it was encoded with.
 
 import argparse
 import pathlib
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,9 +46,25 @@ def depth_frames(folder: pathlib.Path) -> list[np.ndarray]:
     return [fill.fill_nearest(image)[0] for image in images if image.any()]
 
 
+class Samples(NamedTuple):
+    """What is known at the edges of one kind that have to be coded, and whether they are cut.
+
+    inputs: `[N, M]` uint8, packed bits.
+    sides: `[N, S]` int8, predicted logits around the edge; S is 0 where nothing is predicted.
+    bits: `[N]` uint8.
+    quiet, born: `[3]`, edges with nothing around, and how many of them are cut.
+    """
+
+    inputs: np.ndarray
+    sides: np.ndarray
+    bits: np.ndarray
+    quiet: np.ndarray
+    born: np.ndarray
+
+
 @compilation.compile_cached
-def _collect(cut, height, width, edge, near, inputs, bits):
-    """Writes the inputs and the bit of every edge with something cut around; returns counts."""
+def _collect(cut, height, width, edge, near, beside, inputs, sides, bits):
+    """Writes what is known at every edge that the network is asked of; returns counts."""
     row_step = width + 2 * PAD
     found, quiet, born = 0, np.zeros(3), np.zeros(3)
     for row in range(height):
@@ -61,84 +78,107 @@ def _collect(cut, height, width, edge, near, inputs, bits):
             around = 0
             for place in range(near.size):
                 around += cut[at + near[place]]
-            if around == 0:
+            if around == 0 and not contours.is_likely(beside, row, column, edge):
                 which = 2 if edge == ABOVE else (1 if row == 0 else 0)
                 quiet[which] += 1
                 born[which] += cut[at + edge]
                 continue
-            if found < bits.size:
-                for place in range(near.size):
-                    inputs[found, place] = cut[at + near[place]]
-                place = near.size
-                borders = (column, width - 1 - column, row, height - 1 - row)
-                for side in range(4):
-                    reach = COLUMNS_ASIDE if side < 2 else ROWS_UP
-                    if borders[side] < reach:
-                        inputs[found, place + borders[side]] = 1
-                    place += reach
-                bits[found] = cut[at + edge]
-                found += 1
+            for place in range(near.size):
+                inputs[found, place] = cut[at + near[place]]
+            place = near.size
+            borders = (column, width - 1 - column, row, height - 1 - row)
+            for side in range(4):
+                reach = COLUMNS_ASIDE if side < 2 else ROWS_UP
+                if borders[side] < reach:
+                    inputs[found, place + borders[side]] = 1
+                place += reach
+            for place in range(sides.shape[1]):
+                line, across = divmod(place // 2, 2 * contours.SIDE_REACH + 1)
+                sides[found, place] = beside[row + line, column + across, place % 2]
+            bits[found] = cut[at + edge]
+            found += 1
     return found, quiet, born
 
 
-def samples(
-    partitions: list[np.ndarray], edge: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns packed inputs, bits, and how many quiet edges there are and how many are cut."""
+def samples(partitions: list[np.ndarray], edge: int, predicted: list | None = None) -> Samples:
+    """Collects from partitions, and from the logits predicted of their edges, if there are some."""
     known = contours.window(edge)
-    packed, bits, quiet, born = [], [], np.zeros(3), np.zeros(3)
-    for labels in partitions:
+    inputs, sides, bits, quiet, born = [], [], [], np.zeros(3), np.zeros(3)
+    for index, labels in enumerate(partitions):
         height, width = labels.shape
         row_step = width + 2 * PAD
         near = (-known[:, 0] * row_step + known[:, 1]) * 2 + known[:, 2]
-        inputs = np.zeros((labels.size, len(known) + contours.BORDER_INPUTS), np.uint8)
+        side = contours.in_units(predicted[index] if predicted else None, labels.shape)
+        beside = contours.surroundings(side)
+        seen = np.zeros((labels.size, len(known) + contours.BORDER_INPUTS), np.uint8)
+        around = np.zeros((labels.size, contours.SIDE_INPUTS if predicted else 0), np.int8)
         bit = np.zeros(labels.size, np.uint8)
         cut = contours.padded(labels).reshape(-1)
-        found, quiet_here, born_here = _collect(cut, height, width, edge, near, inputs, bit)
-        packed.append(np.packbits(inputs[:found], axis=1))
+        found, quiet_here, born_here = _collect(
+            cut, height, width, edge, near, beside, seen, around, bit
+        )
+        inputs.append(np.packbits(seen[:found], axis=1))
+        sides.append(around[:found].copy())
         bits.append(bit[:found])
         quiet, born = quiet + quiet_here, born + born_here
-    return np.concatenate(packed), np.concatenate(bits), quiet, born
+    return Samples(np.concatenate(inputs), np.concatenate(sides), np.concatenate(bits), quiet, born)
 
 
-def train(packed: np.ndarray, bits: np.ndarray, inputs: int, steps: int) -> list:
-    """Fits a network to the bits by cross entropy; returns weights and biases of its layers."""
+def train(data: Samples, inputs: int, steps: int, start: list | None = None) -> list:
+    """Fits a network to the bits by cross entropy.
+
+    Args:
+        data: the samples.
+        inputs: how many bits are inputs.
+        steps: of the optimizer.
+        start: weights and biases to begin with; random ones without.
+
+    Returns:
+        Weights and biases of the layers; the last entry is the weights of the predicted logits.
+    """
     sizes = (inputs, *LAYERS, 1)
-    keys = jax.random.split(jax.random.key(0), len(LAYERS) + 1)
-    variables = [
+    keys = jax.random.split(jax.random.key(0), len(LAYERS) + 2)
+    variables: list = start or [
         (jax.random.normal(key, (size, then)) * (2.0 / min(size, 30)) ** 0.5, jnp.zeros(then))
         for key, size, then in zip(keys, sizes, sizes[1:], strict=False)
     ]
+    variables = [*variables, 0.03 * jax.random.normal(keys[-1], (data.sides.shape[1], LAYERS[0]))]
 
-    def loss(variables: list, x: jax.Array, y: jax.Array) -> jax.Array:
-        for weight, bias in variables[:-1]:
-            x = jax.nn.relu(x @ weight + bias)
-        logit = (x @ variables[-1][0] + variables[-1][1])[:, 0]
-        return optax.sigmoid_binary_cross_entropy(logit, y).mean()
+    def loss(variables: list, x: jax.Array, side: jax.Array, y: jax.Array) -> jax.Array:
+        (first, first_bias), (second, second_bias), (last, last_bias), beside = variables
+        side = side.astype(jnp.float32) / (arithmetic.LOGIT_SCALE >> contours.SIDE_SHIFT)
+        x = jax.nn.relu(x @ first + side @ beside + first_bias)
+        x = jax.nn.relu(x @ second + second_bias)
+        return optax.sigmoid_binary_cross_entropy((x @ last + last_bias)[:, 0], y).mean()
 
-    tx = optax.adamw(optax.cosine_decay_schedule(LEARNING_RATE, steps), weight_decay=1e-4)
+    rate = optax.warmup_cosine_decay_schedule(0.0, LEARNING_RATE, 100, steps)
+    tx = optax.adamw(rate, weight_decay=1e-4)
     moments = tx.init(variables)
 
     @jax.jit
-    def step(variables: list, moments: optax.OptState, x: jax.Array, y: jax.Array) -> tuple:
-        value, gradient = jax.value_and_grad(loss)(variables, x, y)
+    def step(variables: list, moments: optax.OptState, *batch: jax.Array) -> tuple:
+        value, gradient = jax.value_and_grad(loss)(variables, *batch)
         updates, moments = tx.update(gradient, moments, variables)
         return optax.apply_updates(variables, updates), moments, value
 
     rng, values = np.random.default_rng(0), []
     for index in range(steps):
-        chosen = rng.integers(0, len(bits), BATCH)
-        x = np.unpackbits(packed[chosen], axis=1)[:, :inputs].astype(np.float32)
-        variables, moments, value = step(variables, moments, x, bits[chosen].astype(np.float32))
+        chosen = rng.integers(0, len(data.bits), BATCH)
+        x = np.unpackbits(data.inputs[chosen], axis=1)[:, :inputs].astype(np.float32)
+        y = data.bits[chosen].astype(np.float32)
+        variables, moments, value = step(variables, moments, x, data.sides[chosen], y)
         values.append(value)
         if (index + 1) % 1000 == 0:
             mean = float(np.mean(np.array(values[-1000:]))) / np.log(2)
             print(f"step {index + 1}: {mean:.5f} bits an edge", flush=True)
-    return [(np.asarray(weight), np.asarray(bias)) for weight, bias in variables]
+    return jax.tree.map(np.asarray, variables)
 
 
 def whole(networks: list, quiet: np.ndarray) -> dict[str, np.ndarray]:
-    """Rounds the two networks to the steps that `contours` works in."""
+    """Rounds the two networks to the steps that `contours` works in, one array a layer.
+
+    `side` holds the weights of predicted logits.
+    """
 
     def weights(layer: int) -> np.ndarray:
         most = max(len(network[layer][0]) for network in networks)
@@ -165,7 +205,21 @@ def whole(networks: list, quiet: np.ndarray) -> dict[str, np.ndarray]:
         "last": rounded(weights(2)[..., 0], weight),
         "last_bias": rounded(biases(2)[..., 0], active),
         "quiet": probability.astype(np.int32),
+        "side": rounded(np.stack([network[3] for network in networks]), weight),
     }
+
+
+def fractions(layers: list[np.ndarray], inputs: int) -> list:
+    """Undoes `whole` for the layers of one edge: pairs of weights and biases."""
+    hidden, hidden_bias, second, second_bias, last, last_bias = (
+        np.asarray(layer, np.float32) for layer in layers
+    )
+    active, weight = np.float32(2.0**contours.ACTIVE_BITS), np.float32(2.0**contours.WEIGHT_BITS)
+    return [
+        (hidden[:inputs] / active, hidden_bias / active),
+        (second / weight, second_bias / active),
+        (last[:, None] / weight, last_bias[None] / active),
+    ]
 
 
 def main() -> None:
@@ -179,12 +233,18 @@ def main() -> None:
     print(f"{len(partitions)} partitions of {len(frames_mm)} frames", flush=True)
     networks, quiet, born = [], np.zeros(3), np.zeros(3)
     for edge in (LEFT, ABOVE):
-        packed, bits, quiet_here, born_here = samples(partitions, edge)
-        print(f"edge {edge}: {len(bits)} samples, {bits.mean():.4f} of them cut", flush=True)
+        found = samples(partitions, edge)
+        print(f"edge {edge}: {len(found.bits)} samples, {found.bits.mean():.4f} of them cut")
         inputs = len(contours.window(edge)) + contours.BORDER_INPUTS
-        networks.append(train(packed, bits, inputs, arguments.steps))
-        quiet, born = quiet + quiet_here, born + born_here
-    np.savez_compressed(TARGET, **whole(networks, (born + 0.5) / (quiet + 1)))
+        networks.append(train(found, inputs, arguments.steps))
+        quiet, born = quiet + found.quiet, born + found.born
+    with np.load(TARGET) as stored:  # What `benchmarks/train_side.py` has put there stays.
+        kept: dict[str, Any] = {
+            name: stored[name] for name in stored if name.startswith(("given_", "side_"))
+        }
+    kept |= whole(networks, (born + 0.5) / (quiet + 1))
+    del kept["side"]  # Nothing is predicted here.
+    np.savez_compressed(TARGET, **kept)
     print(f"{TARGET}: {TARGET.stat().st_size} bytes")
 
 

@@ -1,61 +1,93 @@
 """Teaches the contour coder how far to trust what a network predicted of the edges.
 
-Run `python -m benchmarks.train_side --workdir=runs/frontier_edges`. It goes through the validation
-split of that run, which chose nothing of the network, codes the true partition of every image given
-the calibrated prediction, and keeps what the mixture has learned: weights and the table of the
-side information in `psp_jax/partition/coding/contours.npz`. Every other room teaches; on the rest
-it prints the bits without prediction, from a blank start and from what was learned. The file is
-part of the format of streams with side information.
+Run `python -m benchmarks.train_side --workdir=runs/frontier_edges [--steps=6000]`. It takes the
+validation split of that run, which chose nothing of the network, and the calibrated logits of its
+edges. From them it fits the small network that judges edges given these logits, beginning with the
+one that knows none, and then lets the mixture learn its weights and the table of the side
+information. All goes into `psp_jax/partition/coding/contours.npz`, which is part of the format of
+streams with side information. A sixth of the rooms teach nothing: on them it prints the bits
+without prediction and with it.
 """
 
 import argparse
 import pathlib
+from typing import Any
 
 import numpy as np
 
+from benchmarks import train_contours
 from psp_jax import checkpoints, data, experiment, results
 from psp_jax.partition import calibration, coding
 from psp_jax.partition.coding import contours
+from psp_jax.partition.coding.contours import ABOVE, LEFT
 
-TARGET = pathlib.Path(contours.__file__).parent / "contours.npz"
-MOST_COUNT = 60  # Of an entry; a frame may still be another one.
+HELD_OUT = 6  # Every so many rooms one that teaches nothing.
+MOST_COUNT = 60  # Of an entry of the table; a frame may still be another one.
+TARGET = train_contours.TARGET
+
+# The partition of an image, and the logits predicted of its edges.
+Known = tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
-def main() -> None:
-    """Codes, learns, compares, writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    folder = parser.parse_args().workdir
+def predictions(folder: pathlib.Path) -> tuple[list[Known], list[Known]]:
+    """Predicts the validation split of a run; returns what teaches and what is held out."""
     config = experiment.load(folder)
     model = config.model.make(config.objective.channels)
     calibrated = calibration.load(folder / results.CALIBRATION_FILE)
     examples = data.open_splits(config.data.source.prepare())["validation"]
     predict = results.predictor(config, model, checkpoints.load_variables(folder))
     rooms = data.places(examples)["space_id"]
-    teaching = set(sorted(set(rooms))[::2])
-    views = zip(results.views_of(predict, config, examples), rooms, strict=True)
-    learned, held_out = contours.SideStart.blank(), []
-    for view, room in views:
+    spared = set(sorted(set(rooms))[::HELD_OUT])
+    teaching, held_out = [], []
+    for view, room in zip(results.views_of(predict, config, examples), rooms, strict=True):
         scored = calibrated(view.scored)
-        logits = scored.across, scored.along
-        if room in teaching:
-            contours.learn(view.labels, logits, learned)
-        else:
-            held_out.append((view.labels, logits))
-    np.minimum(learned.counts, MOST_COUNT, out=learned.counts)
-    plain = sum(coding.partition_bits(labels) for labels, _ in held_out)
-    blank, taught = 0.0, 0.0
-    for labels, logits in held_out:
-        blank += contours.learn(labels, logits, contours.SideStart.blank())
-        taught += contours.learn(labels, logits, learned.copy())
-    images = len(held_out)
-    print(f"{images} images: {plain / images:.0f} bits without prediction; given it")
-    print(f"{blank / plain:.3f} of that from a blank start, {taught / plain:.3f} from the learned")
+        known = view.labels, (scored.across, scored.along)
+        (held_out if room in spared else teaching).append(known)
+    return teaching, held_out
+
+
+def fit(teaching: list[Known], steps: int) -> dict[str, np.ndarray]:
+    """Fits the networks of both edges; returns their whole numbers by their names in the file."""
+    partitions, predicted = map(list, zip(*teaching, strict=True))
+    plain = contours.network(False)
+    networks = []
+    for edge in (LEFT, ABOVE):
+        found = train_contours.samples(partitions, edge, predicted)
+        print(f"edge {edge}: {len(found.bits)} samples, {found.bits.mean():.4f} of them cut")
+        inputs = len(contours.window(edge)) + contours.BORDER_INPUTS
+        start = train_contours.fractions([layer[edge] for layer in plain[:6]], inputs)
+        networks.append(train_contours.train(found, inputs, steps, start))
+    arrays = train_contours.whole(networks, np.zeros(3)) | {"quiet": plain[6]}
+    return {f"given_{name}": array for name, array in arrays.items()}
+
+
+def write(arrays: dict[str, np.ndarray]) -> None:
+    """Puts arrays into the file beside those that are there, and into use."""
     with np.load(TARGET) as stored:
-        arrays = dict(stored)
-    arrays |= {f"side_{name}": part for name, part in learned._asdict().items()}
-    np.savez_compressed(TARGET, **arrays)
-    print(f"{TARGET}: {TARGET.stat().st_size} bytes")
+        both: dict[str, Any] = dict(stored) | arrays
+    np.savez_compressed(TARGET, **both)
+    contours.network.cache_clear()
+    contours.side_start.cache_clear()
+
+
+def main() -> None:
+    """Predicts, fits, learns, compares, writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--steps", type=int, default=6000)
+    arguments = parser.parse_args()
+    teaching, held_out = predictions(arguments.workdir)
+    write(fit(teaching, arguments.steps))
+    learned = contours.SideStart.blank()
+    for labels, logits in teaching:
+        contours.learn(labels, logits, learned)
+    np.minimum(learned.counts, MOST_COUNT, out=learned.counts)
+    write({f"side_{name}": part for name, part in learned._asdict().items()})
+    plain = sum(coding.partition_bits(labels) for labels, _ in held_out)
+    told = sum(coding.partition_bits(labels, logits) for labels, logits in held_out)
+    images = len(held_out)
+    print(f"{images} images: {plain / images:.0f} bits without prediction, {told / images:.0f}")
+    print(f"given it, {told / plain:.3f} of that; {TARGET}: {TARGET.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

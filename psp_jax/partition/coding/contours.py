@@ -12,9 +12,12 @@ starts as what the network said when it was first met. Their logits are mixed wi
 (Mahoney 2005). Where nothing around is cut, one adaptive probability is all there is.
 
 What a network predicted of the edges from elsewhere, such as the colour image, may come in as side
-information: its logits are further inputs of the mixture and extend the contexts. Where a frontier
-arrives at a vertex and must go on, what counts is where else it could: there the logit is that of
-the edge given that one of the two is cut. The decoder needs the very same logits.
+information. Then another small network judges, which also sees the predicted logits around the
+edge, those still to come included: where a frontier that ran beside the prediction will turn. The
+logit of the edge itself is one more input of the mixture and extends the contexts; where a frontier
+arrives at a vertex and must go on, it is that of the edge given that one of the two is cut. This
+network, and what the mixture starts from, were taught on rooms (`benchmarks/train_side.py`). The
+decoder needs the very same logits.
 """
 
 import functools
@@ -47,6 +50,12 @@ NEAR, WIDE, _SIDE_NEAR = 11, 16, 6
 # vertex, so that it or the edge to the right is cut; one passes there already.
 _SITUATIONS = 4
 _QUIET_AROUND, _BUSY, _GOES_ON, _PASSES = range(_SITUATIONS)
+# Predicted logits that the network sees: those of all edges up to so many rows and columns away, in
+# steps of 1/16. Where nothing is cut around, it is asked only of edges that are not unlikely.
+SIDE_REACH, SIDE_SHIFT, MOST_SIDE = 3, 4, 127
+SIDE_INPUTS = 2 * (2 * SIDE_REACH + 1) ** 2
+LIKELY = -64
+_SIDE_WEIGHT_SHIFT = 6  # From steps of 1/16 times those of a weight to those of an activation.
 SIDE_LEVELS = 16  # Of the side information, as a part of an index.
 _TABLES = 3
 _LIMIT = 250
@@ -83,12 +92,22 @@ def window(edge: int) -> np.ndarray:
     return np.array([entry[1:] for entry in sorted(found)], np.int64)
 
 
+LAYERS = ("hidden", "hidden_bias", "second", "second_bias", "last", "last_bias", "quiet")
+
+
 @functools.cache
-def _network() -> tuple[np.ndarray, ...]:
-    """Loads the network's whole numbers, one array a layer, of both edges in turn."""
+def network(given_side: bool) -> tuple[np.ndarray, ...]:
+    """Loads a network's whole numbers, one array a layer, of both edges in turn.
+
+    The last array holds the weights of predicted logits, `[2, 0, units]` of the network that sees
+    none.
+    """
     with np.load(pathlib.Path(__file__).parent / "contours.npz") as stored:
-        names = ("hidden", "hidden_bias", "second", "second_bias", "last", "last_bias", "quiet")
-        return tuple(stored[name].astype(np.int32) for name in names)
+        prefix = "given_" if given_side else ""
+        arrays = [stored[prefix + name].astype(np.int32) for name in LAYERS]
+        if given_side:
+            return *arrays, stored["given_side"].astype(np.int32)
+        return *arrays, np.zeros((2, 0, arrays[0].shape[2]), np.int32)
 
 
 class SideStart(NamedTuple):
@@ -119,8 +138,6 @@ class SideStart(NamedTuple):
 def side_start() -> SideStart:
     """Loads the start that ships with the package."""
     with np.load(pathlib.Path(__file__).parent / "contours.npz") as stored:
-        if "side_weights" not in stored:
-            return SideStart.blank()
         return SideStart(
             stored["side_weights"].astype(np.int64),
             stored["side_table"].astype(np.int32),
@@ -137,7 +154,7 @@ def padded(labels: np.ndarray) -> np.ndarray:
     return cut
 
 
-def _side(logits: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, int]) -> np.ndarray:
+def in_units(logits: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, int]) -> np.ndarray:
     """Lays the side information out as `[H, W, 2]` in the coder's units; `[0, 0, 2]` without."""
     if logits is None:
         return np.zeros((0, 0, 2), np.int64)
@@ -161,6 +178,22 @@ def _side(logits: tuple[np.ndarray, np.ndarray] | None, shape: tuple[int, int]) 
     return side
 
 
+def surroundings(side: np.ndarray) -> np.ndarray:
+    """Lays the side information out as the network sees it, `[H + 6, W + 6, 2]` int8.
+
+    Outside, and at the image's left and upper border, nothing is likely to be cut.
+    """
+    if not side.size:
+        return np.zeros((0, 0, 2), np.int8)
+    height, width = side.shape[:2]
+    inside = slice(SIDE_REACH, SIDE_REACH + height), slice(SIDE_REACH, SIDE_REACH + width)
+    laid = np.full((height + 2 * SIDE_REACH, width + 2 * SIDE_REACH, 2), -MOST_SIDE, np.int8)
+    steps = (side + (1 << (SIDE_SHIFT - 1))) >> SIDE_SHIFT
+    laid[inside] = np.clip(steps, -MOST_SIDE, MOST_SIDE)
+    laid[:, SIDE_REACH, LEFT] = laid[SIDE_REACH, :, ABOVE] = -MOST_SIDE
+    return laid
+
+
 def _run(
     mode: int,
     cut: np.ndarray,
@@ -180,7 +213,8 @@ def _run(
     state, length = arithmetic.coder(mode), np.zeros(1)
     _code(
         state, data, length, cut.reshape(-1), height, width, near,
-        np.array([len(known) for known in windows]), side, *_network(), *start,
+        np.array([len(known) for known in windows]), side, surroundings(side),
+        *network(side.size > 0), *start,
     )  # fmt: skip
     return state, float(length[0])
 
@@ -198,7 +232,7 @@ def partition_bits(
     Raises:
         ValueError: if the side information has another size or isn't finite.
     """
-    side = _side(edge_logits, labels.shape)
+    side = in_units(edge_logits, labels.shape)
     size = labels.shape[0], labels.shape[1]
     return _run(arithmetic.MEASURE, padded(labels), size, side, np.empty(0, np.uint8))[1]
 
@@ -208,7 +242,7 @@ def learn(
 ) -> float:
     """Codes a partition as `partition_bits` does, beginning with `start` and leaving in it what the
     mixture has learned; returns the bits."""
-    side = _side(edge_logits, labels.shape)
+    side = in_units(edge_logits, labels.shape)
     size = labels.shape[0], labels.shape[1]
     none = np.empty(0, np.uint8)
     return _run(arithmetic.MEASURE, padded(labels), size, side, none, start)[1]
@@ -222,7 +256,7 @@ def encode(
     Returns:
         The stream, and its ideal length in bits.
     """
-    side = _side(edge_logits, labels.shape)
+    side = in_units(edge_logits, labels.shape)
     data = arithmetic.buffer(2 * labels.size)
     size = labels.shape[0], labels.shape[1]
     state, bits = _run(arithmetic.ENCODE, padded(labels), size, side, data)
@@ -248,7 +282,7 @@ def decode(
         ValueError: if these are not the edges of a partition.
     """
     height, width = size
-    side = _side(edge_logits, size)
+    side = in_units(edge_logits, size)
     cut = np.zeros((height + PAD, width + 2 * PAD, 2), np.uint8)
     _run(arithmetic.DECODE, cut, size, side, arithmetic.readable(data))
     left = cut[PAD:, PAD : PAD + width, LEFT]
@@ -261,8 +295,8 @@ def decode(
 
 @compilation.compile_cached
 def _code(
-    state, data, length, cut, height, width, near, known, side,
-    hidden, hidden_bias, second, second_bias, last, last_bias, quiet,
+    state, data, length, cut, height, width, near, known, side, beside,
+    hidden, hidden_bias, second, second_bias, last, last_bias, quiet, side_hidden,
     side_weights, side_table, side_counts,
 ):  # fmt: skip
     """Codes the edges in `cut`, or decodes them into it.
@@ -318,15 +352,15 @@ def _code(
                         state, data, length, bit, quiet_p, quiet_n, which, _QUIET_LIMIT
                     )
                 else:
-                    if around == 0:
-                        which = 2 if edge == ABOVE else (1 if row == 0 else 0)
+                    which = 2 if edge == ABOVE else (1 if row == 0 else 0)
+                    if around == 0 and not is_likely(beside, row, column, edge):
                         inputs[0] = STRETCH[quiet_p[which] >> STRETCH_SHIFT]
                     else:
                         borders = (column, width - 1 - column, row, height - 1 - row)
                         inputs[0] = _judge(
-                            cut, at, near[edge], known[edge], borders, first, then,
-                            hidden[edge], hidden_bias[edge], second[edge], second_bias[edge],
-                            last[edge], last_bias[edge],
+                            cut, at, near[edge], known[edge], borders, beside, first, then,
+                            side_hidden[edge], hidden[edge], hidden_bias[edge],
+                            second[edge], second_bias[edge], last[edge], last_bias[edge],
                         )  # fmt: skip
                     chosen = level = np.int64(0)
                     if has_side:
@@ -374,24 +408,37 @@ def _given_either(logit, other):
 
 
 @compilation.compile_cached
+def is_likely(beside, row, column, edge):
+    """Tells whether the network has an opinion where nothing around is cut yet."""
+    return beside.size > 0 and beside[row + SIDE_REACH, column + SIDE_REACH, edge] >= LIKELY
+
+
+@compilation.compile_cached
 def _judge(
-    cut, at, near, known, borders, first, then,
-    hidden, hidden_bias, second, second_bias, last, last_bias,
+    cut, at, near, known, borders, beside, first, then,
+    side_hidden, hidden, hidden_bias, second, second_bias, last, last_bias,
 ):  # fmt: skip
-    """Returns the network's logit of an edge. Its inputs are bits, most of them 0."""
+    """Returns the network's logit of an edge. Its inputs are bits, most of them 0, and logits."""
+    first[:] = 0
+    column, row = borders[0], borders[2]
+    for place in range(side_hidden.shape[0]):
+        line, across = divmod(place // 2, 2 * SIDE_REACH + 1)
+        value = np.int32(beside[row + line, column + across, place % 2])
+        for unit in range(first.size):
+            first[unit] += value * side_hidden[place, unit]
     for unit in range(first.size):
-        first[unit] = hidden_bias[unit]
+        first[unit] = (first[unit] >> _SIDE_WEIGHT_SHIFT) + hidden_bias[unit]
     for place in range(known):
         if cut[at + near[place]]:
             for unit in range(first.size):
                 first[unit] += hidden[place, unit]
-    row = known
+    place = known
     for side in range(4):
         reach = COLUMNS_ASIDE if side < 2 else ROWS_UP
         if borders[side] < reach:
             for unit in range(first.size):
-                first[unit] += hidden[row + borders[side], unit]
-        row += reach
+                first[unit] += hidden[place + borders[side], unit]
+        place += reach
     for other in range(then.size):
         then[other] = second_bias[other] << WEIGHT_BITS
     for unit in range(first.size):
