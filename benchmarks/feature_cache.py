@@ -84,7 +84,7 @@ def trained(config, model, variables, splits, epochs: int) -> tuple[list[float],
         model=model,
         objective=config.objective,
         tx=tx,
-        train=phase.train,
+        phase=phase,
         seed=config.seed,
     )
     per_epoch = data.steps_per_epoch(splits["train"], config.data)

@@ -85,11 +85,12 @@ def analysed(model: segmenter.Segmenter, train: tuple[str, ...], count: int) -> 
     """Bytes of a step of `count` images, by XLA."""
     objective, batch = objectives.DepthCE(), shapes(count)
     network = model.make(objective.channels)
-    tx = optim.make(experiment.Phase(steps=1, train=train))
+    phase = experiment.Phase(steps=1, train=train)
+    tx = optim.make(phase)
     variables = drawn(network, batch)
     current = jax.eval_shape(lambda given: state.create(given, tx, train, 0), variables)
     step = functools.partial(
-        steps.train_step, model=network, objective=objective, tx=tx, train=train, seed=0
+        steps.train_step, model=network, objective=objective, tx=tx, phase=phase, seed=0
     )
     memory: Any = jax.jit(step, donate_argnums=0).lower(current, batch).compile().memory_analysis()
     return (

@@ -82,13 +82,14 @@ def compile_full_size() -> None:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
         make_batch(np.ones((2, 480, 640))),
     )
-    tx = optim.make(experiment.Phase(steps=1, train=ALL))
+    phase = experiment.Phase(steps=1, train=ALL)
+    tx = optim.make(phase)
     step = functools.partial(
         steps.train_step,
         model=model,
         objective=objectives.DepthMSE(),
         tx=tx,
-        train=ALL,
+        phase=phase,
         seed=0,
     )
     variables = jax.eval_shape(

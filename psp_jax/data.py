@@ -136,7 +136,7 @@ def train_batches(
 
     The batch of a step is a function of (seed, step) alone: every epoch is a new permutation,
     which `first_step` is looked up in, not replayed to. The images that do not fill a last batch
-    sit out that epoch.
+    sit out that epoch. Where optimizer steps take several batches, batches are counted.
 
     Raises:
         ConfigError: if the split holds fewer images than a batch.
@@ -147,9 +147,7 @@ def train_batches(
             f"{len(examples)} images"
         )
     dataset = (
-        grain.MapDataset.source(examples)
-        .seed(seed)
-        .shuffle()
+        _shuffled(examples, seed)
         .random_map(functools.partial(augmented, data=data))
         .batch(data.batch_size, drop_remainder=True, batch_fn=_join)
         .repeat()
@@ -159,6 +157,19 @@ def train_batches(
     iterator = iter(dataset.to_iter_dataset(options))
     iterator.set_state({"next_index": first_step})
     return iterator
+
+
+def origins(examples: Examples, data: experiment.Data, *, seed: int, step: int) -> list[str]:
+    """Says where the images of one of the `train_batches` were taken, by scan and frame."""
+    indices: Any = range(len(examples))
+    batches = _shuffled(indices, seed).batch(data.batch_size, drop_remainder=True).repeat()
+    chosen: Any = batches[step]
+    records = [examples[int(index)] for index in chosen]
+    return [f"{_plain(each['scene_id'])} frame {_plain(each['frame_index'])}" for each in records]
+
+
+def _shuffled(examples: Any, seed: int) -> grain.MapDataset:
+    return grain.MapDataset.source(examples).seed(seed).shuffle()
 
 
 def eval_batches(examples: Examples, data: experiment.Data) -> Iterator[Batch]:

@@ -112,6 +112,13 @@ class Phase:
         weight_decay: pull of kernels towards 0; biases and batch norms are left alone. Of SGD it is
             added to the gradient, from Adam it is decoupled and times the rate, as in AdamW.
         clip_norm: largest global gradient norm of the trained parts.
+        accumulate: batches of an optimizer step, which takes the mean of their gradients. Every
+            batch is normalised by its own statistics, and has its own mean as loss.
+        ema_decay: of the running average of parameters and batch norm statistics, which is then
+            what is evaluated, saved and taken on to the next phase; 0 keeps none. It is less at
+            first: (1 + step) / (10 + step) at most.
+        skip_nonfinite: steps that may be left out because loss, gradient or statistics are not
+            finite; one more ends the run.
     """
 
     steps: int
@@ -126,6 +133,9 @@ class Phase:
     momentum: float = 0.9
     weight_decay: float = 0.0
     clip_norm: float = 10.0
+    accumulate: int = 1
+    ema_decay: float = 0.0
+    skip_nonfinite: int = 0
 
 
 @dataclasses.dataclass
@@ -207,11 +217,23 @@ def _check_phase(name: str, phase: Phase) -> None:
     expect(0 <= phase.momentum < 1, "momentum", "from 0 to less than 1")
     expect(0 <= phase.weight_decay < math.inf, "weight_decay", "0 or more")
     expect(phase.clip_norm > 0, "clip_norm", "above 0")
+    expect(phase.accumulate >= 1, "accumulate", "at least 1")
+    expect(0 <= phase.ema_decay < 1, "ema_decay", "from 0 to less than 1")
+    expect(phase.skip_nonfinite >= 0, "skip_nonfinite", "0 or more")
 
 
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
     if not condition:
         raise ConfigError(f"config.{field}={value}: {expected} was expected")
+
+
+def batches(experiment: Experiment, steps: int) -> int:
+    """Counts the batches that the first optimizer steps of a run take."""
+    total = 0
+    for phase in experiment.phases:
+        total += min(steps, phase.steps) * phase.accumulate
+        steps = max(steps - phase.steps, 0)
+    return total
 
 
 def save(experiment: Experiment, workdir: pathlib.Path) -> None:

@@ -45,6 +45,11 @@ class Journal:
                 self._events.add_scalar(name, value, record["step"])
         self._events.flush()
 
+    def skipped(self, step: int) -> int:
+        """Returns how many of the first `step` steps were skipped; they end an epoch or a phase."""
+        counts = [r.get("skipped_steps", 0) for r in self.records if r["step"] <= step]
+        return counts[-1] if counts else 0
+
     def close(self) -> None:
         """Closes the event file."""
         self._events.close()
@@ -79,13 +84,13 @@ class Progress:
         self._bar.close()
 
     def advance(self, losses: list[jax.Array]) -> None:
-        """Counts a step; now and then shows the loss of the step before, which is known."""
+        """Counts a step; now and then shows the last of the losses, which are known."""
         self._bar.update(self._batch_size)
         self._meter["n"] += self._batch_size
-        if len(losses) < 2 or time.monotonic() - self._shown_s < self._interval_s:
+        if not losses or time.monotonic() - self._shown_s < self._interval_s:
             return
         self._shown_s = time.monotonic()
-        loss = f"loss {float(losses[-2]):.4f}"
+        loss = f"loss {float(losses[-1]):.4f}"
         if self._terminal:
             self._bar.set_postfix_str(loss, refresh=False)
         else:

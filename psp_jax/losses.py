@@ -4,7 +4,7 @@ Logits come as `[..., K]` float32. Pixels without a label may hold any label in 
 loss returns for them is finite, has a finite gradient, and is left out by `masked_mean`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -16,10 +16,15 @@ TINY = 1e-6  # Below every error that matters; keeps roots and powers differenti
 
 
 class Mean(NamedTuple):
-    """A sum of values and their number or weight, so that means can be joined."""
+    """A sum of values and their number or weight, so that means can be joined.
+
+    `terms` holds the means of the terms that the values are a weighted sum of, by name, where there
+    are several.
+    """
 
     total: jax.Array
     count: jax.Array
+    terms: Mapping[str, jax.Array] = {}  # Nobody writes into it.
 
     def value(self) -> jax.Array:
         """Returns the mean; 0 where there was nothing."""

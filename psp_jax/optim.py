@@ -52,6 +52,18 @@ def rate(phase: Phase, step: int) -> float:
     return np.asarray(schedule(phase)(step)).item()
 
 
+def taken(opt_state: optax.OptState) -> jax.Array:
+    """Returns the `[]` int32 steps that an optimizer of `make` has taken, as its schedule counts.
+
+    Steps that were skipped are not among them.
+    """
+    return optax.tree.get(opt_state, "count", filtering=_of_schedule)
+
+
+def _of_schedule(path: Sequence[Any], unused: Any) -> bool:
+    return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+
+
 def schedule(phase: Phase) -> optax.Schedule:
     """Returns the learning rate by step: linear warm-up, then what the phase's schedule says."""
     steps, lowest = phase.steps - phase.warmup_steps, phase.final_share * phase.learning_rate

@@ -1,7 +1,7 @@
 """What training changes: the train state and its creation."""
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,36 @@ from psp_jax import parts
 Variables = dict[str, Any]  # {"params": nested dicts, "batch_stats": nested dicts}
 
 
+class Moving(NamedTuple):
+    """What a training step moves.
+
+    In a phase that averages it lies in the `opt_state` of the `TrainState`, whose `params` and
+    `batch_stats` are the averages: whoever evaluates, saves or restores variables gets those, and
+    none of them has to know.
+
+    Attributes:
+        params: the trained parameters, where gradients are taken.
+        batch_stats: running statistics of all batch norms.
+        opt_state: the optimizer's own state.
+    """
+
+    params: parts.Tree
+    batch_stats: parts.Tree
+    opt_state: optax.OptState
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
     """All that a training step reads and writes.
 
     Attributes:
-        step: `[]` int32, optimizer steps since the start of the run, over all phases.
+        step: `[]` int32, optimizer steps since the start of the run, over all phases, skipped ones
+            included.
         params: nested dicts of float32 arrays, all of them.
         batch_stats: running means and variances of the batch norms.
-        opt_state: optimizer state of the trained parameters of the current phase.
+        opt_state: optimizer state of the trained parameters of the current phase; a `Moving` where
+            it averages.
     """
 
     step: jax.Array
@@ -52,3 +72,21 @@ def create(
         batch_stats=variables["batch_stats"],
         opt_state=tx.init(trained),
     )
+
+
+def create_averaging(
+    variables: Variables, tx: optax.GradientTransformation, train: tuple[str, ...], step: int
+) -> TrainState:
+    """Makes the state at the start of a phase that averages what it trains."""
+    plain = create(variables, tx, train, step)
+    # Copies, since a step is given the memory of its state to reuse, which can't be given twice.
+    moving = jax.tree.map(jnp.copy, moving_of(plain, train))
+    return dataclasses.replace(plain, opt_state=moving)
+
+
+def moving_of(state: TrainState, train: tuple[str, ...]) -> Moving:
+    """Returns what a step on the parts `train` moves."""
+    if isinstance(state.opt_state, Moving):
+        return state.opt_state
+    trained, _ = parts.split(state.params, train)
+    return Moving(trained, state.batch_stats, state.opt_state)

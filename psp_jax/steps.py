@@ -1,14 +1,16 @@
 """The training step and the evaluation step: pure functions, jitted by `train`."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from psp_jax import edges, frontier_metrics, metrics, objectives, parts
+from psp_jax import edges, experiment, frontier_metrics, metrics, objectives, optim, parts
 from psp_jax.batch import Batch, Prediction
-from psp_jax.state import TrainState, Variables
+from psp_jax.state import Moving, TrainState, Variables, moving_of
 
 AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
 
@@ -20,41 +22,113 @@ def train_step(
     model: Any,
     objective: objectives.Objective,
     tx: optax.GradientTransformation,
-    train: tuple[str, ...],
+    phase: experiment.Phase,
     seed: int,
-) -> tuple[TrainState, dict[str, jax.Array]]:
-    """Takes one optimizer step on the parts `train`.
+) -> tuple[TrainState, dict[str, Any]]:
+    """Takes one optimizer step on the trained parts of the phase.
 
     The loss is differentiated with respect to the trained parameters only, so XLA computes no
     gradient of a frozen one, and frozen parameters and statistics pass through untouched. Outputs
     that the model stores in the collection "auxiliary" have a share in the loss.
 
+    A step whose loss, gradient or statistics are not finite leaves everything as it is but the
+    counter.
+
+    Args:
+        state: what is trained.
+        batch: a batch; with `phase.accumulate` above 1 that many, stacked along a first axis.
+        model: the network.
+        objective: the loss.
+        tx: the optimizer.
+        phase: what is trained and how.
+        seed: of dropout, together with the step.
+
     Returns:
-        The next state, and the step's `loss` and `gradient_norm` as scalars.
+        The next state, and of the step the scalars `loss` and `gradient_norm`, whether all is
+        `finite`, and the `terms` of the loss by name, where it has several.
     """
-    trained, frozen = parts.split(state.params, train)
+    moving = moving_of(state, phase.train)
+    _, frozen = parts.split(state.params, phase.train)
     dropout = jax.random.fold_in(jax.random.key(seed), state.step)
 
-    def loss_of(trained: parts.Tree):
-        variables = {"params": parts.merge(trained, frozen), "batch_stats": state.batch_stats}
-        output, updated = model.apply(
-            variables,
-            model.inputs(batch),
-            train=train,
-            rngs={"dropout": dropout},
-            mutable=["batch_stats", "auxiliary"],
-        )
-        loss = objective.loss(output, batch).value()
-        for output in jax.tree.leaves(updated.get("auxiliary", {})):
-            loss += AUXILIARY_WEIGHT * objective.loss(output, batch).value()
-        return loss, updated["batch_stats"]
+    def gradient_of(batch: Batch, batch_stats: parts.Tree, dropout: jax.Array):
+        def loss_of(trained: parts.Tree):
+            variables = {"params": parts.merge(trained, frozen), "batch_stats": batch_stats}
+            output, updated = model.apply(
+                variables,
+                model.inputs(batch),
+                train=phase.train,
+                rngs={"dropout": dropout},
+                mutable=["batch_stats", "auxiliary"],
+            )
+            mean = objective.loss(output, batch)
+            loss, terms = mean.value(), dict(mean.terms)
+            for output in jax.tree.leaves(updated.get("auxiliary", {})):
+                terms = terms or {"outputs": loss}
+                terms["auxiliary"] = objective.loss(output, batch).value()
+                loss += AUXILIARY_WEIGHT * terms["auxiliary"]
+            return loss, (terms, updated["batch_stats"])
 
-    (loss, batch_stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
-    updates, opt_state = tx.update(gradient, state.opt_state, trained)
-    moved: Any = optax.apply_updates(trained, updates)
-    figures = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-    params = parts.merge(moved, frozen)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), figures
+        (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(moving.params)
+        terms, batch_stats = aux
+        return {"loss": loss, "terms": terms}, gradient, batch_stats
+
+    if phase.accumulate == 1:
+        figures, gradient, batch_stats = gradient_of(batch, moving.batch_stats, dropout)
+    else:
+        figures, gradient, batch_stats = _accumulated(gradient_of, batch, moving, dropout)
+    norm = optax.tree.norm(gradient)
+    finite = jnp.isfinite(figures["loss"]) & jnp.isfinite(norm)
+    for statistic in jax.tree.leaves(batch_stats):  # They can overflow while the loss does not.
+        finite &= jnp.isfinite(statistic).all()
+    updates, opt_state = tx.update(gradient, moving.opt_state, moving.params)
+    moved: Any = optax.apply_updates(moving.params, updates)
+    after = Moving(moved, batch_stats, opt_state)
+    if phase.ema_decay:
+        new = _averaged(state, after, optim.taken(moving.opt_state), phase)
+    else:
+        params = parts.merge(moved, frozen)
+        new = TrainState(state.step, params, batch_stats, opt_state)
+    new = jax.tree.map(lambda x, old: x if x is old else jnp.where(finite, x, old), new, state)
+    new = dataclasses.replace(new, step=state.step + 1)
+    return new, {**figures, "gradient_norm": norm, "finite": finite}
+
+
+def _accumulated(
+    gradient_of: Callable, batches: Batch, moving: Moving, dropout: jax.Array
+) -> tuple[dict[str, Any], parts.Tree, parts.Tree]:
+    """Means of figures and gradients over batches, one after the other; the last statistics."""
+
+    def add(carry: Any, numbered: tuple[jax.Array, Batch]):
+        index, batch = numbered
+        total, batch_stats = carry
+        key = jax.random.fold_in(dropout, index)
+        figures, gradient, batch_stats = gradient_of(batch, batch_stats, key)
+        return (jax.tree.map(jnp.add, total, gradient), batch_stats), figures
+
+    count = len(batches.valid)
+    zeros = jax.tree.map(jnp.zeros_like, moving.params)
+    start = (zeros, moving.batch_stats)
+    (total, batch_stats), figures = jax.lax.scan(add, start, (jnp.arange(count), batches))
+    gradient = jax.tree.map(lambda leaf: leaf / count, total)
+    return jax.tree.map(jnp.mean, figures), gradient, batch_stats
+
+
+def _averaged(
+    state: TrainState, after: Moving, taken: jax.Array, phase: experiment.Phase
+) -> TrainState:
+    """Moves the averages towards what the step has moved."""
+    # Early averages would be of little but the start of the phase, as in TensorFlow's.
+    decay = jnp.minimum(phase.ema_decay, (1 + taken) / (10 + taken))
+
+    def follow(average: jax.Array, value: jax.Array) -> jax.Array:
+        # In this form what does not move stays bit-identical.
+        return average + (1 - decay) * (value - average)
+
+    averages, frozen = parts.split(state.params, phase.train)
+    params = parts.merge(jax.tree.map(follow, averages, after.params), frozen)
+    batch_stats = jax.tree.map(follow, state.batch_stats, after.batch_stats)
+    return TrainState(state.step, params, batch_stats, after)
 
 
 def eval_step(

@@ -30,7 +30,7 @@ def describe(
     images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
     lines = [
         f"{config.name}: {type(config.objective).__name__}, {phase.steps} steps of "
-        f"{config.data.batch_size} images on {jax.devices()[0].device_kind}",
+        f"{_images(config, phase)} images on {jax.devices()[0].device_kind}",
         f"  data    {height}x{width}: {images}",
         f"  model   {config.model}",
     ]
@@ -44,6 +44,11 @@ def describe(
     if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
         lines.append(f"  {advice(memory_bytes, limit_bytes, config.data.batch_size)}")
     return "\n".join(lines)
+
+
+def _images(config: Experiment, phase: Phase) -> str:
+    of_a_batch = str(config.data.batch_size)
+    return of_a_batch if phase.accumulate == 1 else f"{phase.accumulate} x {of_a_batch}"
 
 
 def _count(tree: parts.Tree) -> int:

@@ -2,14 +2,15 @@
 
 import dataclasses
 import functools
-import math
+import itertools
 import os
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from psp_jax import (
     checkpoints,
@@ -17,6 +18,7 @@ from psp_jax import (
     evaluation,
     experiment,
     feature_cache,
+    finiteness,
     goodput,
     journal,
     lock,
@@ -27,6 +29,7 @@ from psp_jax import (
     steps,
     summary,
 )
+from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 from psp_jax.termination import Termination
@@ -82,7 +85,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
 
     Raises:
         ValueError, OSError: see `check`.
-        FloatingPointError: if the loss stops being finite.
+        FloatingPointError: if loss, gradient or statistics of a step are not finite, as soon as
+            that is more than its phase may skip; nothing after the step is saved.
         SystemExit: with status 143 after SIGTERM, 138 after SIGUSR1 or 130 after Ctrl-C, once the
             state is saved.
     """
@@ -127,7 +131,8 @@ def _run(config: Experiment, workdir: str) -> TrainState:
         for phase in config.phases:
             last = first + phase.steps
             tx = optim.make(phase)
-            current = state.create(variables, tx, phase.train, max(start, first))
+            create = state.create_averaging if phase.ema_decay else state.create
+            current = create(variables, tx, phase.train, max(start, first))
             if first < start < last:  # At a phase's first step its optimizer starts afresh.
                 opt_state = store.load_optimizer(start, current.opt_state)
                 current = dataclasses.replace(current, opt_state=opt_state)
@@ -135,6 +140,8 @@ def _run(config: Experiment, workdir: str) -> TrainState:
                 current = _train(job, phase, tx, current, first)
             variables, first = current.variables, last
         log.close()
+        if skipped := log.skipped(first):
+            print(f"{skipped} of {first} steps were skipped, since they were not finite")
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     with clock.spend(goodput.REPORT):
         results.report(config, model, evaluate, variables, splits, folder, log.records)
@@ -179,56 +186,60 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
     """Trains from `current` to the end of the phase that began at step `first`."""
     config, examples = job.config, job.splits["train"]
     step, last = int(current.step), first + phase.steps
-    per_epoch = data.steps_per_epoch(examples, config.data)
-    batches = data.train_batches(examples, config.data, seed=config.seed, first_step=step)
+    per_epoch = data.steps_per_epoch(examples, config.data)  # Batches.
+    done = experiment.batches(config, step)
+    batches = data.train_batches(examples, config.data, seed=config.seed, first_step=done)
     take_step = functools.partial(
         steps.train_step,
         model=job.model,
         objective=config.objective,
         tx=tx,
-        train=phase.train,
+        phase=phase,
         seed=config.seed,
     )
-    batch = jax.device_put(next(batches))
+    batch = _take(batches, phase.accumulate)
     with job.clock.spend(goodput.COMPILE):
         compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
     job.termination.obey(f"terminated before step {step + 1}, the same command goes on from there")
-    losses, began_s = [], time.monotonic()
+    began, began_s = step, time.monotonic()
+    images_per_step = phase.accumulate * config.data.batch_size
     with (
-        journal.Progress(step - first, phase.steps, config.data.batch_size) as progress,
+        journal.Progress(step - first, phase.steps, images_per_step) as progress,
         job.clock.spend(goodput.STEP),
     ):
+        watch = _watch(job, phase, current, first, progress)
         while True:
             with jax.transfer_guard("disallow"):
                 current, figures = compiled(current, batch)
-            step += 1
-            losses.append(figures["loss"])
-            jax.block_until_ready(losses[-2:-1])  # Two steps are in flight; more hold memory.
-            progress.advance(losses)
-            if step % per_epoch == 0 or step == last:
-                train_loss = float(jnp.stack(losses).mean())
-                images = len(losses) * config.data.batch_size
+            step, done = step + 1, done + phase.accumulate
+            watch.add(step, figures)
+            progress.advance(watch.losses)
+            if done % per_epoch < phase.accumulate or step == last:
+                watch.catch_up()
+                images = (step - began) * images_per_step
                 images_per_s = images / (time.monotonic() - began_s)
                 with job.clock.spend(goodput.EVALUATION):
                     scores = job.evaluate(current.variables, job.splits["validation"])
                 validation = scores.figures()
                 record = {
                     "step": step,
-                    "epoch": round(step / per_epoch, 2),
-                    "train_loss": train_loss,
+                    "epoch": round(done / per_epoch, 2),
+                    "train_loss": watch.take_losses(),
                     **{f"validation_{name}": value for name, value in validation.items()},
-                    "learning_rate": optim.rate(phase, step - first - 1),
-                    "gradient_norm": float(figures["gradient_norm"]),
+                    "learning_rate": optim.rate(phase, max(step - first - 1 - watch.skipped, 0)),
+                    "gradient_norm": watch.gradient_norm,
                     "train_images": images,  # Fewer than an epoch's after a resumption in it.
                     "images_per_s": round(images_per_s, 2),
+                    "skipped_steps": job.log.skipped(first) + watch.skipped,
                 }
                 job.log.write(record)
                 progress.say(_line(record))
-                losses, began_s = [], time.monotonic()
+                began, began_s = step, time.monotonic()
             if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
                 saving_s = time.monotonic()
-                _check_finite(figures, step, job.store)
+                watch.catch_up()
+                finiteness.check(current, step)
                 with job.clock.spend(goodput.SAVE):
                     job.store.save(current)
                 job.clock.saved()
@@ -239,18 +250,45 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 f"terminated: step {step} is saved, the same command goes on from it"
             )
             with job.clock.spend(goodput.DATA):
-                batch = jax.device_put(next(batches))
+                batch = _take(batches, phase.accumulate)
 
 
-def _check_finite(figures: dict[str, jax.Array], step: int, store: checkpoints.Store) -> None:
-    """Keeps a state that is no longer finite out of the checkpoints."""
-    for name, value in figures.items():
-        if not math.isfinite(float(value)):
-            raise FloatingPointError(
-                f"{name} is {float(value)} at step {step}, which is not saved; the newest "
-                f"checkpoint is {store.latest_step() or 'the start'}. Try a smaller learning rate "
-                "or clip_norm"
-            )
+def _take(batches: Iterator[Batch], count: int) -> Batch:
+    """Puts the next batch on the device, or `count` of them stacked along a first axis."""
+    if count == 1:
+        return jax.device_put(next(batches))
+    taken = itertools.islice(batches, count)
+    return jax.device_put(jax.tree.map(lambda *arrays: np.stack(arrays), *taken))
+
+
+def _watch(
+    job: _Job, phase: Phase, current: TrainState, first: int, progress: journal.Progress
+) -> finiteness.Watch:
+    """Watches the steps of a phase that goes on from `current`."""
+    config, examples = job.config, job.splits["train"]
+
+    def origins(step: int) -> str:
+        done = experiment.batches(config, step)
+        taken = range(done - phase.accumulate, done)
+        seed = config.seed
+        each = (data.origins(examples, config.data, seed=seed, step=index) for index in taken)
+        return ", ".join(itertools.chain(*each))
+
+    def advice() -> str:
+        newest = job.store.latest_step()
+        return (
+            f"{'No checkpoint is' if newest is None else f'Checkpoint {newest} is the newest'} "
+            "there. Try a smaller learning_rate or clip_norm, or let steps be left out by the "
+            "phase's skip_nonfinite"
+        )
+
+    return finiteness.Watch(
+        allowed=phase.skip_nonfinite,
+        skipped=int(current.step) - first - int(optim.taken(current.opt_state)),
+        origins=origins,
+        advice=advice,
+        say=progress.say,
+    )
 
 
 def _line(record: dict[str, float]) -> str:

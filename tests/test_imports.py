@@ -36,7 +36,7 @@ LAYERS = [
         "psp_jax.tables",
     ],
     ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
-    ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints"],
+    ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints", "psp_jax.finiteness"],
     [
         "psp_jax.summary",
         "psp_jax.evaluation",

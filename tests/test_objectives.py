@@ -248,6 +248,35 @@ def test_frontiers_are_learned_where_no_depth_is_known():
     assert float(loss.value()) > 0
 
 
+@pytest.mark.parametrize(
+    ("objective", "weights"),
+    [
+        (
+            objectives.DepthBins(bins=16, silog_weight=2.0, gradient_weight=3.0),
+            {"cross_entropy": 1, "silog": 2, "gradient": 3},
+        ),
+        (
+            objectives.FrontierSigmoid(vote_agreement=2.0, closure=3.0),
+            {"cross_entropy": 1, "vote_agreement": 2, "closure": 3},
+        ),
+        (
+            objectives.FrontierEdges(dice=2.0, closure=3.0),
+            {"cross_entropy": 1, "dice": 2, "closure": 3},
+        ),
+        (
+            objectives.DepthAndFrontier(frontier=objectives.FrontierEdges(dice=2.0)),
+            {"depth": 1, "frontier": 1, "frontier/cross_entropy": 0, "frontier/dice": 0},
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_loss_is_the_weighted_sum_of_the_terms_it_names(objective, weights):
+    loss = objective.loss(make_output(objective), make_case("holes"))
+    assert loss.terms.keys() == weights.keys()
+    expected = sum(weight * loss.terms[name] for name, weight in weights.items())
+    np.testing.assert_allclose(loss.value(), expected, rtol=1e-5)
+
+
 def test_certain_thresholds_decode_to_the_centre_of_their_bin():
     objective = objectives.DepthOrdinal(thresholds=7, near_m=0.5, far_m=8.0)
     edges = 0.5 * 16 ** (np.arange(9) / 8)

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from psp_jax import experiment, objectives, optim, parts, state, steps
-from psp_jax.models import segmenter
+from psp_jax.models import segmenter, unet
 from tests.test_objectives import make_batch
 
 
@@ -21,6 +22,14 @@ def setting():
     return model, variables, batch
 
 
+@pytest.fixture(scope="module")
+def light():
+    """The same of a network that compiles in a moment."""
+    model = unet.DepthCNN(width=2, levels=1).make(1)
+    variables = state.initial_variables(model, (16, 16, 1), 0)
+    return model, variables, make_batch(np.random.default_rng(0).uniform(1, 4, (2, 16, 16)))
+
+
 def step_of(model, phase):
     tx = optim.make(phase)
     step = functools.partial(
@@ -28,7 +37,7 @@ def step_of(model, phase):
         model=model,
         objective=objectives.DepthMSE(),
         tx=tx,
-        train=phase.train,
+        phase=phase,
         seed=0,
     )
     return tx, jax.jit(step)
@@ -155,6 +164,83 @@ def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
         for at in (3, 3, 4)
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_step_that_is_not_finite_leaves_everything_but_the_counter(light):
+    model, variables, batch = light
+    phase = experiment.Phase(steps=5, train=("decoder", "classifier"), ema_decay=0.9)
+    tx, step = step_of(model, phase)
+    start = state.create_averaging(variables, tx, phase.train, 0)
+    before, figures = step(start, batch)
+    assert bool(figures["finite"]) and int(optim.taken(before.opt_state)) == 1
+    bad = dataclasses.replace(batch, depth=batch.depth.copy())
+    bad.depth[0, 3, 3] = np.inf
+    after, figures = step(before, bad)
+    assert not bool(figures["finite"]) and not np.isfinite(float(figures["loss"]))
+    assert int(after.step) == int(before.step) + 1 == 2
+    same = dataclasses.replace(after, step=before.step)
+    jax.tree.map(np.testing.assert_array_equal, same, before)
+    assert int(optim.taken(after.opt_state)) == 1
+
+
+def test_averages_follow_what_is_trained_and_frozen_parts_stay(light):
+    """Against the recurrence written out; what is trained is as without averages."""
+    model, variables, batch = light
+    fields = {"steps": 5, "train": ("classifier",), "learning_rate": 0.01}
+    plain, averaging = experiment.Phase(**fields), experiment.Phase(**fields, ema_decay=0.15)
+    tx, step = step_of(model, plain)
+    current = state.create(variables, tx, plain.train, 0)
+    expected = np.asarray(variables["params"]["classifier"]["kernel"], np.float64)
+    for decay in (0.1, 0.15, 0.15):  # 1/10, then 0.15 < 2/11 and 3/12.
+        current, _ = step(current, batch)
+        expected = decay * expected + (1 - decay) * current.params["classifier"]["kernel"]
+    tx, step = step_of(model, averaging)
+    averaged = state.create_averaging(variables, tx, averaging.train, 0)
+    for _ in range(3):
+        averaged, _ = step(averaged, batch)
+    moving = state.moving_of(averaged, averaging.train)
+    np.testing.assert_allclose(
+        moving.params["classifier"]["kernel"], current.params["classifier"]["kernel"], rtol=1e-5
+    )
+    np.testing.assert_allclose(averaged.params["classifier"]["kernel"], expected, rtol=1e-5)
+    for name, tree in variables.items():
+        _, frozen = parts.split(tree, averaging.train)
+        _, frozen_after = parts.split(averaged.variables[name], averaging.train)
+        jax.tree.map(np.testing.assert_array_equal, frozen, frozen_after)
+
+
+def test_accumulated_batches_give_the_mean_gradient_and_normalise_by_themselves(light):
+    model, variables, first = light
+    second = dataclasses.replace(first, filled_depth=2 * first.filled_depth)
+    fields = {
+        "steps": 5,
+        "train": ("decoder", "classifier"),
+        "optimizer": experiment.Optimizer.SGD,
+        "momentum": 0.0,
+        "learning_rate": 1.0,
+        "clip_norm": np.inf,
+    }
+    single, both = experiment.Phase(**fields), experiment.Phase(**fields, accumulate=2)
+    tx, step = step_of(model, single)
+    start = state.create(variables, tx, single.train, 0)
+    one, figures = step(start, first)
+    other, other_figures = step(dataclasses.replace(start, batch_stats=one.batch_stats), second)
+    _, step = step_of(model, both)
+    after, together = step(start, jax.tree.map(lambda *x: np.stack(x), first, second))
+    jax.tree.map(
+        lambda *x: np.testing.assert_allclose(x[0], (x[1] + x[2]) / 2, rtol=1e-4, atol=1e-6),
+        after.params,
+        one.params,
+        other.params,
+    )
+    jax.tree.map(
+        lambda *x: np.testing.assert_allclose(*x, rtol=1e-5, atol=1e-6),
+        after.batch_stats,
+        other.batch_stats,
+    )
+    mean = (float(figures["loss"]) + float(other_figures["loss"])) / 2
+    np.testing.assert_allclose(together["loss"], mean, rtol=1e-5)
+    assert int(after.step) == int(optim.taken(after.opt_state)) == 1
 
 
 def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):

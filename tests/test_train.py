@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,19 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, goodput, journal, lock, tables, train
+from psp_jax import (
+    checkpoints,
+    data,
+    experiment,
+    goodput,
+    journal,
+    lock,
+    results,
+    state,
+    tables,
+    train,
+)
+from psp_jax.models import unet
 from tests.conftest import make_tiny
 
 PROGRAM = """
@@ -233,11 +246,86 @@ def test_damaged_files_of_a_workdir_are_named(trained, tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
     config = make_tiny(data_dir)
-    config.phases = (experiment.Phase(steps=30, learning_rate=1e30, clip_norm=1e30),)
-    with pytest.raises(
-        FloatingPointError, match="(loss|gradient_norm) is (nan|inf) at step 3, which is not saved"
-    ):
+    config.model = unet.DepthCNN(width=2, levels=1)
+    everything = config.model.make(1).PARTS
+    config.phases = (
+        experiment.Phase(steps=30, train=everything, learning_rate=1e30, clip_norm=1e30),
+    )
+    config.checkpoint_every = 1
+    examples = data.open_splits(config.data.source.prepare())["train"]
+    second = ", ".join(data.origins(examples, config.data, seed=config.seed, step=1))
+    with pytest.raises(FloatingPointError) as caught:
         train.run(config, str(tmp_path / "run"))
+    assert re.search("(loss|gradient_norm) is (nan|inf).* at step 2, of the", str(caught.value))
+    assert f"of the examples {second}. Checkpoint 1 is the newest there" in str(caught.value)
+    assert all(
+        np.isfinite(x).all() for x in jax.tree.leaves(checkpoints.load_variables(tmp_path / "run"))
+    )
+
+
+def test_interruptions_change_nothing_with_averages_accumulated_batches_and_skipped_steps(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    """Broken off within a phase, between two, and within the second; one example is no good."""
+    tiny.model = unet.DepthCNN(width=2, levels=1)
+    tiny.phases = (
+        experiment.Phase(steps=4, train=("decoder", "classifier"), ema_decay=0.9, skip_nonfinite=9),
+        experiment.Phase(
+            steps=8,
+            train=tiny.model.make(1).PARTS,
+            optimizer=experiment.Optimizer.SGD,
+            learning_rate=0.01,
+            schedule=experiment.Schedule.POLY,
+            final_share=0.0,
+            accumulate=2,
+            ema_decay=0.9,
+            skip_nonfinite=9,
+        ),
+    )
+    examples = data.open_splits(tiny.data.source.prepare())["train"]
+    batches = [data.origins(examples, tiny.data, seed=0, step=step) for step in range(4 + 2 * 8)]
+    bad = batches[1][0]
+    taken = batches[:4] + [batches[i] + batches[i + 1] for i in range(4, 20, 2)]
+    expected = [step for step, names in enumerate(taken, 1) if bad in names]
+    original, ends = data.augmented, []
+
+    def augmented(record, rng, *, data):
+        example = original(record, rng, data=data)
+        if bad == f"{record['scene_id'].decode()} frame {record['frame_index']}":
+            example.depth[5:9] = np.inf
+        return example
+
+    def advance(progress, losses):
+        ends.append(len(ends) + 1)
+        if ends[-1] in breaks:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(data, "augmented", augmented)
+    monkeypatch.setattr(journal.Progress, "advance", advance)
+    monkeypatch.setattr(results, "report", lambda *unused: None)
+    whole, broken, breaks = tmp_path / "whole", tmp_path / "broken", ()
+    first = train.run(tiny, str(whole))
+    said = capsys.readouterr().out
+    assert [
+        int(step) for step in re.findall(r"skipped: loss is inf at step (\d+),", said)
+    ] == expected
+    assert said.count(bad) == len(expected) > 1
+    assert f"{len(expected)} of 12 steps were skipped" in said
+    assert records_of(whole)[-1]["skipped_steps"] == len(expected)
+    breaks = (2, 4, 9)
+    ends.clear()
+    for _ in breaks:
+        with pytest.raises(SystemExit):
+            train.run(tiny, str(broken))
+    second = train.run(tiny, str(broken))
+    assert len(ends) == 12
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    for name in ("step", "validation_loss", "skipped_steps", "learning_rate"):
+        assert [r[name] for r in records_of(whole)] == [r[name] for r in records_of(broken)]
+    jax.tree.map(np.testing.assert_array_equal, checkpoints.load_variables(broken), first.variables)
+    moving = state.moving_of(first, tiny.phases[1].train)
+    bias = first.params["classifier"]["bias"]
+    assert (moving.params["classifier"]["bias"] != bias).all()
 
 
 def test_a_workdir_of_another_experiment_is_refused(trained):

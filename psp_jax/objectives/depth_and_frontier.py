@@ -65,10 +65,13 @@ class DepthAndFrontier:
         do for both.
         """
         outputs = self._split(output)
-        depth = self.depth_weight * self.depth.loss(outputs[0], batch).value()
-        frontier = self.frontier_weight * self.frontier.loss(outputs[1], batch).value()
+        depth, frontier = self.depth.loss(outputs[0], batch), self.frontier.loss(outputs[1], batch)
+        value = self.depth_weight * depth.value() + self.frontier_weight * frontier.value()
         images = jnp.sum(jnp.asarray(batch.valid)).astype(jnp.float32)
-        return Mean((depth + frontier) * images, images)
+        terms = {"depth": depth.value(), "frontier": frontier.value()}
+        terms |= {f"depth/{name}": term for name, term in depth.terms.items()}
+        terms |= {f"frontier/{name}": term for name, term in frontier.terms.items()}
+        return Mean(value * images, images, terms)
 
     def _split(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         channels = self.depth.channels

@@ -113,7 +113,8 @@ class DepthBins:
         gradient = losses.gradient_matching(difference, known, scales=self.gradient_scales)
         mean = masked_mean(entropy, known)
         value = mean.value() + self.silog_weight * silog.value() + self.gradient_weight * gradient
-        return Mean(value * mean.count, mean.count)
+        each = {"cross_entropy": mean.value(), "silog": silog.value(), "gradient": gradient}
+        return Mean(value * mean.count, mean.count, each)
 
     def _expected_log(self, logits: jax.Array) -> jax.Array:
         centers = bins.log_centers(self.near_m, self.far_m, self.bins)

@@ -16,9 +16,11 @@ def _require(name: str, value: float, *, least: float = 0.0) -> None:
         raise ValueError(f"objective.{name}={value}: {least:g} or more was expected")
 
 
-def _join(first: Mean, weight: float, second: Mean) -> Mean:
+def _join(first: Mean, weight: float, second: Mean, name: str) -> Mean:
     """Adds `weight` times the mean of other things, as if it were of the same pixels."""
-    return Mean(first.total + weight * second.value() * first.count, first.count)
+    terms = first.terms or {"cross_entropy": first.value()}
+    terms = {**terms, name: second.value()}
+    return Mean(first.total + weight * second.value() * first.count, first.count, terms)
 
 
 def _per_pixel(
@@ -37,7 +39,7 @@ def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
 
 def _consistency(
     votes: jax.Array, batch: Batch, vote_agreement: float, closure: float
-) -> list[tuple[float, Mean]]:
+) -> list[tuple[str, float, Mean]]:
     """The optional terms that no truth is needed for, those with a weight."""
     terms, known = [], edges.exist(batch)
     joined = votes.mean(0)
@@ -45,9 +47,9 @@ def _consistency(
         # The symmetric Kullback-Leibler divergence of two Bernoulli variables in closed form.
         probabilities = jax.nn.sigmoid(votes)
         divergence = (probabilities[0] - probabilities[1]) * (votes[0] - votes[1])
-        terms.append((vote_agreement, masked_mean(divergence, known)))
+        terms.append(("vote_agreement", vote_agreement, masked_mean(divergence, known)))
     if closure:
-        terms.append((closure, _closure(joined, batch)))
+        terms.append(("closure", closure, _closure(joined, batch)))
     return terms
 
 
@@ -134,8 +136,8 @@ class FrontierSigmoid:
         weight = jnp.where(target, self.positive_weight, 1.0)
         known = jnp.broadcast_to(edges.exist(batch), votes.shape)
         mean = masked_mean(weight * _cross_entropy(votes, target), known)
-        for share, term in _consistency(votes, batch, self.vote_agreement, self.closure):
-            mean = _join(mean, share, term)
+        for name, share, term in _consistency(votes, batch, self.vote_agreement, self.closure):
+            mean = _join(mean, share, term, name)
         return mean
 
 
@@ -183,9 +185,9 @@ class FrontierEdges:
             surprise = wrong**self.focusing * surprise
         mean = masked_mean(jnp.where(target, self.positive_weight, 1.0) * surprise, known)
         if self.dice:
-            mean = _join(mean, self.dice, _dice(logits, target, known, batch))
+            mean = _join(mean, self.dice, _dice(logits, target, known, batch), "dice")
         if self.closure:
-            mean = _join(mean, self.closure, _closure(logits, batch))
+            mean = _join(mean, self.closure, _closure(logits, batch), "closure")
         return mean
 
 
