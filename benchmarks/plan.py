@@ -184,7 +184,7 @@ def describe(
     share = _train_share()
     budgets = {count: max(PUBLISHED_IMAGES, passes * share * count) for count in FRAMES}
     lines = [
-        f"Measured here, {frames} of 480x640 with colour of 1296x968: "
+        f"Measured here, {frames} of 480x640 with colour resized to 1296x968: "
         + "; ".join(
             f"`{name}` {1e3 * build.core_s:.0f} ms of a core and "
             f"{build.stored_bytes / 1e3:.0f} kB a frame"
