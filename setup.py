@@ -29,7 +29,7 @@ setuptools.setup(
         "array_record>=0.8",
         "bioimage-cpp>=0.10",
         "connected-components-3d>=3.20",
-        "flax>=0.12",
+        "flax>=0.12.7",
         "grain>=0.2.15",
         "h5py>=3.12",
         "importlib_resources>=6.0",  # tensorflow-datasets needs it and does not say so.
@@ -39,13 +39,13 @@ setuptools.setup(
         "numba>=0.61",
         "numpy>=2.0",
         # Never beside another opencv package: both own the module cv2.
-        "opencv-contrib-python-headless>=4.10",
+        "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
         "safetensors>=0.5",
         "scipy>=1.13",
         "tensorboardX>=2.6.2",
-        "tensorflow-datasets>=4.9.9",
+        "tensorflow-datasets>=4.9.10",
         "tqdm>=4.66",
     ],
     extras_require={
