@@ -25,6 +25,10 @@ port=${PORT:-$($python -c "$free")}
 
 set -m  # Groups of their own: Ctrl-C in a terminal reaches the processes once, from here.
 children=()
+for name in TERM INT USR1; do
+  # shellcheck disable=SC2064
+  trap "kill -s $name "'"${children[@]}" 2>/dev/null || true' "$name"
+done
 for ((id = 0; id < count; id++)); do
   command=(env "JAX_LOCAL_DEVICE_IDS=$id" "$python" -m psp_jax.main "--coordinator=127.0.0.1:$port"
     "--num_processes=$count" "--process_id=$id" "$@")
@@ -34,10 +38,6 @@ for ((id = 0; id < count; id++)); do
     "${command[@]}" &
     children+=($!)
   fi
-done
-for name in TERM INT USR1; do
-  # shellcheck disable=SC2064
-  trap "kill -s $name "'"${children[@]}" 2>/dev/null || true' "$name"
 done
 status=0
 for child in "${children[@]+"${children[@]}"}"; do
