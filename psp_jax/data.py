@@ -58,7 +58,9 @@ def open_splits(directory: str) -> dict[str, Examples]:
     if not (folder / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
     # The shards, which can be large, have check sums of their own, record by record.
-    if (folder / manifest.FILE).exists() and (found := manifest.damage(folder, "*.json")):
+    # Sources leave files of their own beside what the builder wrote.
+    listed = (folder / manifest.FILE).exists()
+    if listed and (found := manifest.damage(folder, "*.json", strays=False)):
         raise DamagedError(f"{directory}: {found[0]}; {_REBUILD}")
     try:
         builder: Any = tfds.builder_from_directory(directory)

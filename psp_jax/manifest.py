@@ -20,7 +20,7 @@ def write(folder: pathlib.Path) -> None:
     partial.replace(folder / FILE)
 
 
-def damage(folder: pathlib.Path, only: str = "*") -> list[str]:
+def damage(folder: pathlib.Path, only: str = "*", *, strays: bool = True) -> list[str]:
     """Lists in words what is not as `write` found it; empty for a sound folder.
 
     Files whose names begin with a dot, as file managers leave them, are not looked at.
@@ -28,20 +28,21 @@ def damage(folder: pathlib.Path, only: str = "*") -> list[str]:
     Args:
         folder: that `write` was given.
         only: pattern of the names that are looked at.
+        strays: whether a file that is not listed counts as damage.
     """
     try:
         text = (folder / FILE).read_bytes().decode(errors="replace")
     except OSError as error:
         return [f"{FILE} can't be read: {error.strerror}"]
-    names = _files(folder, only)
+    listed = [line for line in text.splitlines(keepends=True) if fnmatch.fnmatch(_name(line), only)]
+    known = set(map(_name, listed))
+    names = [name for name in _files(folder, only) if strays or name in known]
     try:
         lines = dict(zip(names, map(_line, _digests(folder, names), names), strict=True))
     except OSError as error:
         return [f"{error.filename} can't be read: {error.strerror}"]
-    listed = [line for line in text.splitlines(keepends=True) if fnmatch.fnmatch(_name(line), only)]
     if sorted(lines.values()) == sorted(listed):
         return []
-    known = set(map(_name, listed))
     changed = [name for name in names if name in known and lines[name] not in listed]
     return [f"{name} is not the file that was written" for name in changed] + [
         f"{name!r} is missing" for name in sorted(known - set(names))
