@@ -132,13 +132,25 @@ def _plain(value: Any) -> Any:
 
 
 def train_batches(
-    examples: Examples, data: experiment.Data, *, seed: int, first_step: int
+    examples: Examples,
+    data: experiment.Data,
+    *,
+    seed: int,
+    first_step: int,
+    rows: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
     """Yields training batches for ever, from `first_step` on.
 
     The batch of a step is a function of (seed, step) alone: every epoch is a new permutation,
     which `first_step` is looked up in, not replayed to. The images that do not fill a last batch
     sit out that epoch. Where optimizer steps take several batches, batches are counted.
+
+    Args:
+        examples: the training split.
+        data: what the network sees.
+        seed: decides order and flips.
+        first_step: the batch to begin with.
+        rows: those of every batch that are read, where several processes share it; None for all.
 
     Raises:
         ConfigError: if the split holds fewer images than a batch.
@@ -148,12 +160,8 @@ def train_batches(
             f"config.data.batch_size={data.batch_size}, but the train split has only "
             f"{len(examples)} images"
         )
-    dataset = (
-        _shuffled(examples, seed)
-        .random_map(functools.partial(augmented, data=data))
-        .batch(data.batch_size, drop_remainder=True, batch_fn=_join)
-        .repeat()
-    )
+    dataset = _shuffled(examples, seed).random_map(functools.partial(augmented, data=data))
+    dataset = _Batches(dataset, data.batch_size, rows).repeat()
     # Two batches ahead keep the device fed; more would only hold memory.
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
     iterator = iter(dataset.to_iter_dataset(options))
@@ -174,13 +182,17 @@ def _shuffled(examples: Any, seed: int) -> grain.MapDataset:
     return grain.MapDataset.source(examples).seed(seed).shuffle()
 
 
-def eval_batches(examples: Examples, data: experiment.Data) -> Iterator[Batch]:
-    """Yields every example once, in order; the last batch is padded and says so in `valid`."""
-    dataset = (
-        grain.MapDataset.source(examples)
-        .map(functools.partial(example_of, data=data))
-        .batch(data.batch_size, batch_fn=functools.partial(_padded, size=data.batch_size))
-    )
+def eval_batches(
+    examples: Examples, data: experiment.Data, *, rows: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """Yields every example once, in order; the last batch is padded and says so in `valid`.
+
+    Args:
+        examples: a split.
+        data: what the network sees.
+        rows: those of every batch that are read, where several processes share it; None for all.
+    """
+    dataset = _Batches(grain.MapDataset.source(_Padded(examples, data)), data.batch_size, rows)
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
     return iter(dataset.to_iter_dataset(options))
 
@@ -246,15 +258,35 @@ def _join(examples: Sequence[Batch]) -> Batch:
     return jax.tree.map(lambda *arrays: np.stack(arrays), *examples)
 
 
-def _padded(examples: Sequence[Batch], *, size: int) -> Batch:
-    batch, missing = _join(examples), size - len(examples)
-    if not missing:
-        return batch
+class _Padded:
+    """Examples as batches without their axis, then blanks that complete the last batch."""
 
-    def pad(array: np.ndarray) -> np.ndarray:
-        return np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)])
+    def __init__(self, examples: Examples, data: experiment.Data):
+        self._examples, self._data = examples, data
 
-    return jax.tree.map(pad, batch)
+    def __len__(self) -> int:
+        return -(-len(self._examples) // self._data.batch_size) * self._data.batch_size
+
+    def __getitem__(self, index: int) -> Batch:
+        if index < len(self._examples):
+            return example_of(self._examples[index], self._data)
+        return jax.tree.map(np.zeros_like, example_of(self._examples[len(self._examples) - 1], self._data))
+
+
+class _Batches(grain.MapDataset):
+    """Chosen rows of every full batch of a data set; without `rows` as grain's own `batch`."""
+
+    def __init__(self, parent: grain.MapDataset, size: int, rows: Sequence[int] | None):
+        super().__init__(parent)
+        self._size, self._rows = size, range(size) if rows is None else rows
+
+    def __len__(self) -> int:
+        return len(self._parent) // self._size
+
+    def __getitem__(self, index: Any) -> Any:
+        epoch, batch = divmod(index, len(self))  # An index beyond the length is a later epoch's.
+        start = epoch * len(self._parent) + batch * self._size
+        return _join([self._parent[start + row] for row in self._rows])
 
 
 class Subset:

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import data, edges, frontier_metrics, metrics, steps
+from psp_jax import data, edges, frontier_metrics, metrics, sharding, steps
+from psp_jax.batch import Batch
 from psp_jax.experiment import ConfigError, Data, Experiment
 from psp_jax.state import Variables
 
@@ -59,28 +60,44 @@ class Scores:
 Evaluate = Callable[[Variables, data.Examples], Scores]
 
 
-def make(config: Experiment, model: Any) -> Evaluate:
-    """Returns a function that computes the loss and the figures of a split."""
-    step = jax.jit(
-        functools.partial(
-            steps.eval_step, model=model, objective=config.objective, range_m=config.data.range_m
+def make(config: Experiment, model: Any, devices: sharding.Devices | None = None) -> Evaluate:
+    """Returns a function that computes the loss and the figures of a split.
+
+    Args:
+        config: the experiment.
+        model: its network.
+        devices: those that share the work and hold the variables, all of whose processes then have
+            to call the function; None for this process's first.
+    """
+
+    def judge(variables: Variables, batch: Batch) -> Any:
+        loss, values = steps.eval_step(
+            variables,
+            batch,
+            model=model,
+            objective=config.objective,
+            range_m=config.data.range_m,
         )
-    )
+        return loss, values, batch.valid
+
+    step = jax.jit(judge) if devices is None else devices.jit_evaluation(judge)
+    rows = None if devices is None else devices.rows(config.data.batch_size)
 
     def evaluate(variables: Variables, examples: data.Examples) -> Scores:
         depth, tally = metrics.Averages(), frontier_metrics.EdgeTally()
         classes = metrics.Confusions(edges.CLASSES)
         images, total, count, met = 0, 0.0, 0.0, set()
-        for batch in data.eval_batches(examples, config.data):
-            loss, values = step(variables, batch)
+        for batch in data.eval_batches(examples, config.data, rows=rows):
+            placed = batch if devices is None else devices.batch(batch)
+            loss, values, valid = jax.device_get(step(variables, placed))
             met |= values.keys()
             if "depth" in values:
                 depth.add(values["depth"])
             if "edges" in values:
                 tally.add(values["edges"])
             if "classes" in values:
-                classes.add(values["classes"]["counts"], batch.valid)
-            images += int(np.sum(batch.valid))
+                classes.add(values["classes"]["counts"], valid)
+            images += int(np.sum(valid))
             total, count = total + float(loss.total), count + float(loss.count)
         if "depth" in met and not depth.images:
             raise ConfigError(
