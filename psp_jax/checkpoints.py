@@ -4,6 +4,7 @@ A step becomes one by a rename, of a folder that holds everything, the digests o
 included. Nothing is restored whose digests differ.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -17,7 +18,7 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
-from psp_jax import manifest
+from psp_jax import manifest, sharding
 from psp_jax.state import TrainState, Variables
 
 FOLDER = "checkpoints"  # Within a workdir.
@@ -28,9 +29,14 @@ _PARTIAL = ".partial-"  # Folders that begin so are being written or deleted.
 
 
 class Store:
-    """The checkpoints of a workdir; use it in a `with` block."""
+    """The checkpoints of a workdir; use it in a `with` block.
 
-    def __init__(self, workdir: str | pathlib.Path, *, keep: int):
+    Where a run has several processes, all of them open, save and load together.
+    """
+
+    def __init__(
+        self, workdir: str | pathlib.Path, *, keep: int, devices: sharding.Devices | None = None
+    ):
         """Opens the store, clearing what an interrupted save has left.
 
         Steps are verified from the newest down to the first sound one; those that are not are
@@ -39,15 +45,22 @@ class Store:
         Args:
             workdir: folder of the run.
             keep: newest steps that are kept.
+            devices: where states are and are put; None for all.
         """
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
+        self._devices = devices or sharding.Devices()
+        self._devices.first_says(self._tidy)
+
+    def _tidy(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob("*.orbax-check*-tmp*")]:
             shutil.rmtree(path)  # The second are of versions that left the rename to orbax.
         for step, words in _damaged(self._folder):
             target = self._quarantine(step)
-            print(f"checkpoint {step} of {workdir} is damaged: {words}; it is moved to {target}")
+            print(
+                f"checkpoint {step} of {self._workdir} is damaged: {words}; it is moved to {target}"
+            )
 
     def __enter__(self) -> "Store":
         """Returns the store itself."""
@@ -67,16 +80,13 @@ class Store:
             OSError: if it can't be saved; the steps before are as they were.
         """
         step = int(state.step)
-        if step == self.latest_step():
+        if step == self._devices.first_says(self.latest_step):
             return
         partial = self._folder / f"{_PARTIAL}{step}"
         items = {"variables": state.variables, "optimizer": {"opt_state": state.opt_state}}
         try:
             ocp.save_checkpointables(str(partial), items)
-            (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
-            manifest.write(partial)
-            partial.rename(self._folder / str(step))
-            _sync(self._folder)
+            self._devices.first_says(functools.partial(self._finish, partial, step))
         except Exception as error:  # Those of orbax and its storage have no common type.
             before = self.latest_step()
             for path in self._folder.glob(f"{_PARTIAL}*"):
@@ -86,13 +96,22 @@ class Store:
                 + ("Nothing was saved before" if before is None else f"Step {before} is intact")
                 + "; once there is space and permission, the same command goes on"
             ) from error
+        self._devices.first_says(self._forget)
+
+    def _finish(self, partial: pathlib.Path, step: int) -> None:
+        (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
+        manifest.write(partial)
+        partial.rename(self._folder / str(step))
+        _sync(self._folder)
+
+    def _forget(self) -> None:
         for old in _steps(self._folder)[: -self._keep]:
             gone = self._folder / f"{_PARTIAL}{old}"
             (self._folder / str(old)).rename(gone)  # Half a step must not look like one.
             shutil.rmtree(gone, ignore_errors=True)
 
     def load_variables(self, step: int, like: Variables | None = None) -> Variables:
-        """Restores the variables of a step onto the first device.
+        """Restores the variables of a step onto the devices.
 
         Args:
             step: a finished step.
@@ -101,7 +120,10 @@ class Store:
         Raises:
             ValueError: if it does not; the paths that differ are listed.
         """
-        return _load_variables(self._folder / str(step), like)
+        folder = self._folder / str(step)
+        if like is not None:
+            _check_like(folder, "variables", like)
+        return _load_variables(folder, self._devices.shardings(_metadata(folder, "variables")))
 
     def load_optimizer(self, step: int, like: optax.OptState) -> optax.OptState:
         """Restores the optimizer of a step into the structure of `like`.
@@ -139,6 +161,7 @@ def environment() -> dict[str, Any]:
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
+        "processes": jax.process_count(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
     }
 
@@ -179,7 +202,11 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
         raise OSError(
             f"{workdir} holds no sound checkpoint: {', '.join(map(str, skipped))} damaged"
         )
-    return jax.tree.map(np.asarray, _load_variables(folder / str(left[-1]), None))
+    folder = folder / str(left[-1])
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.Context(multiprocessing_options=_alone()):
+        shardings = jax.tree.map(lambda _: device, _metadata(folder, "variables"))
+        return jax.tree.map(np.asarray, _load_variables(folder, shardings))
 
 
 def _steps(folder: pathlib.Path) -> list[int]:
@@ -208,16 +235,20 @@ def _complete(folder: pathlib.Path) -> bool:
     return all((folder / item / "_METADATA").is_file() for item in ITEMS)
 
 
-def _load_variables(folder: pathlib.Path, like: Variables | None) -> Variables:
-    if like is not None:
-        _check_like(folder, "variables", like)
+def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
     # The template says where to put the arrays; without it orbax asks for the devices of the run.
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+        lambda leaf, place: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
         _metadata(folder, "variables"),
+        shardings,
     )
     return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Lets this process read without the others of its run."""
+    index = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
 
 
 def _metadata(folder: pathlib.Path, item: str) -> Any:

@@ -270,7 +270,9 @@ class _Padded:
     def __getitem__(self, index: int) -> Batch:
         if index < len(self._examples):
             return example_of(self._examples[index], self._data)
-        return jax.tree.map(np.zeros_like, example_of(self._examples[len(self._examples) - 1], self._data))
+        return jax.tree.map(
+            np.zeros_like, example_of(self._examples[len(self._examples) - 1], self._data)
+        )
 
 
 class _Batches(grain.MapDataset):

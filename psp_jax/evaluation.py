@@ -92,7 +92,7 @@ def make(config: Experiment, model: Any, devices: sharding.Devices | None = None
             loss, values, valid = jax.device_get(step(variables, placed))
             met |= values.keys()
             if "depth" in values:
-                depth.add(values["depth"])
+                depth.add({name: value[valid] for name, value in values["depth"].items()})
             if "edges" in values:
                 tally.add(values["edges"])
             if "classes" in values:

@@ -158,6 +158,8 @@ class Experiment:
         cache_features: folder, such as `data/features`, where the features of a trunk that no phase
             trains (and of the head, likewise) are kept as float16, to be computed once and not in
             every epoch. Runs with the same weights and data share them. Empty computes them.
+        shard_parameters: whether parameters and moments are split among the devices, where memory
+            asks for it; otherwise every device holds all of them.
     """
 
     name: str
@@ -171,6 +173,7 @@ class Experiment:
     keep_checkpoints: int = 2
     pictures: int = 6
     cache_features: str = ""
+    shard_parameters: bool = False
 
 
 def check(experiment: Experiment) -> None:
@@ -240,8 +243,13 @@ def save(experiment: Experiment, workdir: pathlib.Path) -> None:
     """Writes the experiment into a workdir as text."""
     target = workdir / CONFIG_FILE
     partial = target.with_suffix(".tmp")
-    partial.write_text(json.dumps(_to_plain(experiment), indent=2) + "\n")
+    partial.write_text(text(experiment) + "\n")
     partial.replace(target)
+
+
+def text(experiment: Experiment) -> str:
+    """Returns the experiment as JSON."""
+    return json.dumps(_to_plain(experiment), indent=2)
 
 
 def load(workdir: str | pathlib.Path) -> Experiment:

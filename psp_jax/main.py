@@ -19,6 +19,19 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; the same command goes on from it. Default: runs/<name>."
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "This is one of several processes that SLURM, Kubernetes, Open MPI or a TPU pod has started, "
+    "which say where the others are.",
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT of process 0, where nobody says so; goes with --process_id and --num_processes.",
+)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
 
 
 class _DictParser(flags.ArgumentParser):
@@ -44,6 +57,7 @@ config_flags.register_flag_parser_for_type(dict, _DictParser())
 
 def main(argv: list[str]) -> None:
     """Checks everything that can be checked, then trains."""
+    processes = _processes()
     config = _CONFIG.value
     # Imported here so that --help, misspelt flags and wrong values answer at once.
     from psp_jax import experiment
@@ -53,8 +67,23 @@ def main(argv: list[str]) -> None:
         config.data.source.check()
     except (ValueError, OSError) as error:
         _fail(str(error))
-    from psp_jax import train
+    if processes is None:
+        _train()
+        return
+    from psp_jax import sharding
 
+    try:
+        sharding.join(*processes)
+    except (RuntimeError, ValueError) as error:
+        _fail(f"this process can't join the others: {str(error).splitlines()[0]}")
+    with sharding.leaving_together():
+        _train()
+
+
+def _train() -> None:
+    from psp_jax import experiment, train
+
+    config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
     try:
         train.check(config, workdir)
@@ -67,6 +96,22 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from what is finished", file=sys.stderr)
         sys.exit(130)
+
+
+def _processes() -> tuple[str | None, int | None, int | None] | None:
+    """Returns coordinator, number of this process and of all; None without others."""
+    coordinator, index, count = _COORDINATOR.value, _PROCESS_ID.value, _NUM_PROCESSES.value
+    if coordinator is index is count is None:
+        return (None, None, None) if _DISTRIBUTED.value else None
+    if coordinator is None or index is None or count is None:
+        _fail("--coordinator, --process_id and --num_processes go together, all three of them")
+    if _DISTRIBUTED.value:
+        _fail("--distributed finds the coordinator by itself; leave it or --coordinator out")
+    if not re.fullmatch(r".+:\d+", coordinator):
+        _fail(f"--coordinator={coordinator}: HOST:PORT was expected")
+    if not 0 <= index < count:
+        _fail(f"--process_id={index}: from 0 to {count - 1}, --num_processes less 1, was expected")
+    return coordinator, index, count
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -12,16 +12,19 @@ import hashlib
 import itertools
 import json
 import math
+import os
 import pathlib
 import shutil
+import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax._src import distributed  # Its client waits without a device, as orbax's barriers do.
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from psp_jax.experiment import ConfigError
 
@@ -44,6 +47,41 @@ def check(batch_size: int) -> None:
             f"{count * math.ceil(batch_size / count)}, or show fewer devices, such as by "
             "CUDA_VISIBLE_DEVICES"
         )
+
+
+def join(coordinator: str | None, process_id: int | None, num_processes: int | None) -> None:
+    """Makes this process one of several; before anything is computed.
+
+    Args:
+        coordinator: `HOST:PORT` of process 0; None asks the cluster's environment for all three.
+        process_id: number of this process, from 0.
+        num_processes: how many there are.
+
+    Raises:
+        RuntimeError, ValueError: if nothing says where the others are, or they don't come.
+    """
+    # A signal is for `termination` to hear, not for JAX's own service.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+@contextlib.contextmanager
+def leaving_together() -> Iterator[None]:
+    """Ends a process that fails at once: at the exit it would wait for others that wait for it.
+
+    The others end as soon as they notice. An end that all have agreed on is left to JAX.
+    """
+    try:
+        yield
+    except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) else 1
+        if isinstance(status, int) and status > 128:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 1)
 
 
 class Devices:
@@ -69,6 +107,7 @@ class Devices:
         self._shard_parameters = shard_parameters
         self._mesh = jax.make_mesh((self.count,), (AXIS,), axis_types=(AxisType.Auto,))
         self._everywhere = NamedSharding(self._mesh, PartitionSpec())
+        self._largest = jax.jit(lambda numbers: numbers.max(), out_shardings=self._everywhere)
 
     def rows(self, batch_size: int) -> list[int]:
         """Returns which rows of every batch are this process's."""
@@ -88,6 +127,9 @@ class Devices:
         That follows from its shape alone: with sharding of parameters large arrays are split along
         their longest axis that the number of devices divides.
         """
+        if self.count == 1:
+            device = SingleDeviceSharding(jax.devices()[0])
+            return jax.tree.map(lambda _: device, tree)
         return jax.tree.map(lambda leaf: NamedSharding(self._mesh, self._spec(leaf.shape)), tree)
 
     def place(self, tree: Any) -> Any:
@@ -171,44 +213,39 @@ class Devices:
         return results[0] if self.first else action()
 
     def check_agreement(self, facts: dict[str, Any]) -> None:
-        """Raises ValueError if facts, which JSON can hold, differ from the first process's."""
+        """Raises ConfigError if facts, which JSON can hold, differ from the first process's."""
         said = self.first_says(lambda: facts)
         differ = [name for name in facts if json.loads(json.dumps(facts[name])) != said[name]]
         if differ:
-            raise ValueError(
+            raise ConfigError(
                 f"process {jax.process_index()} has another {' and '.join(differ)} than process 0; "
                 "all have to be started with the same command, code and files"
             )
 
     @contextlib.contextmanager
-    def own_folder(self, workdir: pathlib.Path, *names: str) -> Iterator[pathlib.Path]:
-        """Gives the workdir to the first process, and to others a copy of some files to drop."""
+    def outlet(self, workdir: pathlib.Path, *names: str) -> Iterator[pathlib.Path]:
+        """Says where to write within a `with` block: only the first process is heard.
+
+        It writes to the workdir. Others get a folder that is dropped, with copies of the files
+        `names`, and what they print is dropped as well.
+        """
         if self.first:
             yield workdir
             return
-        with tempfile.TemporaryDirectory(prefix="psp_jax_") as folder:
+        with (
+            tempfile.TemporaryDirectory(prefix="psp_jax_") as folder,
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
             for name in names:
                 if (workdir / name).exists():
                     shutil.copy(workdir / name, folder)
             yield pathlib.Path(folder)
 
-    def largest(self) -> Callable[[int], int]:
-        """Returns a function that all processes call at every step with a number of their own.
-
-        It returns the largest that any has given, with several processes `LAG` calls ago: all hear
-        of it at the same step, and none waits for it.
-        """
-        if self.processes == 1:
-            return lambda number: number
-        pending: collections.deque[jax.Array] = collections.deque()
-        reduce = jax.jit(lambda numbers: numbers.max(), out_shardings=self._everywhere)
-
-        def call(number: int) -> int:
-            mine = np.full(jax.local_device_count(), number, np.int32)
-            pending.append(reduce(self.batch(mine)))
-            return int(pending.popleft()) if len(pending) > LAG else 0
-
-        return call
+    def largest(self, numbers: Any) -> jax.Array:
+        """Reduces numbers, one per device of this process, to the largest that any process has."""
+        return self._largest(self.batch(numbers))
 
     def _split(self, axis: int) -> NamedSharding:
         return NamedSharding(self._mesh, PartitionSpec(*[None] * axis, AXIS))
@@ -224,6 +261,38 @@ class Devices:
         if not self._shard_parameters:
             return tree
         return jax.lax.with_sharding_constraint(tree, self._everywhere)
+
+
+class Agreement:
+    """What any process asks for, heard by all of them at the same step."""
+
+    def __init__(self, devices: Devices):
+        """Nothing is asked for yet."""
+        self._devices = devices
+        self._pending: collections.deque[jax.Array] = collections.deque()
+
+    def later(self, number: int) -> int:
+        """Returns the largest number that any process gave at its call `LAG` calls ago, or 0.
+
+        With one process it is this call's. All have to call it at every step; none waits.
+        """
+        if self._devices.processes == 1:
+            return number
+        self._ask(number)
+        return int(self._pending.popleft()) if len(self._pending) > LAG else 0
+
+    def now(self, number: int) -> int:
+        """Returns the largest that any process has given up to this call, for which all wait."""
+        if self._devices.processes == 1:
+            return number
+        self._ask(number)
+        heard = max(int(each) for each in self._pending)
+        self._pending.clear()
+        return heard
+
+    def _ask(self, number: int) -> None:
+        mine = np.full(jax.local_device_count(), number, np.int32)
+        self._pending.append(self._devices.largest(mine))
 
 
 def bytes_per_device(tree: Any) -> int:

@@ -1,5 +1,6 @@
 """The training run: config -> data -> model -> state -> step -> files."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -25,6 +26,7 @@ from psp_jax import (
     optim,
     parts,
     results,
+    sharding,
     state,
     steps,
     summary,
@@ -58,7 +60,7 @@ def check(config: Experiment, workdir: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # Processes of other hosts can have the same number.
     except OSError as error:
         raise OSError(f"workdir {workdir} can't be written: {error.strerror}") from None
     changes = experiment.differences(config, folder)
@@ -68,6 +70,7 @@ def check(config: Experiment, workdir: str) -> None:
             f"workdir {workdir} holds another experiment ({'; '.join(changes[:3])}{more}); "
             "pass another --workdir, or delete that folder to start anew"
         )
+    sharding.check(config.data.batch_size)
 
 
 def run(config: Experiment, workdir: str) -> TrainState:
@@ -91,48 +94,65 @@ def run(config: Experiment, workdir: str) -> TrainState:
             state is saved.
     """
     check(config, workdir)
-    with lock.sole_run(pathlib.Path(workdir)):
-        return _run(config, workdir)
-
-
-def _run(config: Experiment, workdir: str) -> TrainState:
+    devices = sharding.Devices(shard_parameters=config.shard_parameters)
     folder = pathlib.Path(workdir)
-    clock = goodput.Goodput(folder)
-    experiment.save(config, folder)
-    place = _prepared(config)
+    with contextlib.ExitStack() as stack:
+        own = stack.enter_context(devices.outlet(folder, journal.METRICS_FILE))
+        devices.first_says(lambda: _enter(stack, lock.sole_run(folder)))
+        return _run(config, folder, devices, own)
+
+
+def _enter(stack: contextlib.ExitStack, manager: contextlib.AbstractContextManager[None]) -> None:
+    stack.enter_context(manager)
+
+
+def _run(
+    config: Experiment, folder: pathlib.Path, devices: sharding.Devices, own: pathlib.Path
+) -> TrainState:
+    """Runs with the workdir `folder`; what is to be written once goes to `own`."""
+    clock = goodput.Goodput(own)
+    experiment.save(config, own)
+    place = devices.in_turn(functools.partial(_prepared, config))
     splits = data.open_splits(place)
     if config.data.skip_damaged:
         splits = data.sound(splits)
     data.check_labels(splits["train"], config.data)
     splits["train"] = data.shared(splits["train"], config.data.train_share)
+    images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
+    devices.check_agreement({"config": experiment.text(config), **images})
     model = config.model.make(config.objective.channels)
-    evaluate = evaluation.make(config, model)
+    evaluate = evaluation.make(config, model, devices)
     with (
-        checkpoints.Store(folder, keep=config.keep_checkpoints) as store,
-        Termination() as termination,
+        checkpoints.Store(folder, keep=config.keep_checkpoints, devices=devices) as store,
+        Termination(devices) as termination,
     ):
-        start = store.latest_step() or 0
+        start = devices.first_says(store.latest_step) or 0
         if start:
             like = jax.eval_shape(functools.partial(initial.drawn, config, model))
             variables = store.load_variables(start, like)
-            print(f"resuming {workdir} after step {start}")
+            print(f"resuming {folder} after step {start}")
             if changes := store.changes(start):
                 print(f"not bit-exactly, since it began elsewhere ({'; '.join(changes)})")
         else:
             variables, words = initial.start(config, model)
             print("".join(f"{line}\n" for line in words), end="")
-        log = journal.Journal(folder, start)
-        job = _Job(config, model, evaluate, splits, store, log, termination, clock)
+            if devices.processes > 1:
+                devices.check_agreement({"initial variables": sharding.digest(variables)})
+            variables = devices.place(variables)
+        log = journal.Journal(own, start)
+        job = _Job(config, model, evaluate, splits, store, log, termination, clock, devices)
         if config.cache_features and start < sum(phase.steps for phase in config.phases):
-            rest, kept = feature_cache.open_or_build(config, model, variables, splits, place)
-            watch = evaluation.make(config, rest)
+            fixed = devices.local(variables)
+            rest, kept = feature_cache.open_or_build(config, model, fixed, splits, place)
+            watch = evaluation.make(config, rest, devices)
             job = dataclasses.replace(job, model=rest, evaluate=watch, splits=kept)
         first = 0
         for phase in config.phases:
             last = first + phase.steps
             tx = optim.make(phase)
-            create = state.create_averaging if phase.ema_decay else state.create
-            current = create(variables, tx, phase.train, max(start, first))
+            make = state.create_averaging if phase.ema_decay else state.create
+            make = functools.partial(make, tx=tx, train=phase.train, step=max(start, first))
+            current = devices.create(make, variables)
             if first < start < last:  # At a phase's first step its optimizer starts afresh.
                 opt_state = store.load_optimizer(start, current.opt_state)
                 current = dataclasses.replace(current, opt_state=opt_state)
@@ -142,9 +162,14 @@ def _run(config: Experiment, workdir: str) -> TrainState:
         log.close()
         if skipped := log.skipped(first):
             print(f"{skipped} of {first} steps were skipped, since they were not finite")
+        termination.look_well()
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     with clock.spend(goodput.REPORT):
-        results.report(config, model, evaluate, variables, splits, folder, log.records)
+        if devices.count > 1:  # The report is the work of one device.
+            evaluate, variables = evaluation.make(config, model), devices.local(variables)
+        devices.first_says(
+            lambda: results.report(config, model, evaluate, variables, splits, folder, log.records)
+        )
     clock.saved()
     print("\n".join(clock.lines()))
     return current
@@ -180,15 +205,18 @@ class _Job:
     log: journal.Journal
     termination: Termination
     clock: goodput.Goodput
+    devices: sharding.Devices
 
 
 def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) -> TrainState:
     """Trains from `current` to the end of the phase that began at step `first`."""
-    config, examples = job.config, job.splits["train"]
+    config, examples, devices = job.config, job.splits["train"], job.devices
     step, last = int(current.step), first + phase.steps
     per_epoch = data.steps_per_epoch(examples, config.data)  # Batches.
-    done = experiment.batches(config, step)
-    batches = data.train_batches(examples, config.data, seed=config.seed, first_step=done)
+    done, rows = experiment.batches(config, step), devices.rows(config.data.batch_size)
+    batches = data.train_batches(
+        examples, config.data, seed=config.seed, first_step=done, rows=rows
+    )
     take_step = functools.partial(
         steps.train_step,
         model=job.model,
@@ -197,10 +225,11 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
         phase=phase,
         seed=config.seed,
     )
-    batch = _take(batches, phase.accumulate)
+    batch = _take(devices, batches, phase.accumulate)
     with job.clock.spend(goodput.COMPILE):
-        compiled = jax.jit(take_step, donate_argnums=0).lower(current, batch).compile()
+        compiled = devices.jit_step(take_step, current).lower(current, batch).compile()
     print(summary.describe(config, phase, current, job.splits, compiled), flush=True)
+    job.termination.look_well()
     job.termination.obey(f"terminated before step {step + 1}, the same command goes on from there")
     began, began_s = step, time.monotonic()
     images_per_step = phase.accumulate * config.data.batch_size
@@ -236,6 +265,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 job.log.write(record)
                 progress.say(_line(record))
                 began, began_s = step, time.monotonic()
+            job.termination.look()
             if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
                 saving_s = time.monotonic()
                 watch.catch_up()
@@ -250,15 +280,15 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 f"terminated: step {step} is saved, the same command goes on from it"
             )
             with job.clock.spend(goodput.DATA):
-                batch = _take(batches, phase.accumulate)
+                batch = _take(devices, batches, phase.accumulate)
 
 
-def _take(batches: Iterator[Batch], count: int) -> Batch:
-    """Puts the next batch on the device, or `count` of them stacked along a first axis."""
+def _take(devices: sharding.Devices, batches: Iterator[Batch], count: int) -> Batch:
+    """Puts the next batch on the devices, or `count` of them stacked along a first axis."""
     if count == 1:
-        return jax.device_put(next(batches))
+        return devices.batch(next(batches))
     taken = itertools.islice(batches, count)
-    return jax.device_put(jax.tree.map(lambda *arrays: np.stack(arrays), *taken))
+    return devices.batch(jax.tree.map(lambda *arrays: np.stack(arrays), *taken), axis=1)
 
 
 def _watch(

@@ -17,7 +17,7 @@ LAYERS = [
         "psp_jax.manifest",
         "psp_jax.command_line",
     ],
-    ["psp_jax.lock", "psp_jax.termination", "psp_jax.goodput"],
+    ["psp_jax.lock", "psp_jax.goodput"],
     ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
     [
         "psp_jax.models",
@@ -35,8 +35,14 @@ LAYERS = [
         "psp_jax.regions",
         "psp_jax.tables",
     ],
-    ["psp_jax.optim", "psp_jax.state", "psp_jax.presets"],
-    ["psp_jax.steps", "psp_jax.data", "psp_jax.checkpoints", "psp_jax.finiteness"],
+    ["psp_jax.optim", "psp_jax.state", "psp_jax.presets", "psp_jax.sharding"],
+    [
+        "psp_jax.steps",
+        "psp_jax.data",
+        "psp_jax.checkpoints",
+        "psp_jax.termination",
+        "psp_jax.finiteness",
+    ],
     [
         "psp_jax.summary",
         "psp_jax.evaluation",

@@ -3,6 +3,7 @@ import signal
 
 import pytest
 
+from psp_jax import sharding
 from psp_jax.termination import SIGNALS, Termination
 
 
@@ -11,11 +12,13 @@ from psp_jax.termination import SIGNALS, Termination
 )
 def test_a_signal_is_a_request_first_and_the_end_the_second_time(number, status, capsys):
     before = [signal.getsignal(each) for each in SIGNALS]
-    with Termination() as termination:
+    with Termination(sharding.Devices()) as termination:
         termination.obey("nothing was asked for")
         os.kill(os.getpid(), number)
+        termination.look()
         assert termination.requested == number
         os.kill(os.getpid(), signal.SIGUSR1)
+        termination.look()
         assert termination.requested == number
         for ending in (signal.SIGTERM, signal.SIGINT):
             assert signal.getsignal(ending) == signal.SIG_DFL
