@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from psp_jax import data, parts
+from psp_jax import data, parts, sharding
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.state import TrainState
 
@@ -28,9 +28,11 @@ def describe(
     """
     height, width = data.image_size(splits["train"])
     images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
+    count = jax.device_count()
+    devices = f"{count} x " if count > 1 else ""
     lines = [
         f"{config.name}: {type(config.objective).__name__}, {phase.steps} steps of "
-        f"{_images(config, phase)} images on {jax.devices()[0].device_kind}",
+        f"{_images(config, phase)} images on {devices}{jax.devices()[0].device_kind}",
         f"  data    {height}x{width}: {images}",
         f"  model   {config.model}",
     ]
@@ -39,6 +41,13 @@ def describe(
         lines.append(f"    {name:<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
     trained, frozen = parts.split(current.params, phase.train)
     lines.append(f"    {'all':<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
+    if count > 1:
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(current)) / 2**20
+        held = sharding.bytes_per_device(current) / 2**20
+        lines.append(
+            f"  devices {count} in {jax.process_count()} processes; a device holds {held:.3g} of "
+            f"{whole:.3g} MiB of the state, and of a step:"
+        )
     memory_bytes, limit_bytes = _bytes_of(compiled), device_bytes()
     lines.append(f"  a step  {_work(compiled)}, {_memory(memory_bytes)}")
     if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
@@ -75,7 +84,7 @@ def advice(memory_bytes: int, limit_bytes: int, batch_size: int) -> str:
 
 def device_bytes() -> int | None:
     """Returns the memory that arrays may take: a device's own, or the machine's for a CPU."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     if device.platform == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     statistics = device.memory_stats()

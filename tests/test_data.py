@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 import re
 import shutil
@@ -241,3 +242,17 @@ def test_an_error_in_a_loader_thread_reaches_the_training_with_its_place(example
     with pytest.raises(data.DamagedError, match=r"record \d+ is broken") as caught:
         next(batches)
     assert "__getitem__" in [entry.name for entry in caught.traceback]
+
+
+@pytest.mark.parametrize("batches", [data.train_batches, data.eval_batches])
+def test_processes_that_read_their_own_rows_read_together_what_one_would(examples, tiny, batches):
+    config = dataclasses.replace(tiny.data, batch_size=5)
+    start = {"seed": 3, "first_step": 6} if batches is data.train_batches else {}
+    parts = [[0, 1, 2], [3, 4]]
+    whole, *shares = (
+        list(itertools.islice(batches(examples, config, rows=rows, **start), 9))
+        for rows in (None, *parts)
+    )
+    assert len(whole) == len(shares[0]) == len(shares[1]) > 7
+    for batch, first, second in zip(whole, *shares, strict=True):
+        assert_equal(batch, jax.tree.map(lambda *x: np.concatenate(x), first, second))

@@ -31,6 +31,7 @@ def main(*arguments, cwd):
         ([f"{CONFIG}:kitchen"], "variant 'kitchen': one of rooms, scannet was expected"),
         (["--config=nowhere.py"], "nowhere.py"),
         ([], "--config is missing"),
+        ([CONFIG, "--num_processes=2", "--process_id=0"], "go together, all three of them"),
         ([CONFIG, "fast"], "unexpected argument 'fast'"),
         ([CONFIG, "--config.data.batch_size=0"], "config.data.batch_size=0: at least 1"),
         ([CONFIG, "--workdir=/proc/run"], "workdir /proc/run can't be written"),
