@@ -20,6 +20,7 @@ INCIDENTAL = (
     "data.threads",
     "keep_checkpoints",
     "pictures",
+    "shard_parameters",
 )
 
 
