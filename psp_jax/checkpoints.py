@@ -4,6 +4,7 @@ A step becomes one by a rename, of a folder that holds everything, the digests o
 included. Nothing is restored whose digests differ.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -204,7 +205,7 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
         )
     folder = folder / str(left[-1])
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.Context(multiprocessing_options=_alone()):
+    with _alone():
         shardings = jax.tree.map(lambda _: device, _metadata(folder, "variables"))
         return jax.tree.map(np.asarray, _load_variables(folder, shardings))
 
@@ -245,10 +246,13 @@ def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
     return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
 
 
-def _alone() -> ocp.options.MultiprocessingOptions:
+def _alone() -> contextlib.AbstractContextManager:
     """Lets this process read without the others of its run."""
+    if jax.process_count() == 1:
+        return contextlib.nullcontext()
     index = jax.process_index()
-    return ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+    alone = ocp.options.MultiprocessingOptions(primary_host=index, active_processes={index})
+    return ocp.Context(multiprocessing_options=alone)
 
 
 def _metadata(folder: pathlib.Path, item: str) -> Any:

@@ -116,8 +116,14 @@ def assert_the_same_training(workdir, other):
     one, two = records_of(workdir), records_of(other)
     assert [record["step"] for record in one] == [record["step"] for record in two]
     for name in ("train_loss", "validation_loss", "validation_edge_bits"):
-        values = [[record[name] for record in records] for records in (one, two)]
-        np.testing.assert_allclose(*values, rtol=1e-5, err_msg=name)
+        pairs = [
+            (first[name], second[name])
+            for first, second in zip(one, two, strict=True)
+            # After a resumption the mean of an epoch is that of what was left of it.
+            if name != "train_loss" or first["train_images"] == second["train_images"]
+        ]
+        assert len(pairs) >= 2
+        np.testing.assert_allclose(*zip(*pairs, strict=True), rtol=1e-5, err_msg=name)
     assert_close(*map(checkpoints.load_variables, (workdir, other)), reference=drawn(other))
 
 
