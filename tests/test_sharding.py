@@ -163,6 +163,7 @@ def test_eight_devices_train_as_one_does(reference):
     assert_the_same_training(reference / "eight", reference / "one")
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_from_one_leave_at_the_same_step_and_go_on_with_parameters_split(
     reference,
 ):
