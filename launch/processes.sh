@@ -25,9 +25,10 @@ port=${PORT:-$($python -c "$free")}
 
 set -m  # Groups of their own: Ctrl-C in a terminal reaches the processes once, from here.
 children=()
+got=""
 for name in TERM INT USR1; do
   # shellcheck disable=SC2064
-  trap "kill -s $name "'"${children[@]}" 2>/dev/null || true' "$name"
+  trap "got=$name; "'reached=${#children[@]}; kill -s $got "${children[@]}" 2>/dev/null || true' "$name"
 done
 for ((id = 0; id < count; id++)); do
   command=(env "JAX_LOCAL_DEVICE_IDS=$id" "$python" -m psp_jax.main "--coordinator=127.0.0.1:$port"
@@ -39,6 +40,8 @@ for ((id = 0; id < count; id++)); do
     children+=($!)
   fi
 done
+# Those that a signal came too early for.
+[[ -z $got ]] || kill -s "$got" "${children[@]:$reached}" 2>/dev/null || true
 status=0
 for child in "${children[@]+"${children[@]}"}"; do
   code=0

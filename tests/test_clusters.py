@@ -164,7 +164,7 @@ import pathlib, signal, sys, time
 got = []
 for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
     signal.signal(name, lambda number, _: got.append(number))
-pathlib.Path({str(tmp_path)!r}, sys.argv[-1]).touch()
+pathlib.Path({str(tmp_path)!r}, sys.argv[-2]).touch()
 while not got:
     time.sleep(0.01)
 time.sleep(0.2)
@@ -177,9 +177,9 @@ sys.exit(128 + got[0] if len(got) == 1 else 1)
         [LAUNCH / "processes.sh", "2", "ready"], env=environment, start_new_session=True
     )
     until_s = time.monotonic() + 30
-    while not (tmp_path / "ready").exists() and time.monotonic() < until_s:
+    while len(list(tmp_path.glob("--process_id=*"))) < 2 and time.monotonic() < until_s:
         time.sleep(0.02)
-    time.sleep(0.2)  # For the other one.
+    time.sleep(0.2)  # Until the script waits.
     os.killpg(process.pid, number)  # As a terminal does.
     assert process.wait(timeout=30) == 128 + number
 
