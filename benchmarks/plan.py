@@ -166,7 +166,7 @@ def gflop_per_image(config: experiment.Experiment) -> float:
         model=model,
         objective=config.objective,
         tx=tx,
-        train=phase.train,
+        phase=phase,
         seed=config.seed,
     )
     cost: Any = jax.jit(take_step).lower(start, batch).cost_analysis()
