@@ -1,5 +1,7 @@
 """Convolution and batch norm as PyTorch and Caffe compute them."""
 
+import functools
+import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -11,6 +13,9 @@ from psp_jax import resampling
 from psp_jax.models import thrift
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
+# From how many multiplications a tap on the gradient of a kernel is faster as one matrix product a
+# tap on CPU: up to twice as fast for 512 channels at 30x40, half as fast for 64 at 60x80.
+PRODUCTS_FROM = 100_000_000
 EXACT = jax.lax.Precision.HIGHEST  # Keeps GPUs from rounding resizing weights to TF32.
 
 
@@ -81,10 +86,21 @@ class PyramidConvolution(nn.Module):
 
 
 def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
-    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`, padding both sides alike."""
+    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`, padding both sides alike.
+
+    The fastest ways on CPU that we measured (benchmarks/pspnet.py), gradients included.
+    """
     if kernel.shape[0] == 1:
-        # As a matrix product: XLA's gradient of a 1x1 convolution is several times slower.
-        return x[:, ::stride, ::stride] @ kernel[0, 0]
+        # As a product of two matrices: XLA's gradient of a 1x1 convolution is several times slower,
+        # and that of a product with more axes up to a half.
+        seen = x[:, ::stride, ::stride]
+        return (seen.reshape(-1, seen.shape[-1]) @ kernel[0, 0]).reshape(*seen.shape[:-1], -1)
+    if stride == 1 and x.size * kernel.shape[3] >= PRODUCTS_FROM:
+        return _convolve_widely(x, kernel, dilation)
+    return _convolve(x, kernel, stride, dilation)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
     padding = (kernel.shape[0] - 1) // 2 * dilation
     return jax.lax.conv_general_dilated(
         x,
@@ -94,6 +110,46 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve_widely(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
+    return _convolve(x, kernel, 1, dilation)
+
+
+def _convolve_widely_forward(x, kernel, dilation):
+    return _convolve(x, kernel, 1, dilation), (x, kernel)
+
+
+def _convolve_widely_backward(dilation, residuals, gradient):
+    def as_xla_does(x, kernel, gradient):
+        return jax.vjp(lambda *given: _convolve(*given, 1, dilation), x, kernel)[1](gradient)
+
+    def as_products(x, kernel, gradient):
+        return _gradients_by_tap(x, kernel, gradient, dilation)
+
+    # Chosen when it is compiled: one of them alone is in the program.
+    return jax.lax.platform_dependent(*residuals, gradient, cpu=as_products, default=as_xla_does)
+
+
+_convolve_widely.defvjp(_convolve_widely_forward, _convolve_widely_backward)
+
+
+def _gradients_by_tap(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, dilation: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients of map and kernel, of two matrix products a tap."""
+    size = kernel.shape[0]
+    padding = (size - 1) // 2 * dilation
+    padded = jnp.pad(gradient, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = x.shape[1:3]
+    of_map, of_taps = jnp.zeros_like(x), []
+    for row, column in itertools.product(range(size), repeat=2):
+        top, left = (size - 1 - row) * dilation, (size - 1 - column) * dilation
+        seen = padded[:, top : top + height, left : left + width]  # What this tap made of x.
+        of_map += seen @ kernel[row, column].T
+        of_taps.append(jnp.einsum("byxi,byxo->io", x, seen))
+    return of_map, jnp.stack(of_taps).reshape(kernel.shape)
 
 
 def _apply_taps(x: jax.Array, kernel: jax.Array) -> jax.Array:
