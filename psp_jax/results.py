@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import tqdm
 
-from psp_jax import ceiling, data, evaluation, figures, metrics, pictures, regions, tables
+from psp_jax import ceiling, data, evaluation, figures, metrics, pictures, regions, steps, tables
 from psp_jax.batch import Batch, Prediction
 from psp_jax.experiment import Experiment
 from psp_jax.partition import calibration
@@ -136,11 +136,8 @@ def predictor(
 ) -> Callable[[Batch], Prediction]:
     """Returns a function that predicts batches."""
 
-    def predict(variables: Variables, batch: Batch) -> Prediction:
-        output = model.apply(variables, model.inputs(batch))
-        return config.objective.predict(output, batch.image.shape[1:3])
-
-    return functools.partial(jax.jit(predict), variables)
+    step = functools.partial(steps.predict, model=model, objective=config.objective)
+    return functools.partial(jax.jit(lambda *given: step(*given)[1]), variables)
 
 
 def views_of(

@@ -131,6 +131,21 @@ def _averaged(
     return TrainState(state.step, params, batch_stats, after)
 
 
+def predict(
+    variables: Variables, batch: Batch, *, model: Any, objective: objectives.Objective
+) -> tuple[jax.Array, Prediction]:
+    """Returns the network's outputs and what is predicted of a batch, without training anything.
+
+    The depth that a two-phase network cuts, which its objective does not see, is in the prediction.
+    """
+    output, stored = model.apply(variables, model.inputs(batch), mutable=["predictions"])
+    prediction = objective.predict(output, batch.image.shape[1:3])
+    if "predictions" in stored:
+        (depth,) = stored["predictions"]["depth_m"]
+        prediction = prediction._replace(depth=depth)
+    return output, prediction
+
+
 def eval_step(
     variables: Variables,
     batch: Batch,
@@ -143,8 +158,7 @@ def eval_step(
 
     The figures are those of `judge`.
     """
-    output = model.apply(variables, model.inputs(batch))
-    prediction = objective.predict(output, batch.image.shape[1:3])
+    output, prediction = predict(variables, batch, model=model, objective=objective)
     return objective.loss(output, batch), judge(prediction, batch, range_m=range_m)
 
 

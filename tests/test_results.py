@@ -50,7 +50,7 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
     rivals = ["grid", "SEEDS on RGB", "SLIC on RGB", "SLIC on true depth"]
-    from_depth = ["predicted depth, cut"] * ("depth" in kind)
+    from_depth = ["predicted depth, cut"] * ("depth" in kind or kind == "two phases")
     if kind == "depth":
         assert list(rows) == [*from_depth, *rivals]
         assert "coding" not in result["regions"]
@@ -64,7 +64,7 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
         if fitted != calibration.Calibration():  # Else nothing could be told from six steps.
             assert calibrate.calibrate(tmp_path / "run") == fitted
             assert calibration.load(tmp_path / "run" / "calibration.json") == fitted
-    if kind == "depth and frontiers":
+    if kind in ("depth and frontiers", "two phases"):
         assert {"rmse_m", "edge_ap", "baselines"} <= result.keys()
         assert (tmp_path / "run" / "frontiers.png").stat().st_size > 1000
     assert all(0 <= row["asa"] <= 1 and row["regions"] >= 1 for row in rows.values())

@@ -58,10 +58,15 @@ class TwoPhaseNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
-        """Maps `[B, H, W, 3]`, ImageNet-normalised RGB, to the outputs of the second network."""
+        """Maps `[B, H, W, 3]`, ImageNet-normalised RGB, to the outputs of the second network.
+
+        Where the collection "predictions" is mutable, `depth_m` in it is the `[B, H, W]` depth.
+        """
         networks: dict[str, Any] = {"depth": self.depth, "frontier": self.frontier}
         output = networks["depth"](image, train=_inside(networks["depth"], train, "depth"))
         depth = self.to_depth.predict(output, image.shape[1:3]).depth
+        if not self.is_initializing():
+            self.sow("predictions", "depth_m", depth)
         inner = _inside(networks["frontier"], train, "frontier")
         return networks["frontier"](jnp.asarray(depth)[..., None], train=inner)
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import checkpoints, data, edges, experiment, results
+from psp_jax import checkpoints, data, edges, experiment, results, steps
 from psp_jax.batch import Batch
 from psp_jax.partition import calibration, frontier, superpixels
 from psp_jax.partition import edges as edge_logits
@@ -209,8 +209,9 @@ class Predictor:
             filled=nothing.astype(bool),
             valid=jnp.ones(len(image), bool),
         )
-        output = self._model.apply(variables, self._model.inputs(batch))
-        return self.config.objective.predict(output, image.shape[1:3])
+        return steps.predict(variables, batch, model=self._model, objective=self.config.objective)[
+            1
+        ]
 
 
 def seen_size(size: tuple[int, ...], trained: tuple[int, int]) -> tuple[int, int]:
