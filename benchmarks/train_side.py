@@ -1,27 +1,28 @@
 """Teaches the contour coder how far to trust what a network predicted of the edges.
 
-Run `python -m benchmarks.train_side --workdir=runs/frontier_edges [--steps=6000]`. It takes the
-validation split of that run, which chose nothing of the network, and the calibrated logits of its
-edges. From them it fits the small network that judges edges given these logits, beginning with the
-one that knows none, and then lets the mixture learn its weights and the table of the side
-information. All goes into `psp_jax/partition/coding/contours.npz`, which is part of the format of
-streams with side information. A sixth of the rooms teach nothing: on them it prints the bits
-without prediction and with it.
+Run `python -m benchmarks.train_side --workdir=runs/frontier_edges [--spaces=150] [--steps=20000]`.
+It draws rooms that are in no split of that run and predicts the calibrated logits of their edges.
+From them it fits the small network that judges edges given these logits, beginning with the one
+that knows none, and then lets the mixture learn its weights and the table of the side information.
+All goes into `psp_jax/partition/coding/contours.npz`, which is part of the format of streams with
+side information. Last, it prints the bits of the run's validation split without prediction and
+with it.
 """
 
 import argparse
+import dataclasses
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from benchmarks import train_contours
+from data_builders import sources
 from psp_jax import checkpoints, data, experiment, results
 from psp_jax.partition import calibration, coding
 from psp_jax.partition.coding import contours
 from psp_jax.partition.coding.contours import ABOVE, LEFT
 
-HELD_OUT = 6  # Every so many rooms one that teaches nothing.
 MOST_COUNT = 60  # Of an entry of the table; a frame may still be another one.
 TARGET = train_contours.TARGET
 
@@ -29,21 +30,18 @@ TARGET = train_contours.TARGET
 Known = tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
-def predictions(folder: pathlib.Path) -> tuple[list[Known], list[Known]]:
-    """Predicts the validation split of a run; returns what teaches and what is held out."""
-    config = experiment.load(folder)
+def predictions(folder: pathlib.Path, config: experiment.Experiment) -> dict[str, list[Known]]:
+    """Predicts every split of the config's data with the newest checkpoint of a run."""
     model = config.model.make(config.objective.channels)
     calibrated = calibration.load(folder / results.CALIBRATION_FILE)
-    examples = data.open_splits(config.data.source.prepare())["validation"]
     predict = results.predictor(config, model, checkpoints.load_variables(folder))
-    rooms = data.places(examples)["space_id"]
-    spared = set(sorted(set(rooms))[::HELD_OUT])
-    teaching, held_out = [], []
-    for view, room in zip(results.views_of(predict, config, examples), rooms, strict=True):
-        scored = calibrated(view.scored)
-        known = view.labels, (scored.across, scored.along)
-        (held_out if room in spared else teaching).append(known)
-    return teaching, held_out
+    found: dict[str, list[Known]] = {}
+    for name, examples in data.open_splits(config.data.source.prepare()).items():
+        found[name] = []
+        for view in results.views_of(predict, config, examples):
+            scored = calibrated(view.scored)
+            found[name].append((view.labels, (scored.across, scored.along)))
+    return found
 
 
 def fit(teaching: list[Known], steps: int) -> dict[str, np.ndarray]:
@@ -74,9 +72,18 @@ def main() -> None:
     """Predicts, fits, learns, compares, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--spaces", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=20_000)
     arguments = parser.parse_args()
-    teaching, held_out = predictions(arguments.workdir)
+    config = experiment.load(arguments.workdir)
+    held_out = predictions(arguments.workdir, config)["validation"]
+    source = config.data.source
+    if not isinstance(source, sources.EmbeddedRooms):
+        parser.error(f"--workdir={arguments.workdir}: a run on the embedded rooms was expected")
+    others = dataclasses.replace(source.rooms, seed=source.rooms.seed + 1, spaces=arguments.spaces)
+    config.data.source = dataclasses.replace(source, rooms=others)
+    drawn = predictions(arguments.workdir, config)
+    teaching = [known for split in drawn.values() for known in split]
     write(fit(teaching, arguments.steps))
     learned = contours.SideStart.blank()
     for labels, logits in teaching:

@@ -185,7 +185,12 @@ def require(workdir: str | pathlib.Path) -> int:
 
 
 def load_variables(workdir: str | pathlib.Path) -> Variables:
-    """Restores the newest sound variables of a workdir as nested dicts of NumPy arrays.
+    """Restores the variables of the newest sound checkpoint; all is as of `load_newest`."""
+    return load_newest(workdir)[1]
+
+
+def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
+    """Restores the newest sound checkpoint of a workdir: its step, and nested dicts of NumPy arrays.
 
     The workdir is left as it is: a damaged step is passed over, which is said.
 
@@ -203,11 +208,12 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
         raise OSError(
             f"{workdir} holds no sound checkpoint: {', '.join(map(str, skipped))} damaged"
         )
-    folder = folder / str(left[-1])
+    step = left[-1]
+    folder = folder / str(step)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with _alone():
         shardings = jax.tree.map(lambda _: device, _metadata(folder, "variables"))
-        return jax.tree.map(np.asarray, _load_variables(folder, shardings))
+        return step, jax.tree.map(np.asarray, _load_variables(folder, shardings))
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

@@ -69,9 +69,11 @@ class Calibration:
 
 
 def save(calibration: Calibration, path: str | os.PathLike) -> None:
-    """Writes a calibration as JSON."""
+    """Writes a calibration as JSON; one that was there stays whole until the new one is."""
     text = json.dumps(dataclasses.asdict(calibration), indent=2)
-    pathlib.Path(path).write_text(text + "\n", encoding="utf-8")
+    partial = pathlib.Path(f"{os.fspath(path)}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def load(path: str | os.PathLike) -> Calibration:

@@ -97,7 +97,6 @@ class Predictor:
         """
         folder = pathlib.Path(workdir)
         self.config = experiment.load(folder)
-        self.step = checkpoints.require(folder)
         self._model: Any = self.config.model.make(self.config.objective.channels)
         if self._model.INPUT_CHANNELS != 3:
             raise ValueError(
@@ -112,7 +111,8 @@ class Predictor:
         if min(found) < LEAST_SIDE_PX:
             raise ValueError(f"size={found}: at least {LEAST_SIDE_PX} pixels a side were expected")
         self.size = found
-        self._variables = jax.device_put(checkpoints.load_variables(folder))
+        self.step, variables = checkpoints.load_newest(folder)
+        self._variables = jax.device_put(variables)
         self.cut = self.config.data.source.cuts().get(self.config.data.labels)
         path = folder / results.CALIBRATION_FILE
         self.is_calibrated = path.exists()
