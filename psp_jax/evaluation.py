@@ -60,7 +60,12 @@ class Scores:
 Evaluate = Callable[[Variables, data.Examples], Scores]
 
 
-def make(config: Experiment, model: Any, devices: sharding.Devices | None = None) -> Evaluate:
+def make(
+    config: Experiment,
+    model: Any,
+    devices: sharding.Devices | None = None,
+    depth_figures: steps.DepthFigures = metrics.depth_figures,
+) -> Evaluate:
     """Returns a function that computes the loss and the figures of a split.
 
     Args:
@@ -68,6 +73,7 @@ def make(config: Experiment, model: Any, devices: sharding.Devices | None = None
         model: its network.
         devices: those that share the work and hold the variables, all of whose processes then have
             to call the function; None for this process's first.
+        depth_figures: computes what is wanted of predicted depth.
     """
 
     def judge(variables: Variables, batch: Batch) -> Any:
@@ -77,6 +83,7 @@ def make(config: Experiment, model: Any, devices: sharding.Devices | None = None
             model=model,
             objective=config.objective,
             range_m=config.data.range_m,
+            depth_figures=depth_figures,
         )
         return loss, values, batch.valid
 

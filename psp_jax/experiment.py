@@ -21,6 +21,7 @@ INCIDENTAL = (
     "keep_checkpoints",
     "pictures",
     "shard_parameters",
+    "validate_every",
 )
 
 
@@ -154,6 +155,8 @@ class Experiment:
             anew. Empty starts from random ones.
         seed: decides initial values, data order, flips and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
+        validate_every: steps between validations, whose figures are lines of `metrics.jsonl`; the
+            end of a phase is always validated.
         keep_checkpoints: newest checkpoints that are kept.
         pictures: test images in the sheet of predictions.
         cache_features: folder, such as `data/features`, where the features of a trunk that no phase
@@ -171,6 +174,7 @@ class Experiment:
     init_from: str = ""
     seed: int = 0
     checkpoint_every: int = 500
+    validate_every: int = 200
     keep_checkpoints: int = 2
     pictures: int = 6
     cache_features: str = ""
@@ -190,10 +194,9 @@ def check(experiment: Experiment) -> None:
     _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
     probability = data.flip_probability
     _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
-    every, kept = experiment.checkpoint_every, experiment.keep_checkpoints
-    _expect(every >= 1, "checkpoint_every", every, "at least 1")
-    _expect(kept >= 1, "keep_checkpoints", kept, "at least 1")
-    _expect(experiment.pictures >= 1, "pictures", experiment.pictures, "at least 1")
+    for name in ("checkpoint_every", "validate_every", "keep_checkpoints", "pictures"):
+        value = getattr(experiment, name)
+        _expect(value >= 1, name, value, "at least 1")
     _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)

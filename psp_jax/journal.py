@@ -14,7 +14,7 @@ NEEDED = ("step", "train_loss", "validation_loss")  # The curves are of these.
 
 
 class Journal:
-    """One record per epoch; a resumed run drops the records of what it will do again.
+    """One record per validation; a resumed run drops the records of what it will do again.
 
     Attributes:
         records: all of them, in order.
@@ -46,7 +46,7 @@ class Journal:
         self._events.flush()
 
     def skipped(self, step: int) -> int:
-        """Returns how many of the first `step` steps were skipped; they end an epoch or a phase."""
+        """Returns how many of the first `step` steps were skipped; counted at validations."""
         counts = [r.get("skipped_steps", 0) for r in self.records if r["step"] <= step]
         return counts[-1] if counts else 0
 

@@ -99,7 +99,7 @@ def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) 
 
     Args:
         path: PNG file to write.
-        records: lines of `metrics.jsonl`, one per epoch.
+        records: lines of `metrics.jsonl`, one per validation.
         shown: name of the figure in the records, after `validation_`.
         title: what the axis calls it.
     """

@@ -71,4 +71,5 @@ def scannet(
         data=experiment.Data(source=source, batch_size=3, threads=16),
         phases=(experiment.Phase(steps=70_000, train=train, learning_rate=1e-3),),
         checkpoint_every=1000,
+        validate_every=10_000,  # A fifth of ScanNet is for validation.
     )

@@ -12,6 +12,8 @@ from psp_jax import edges, experiment, frontier_metrics, metrics, objectives, op
 from psp_jax.batch import Batch, Prediction
 from psp_jax.state import Moving, TrainState, Variables, moving_of
 
+# Figures `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_figures`.
+DepthFigures = Callable[..., dict[str, jax.Array]]
 AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
 
 
@@ -153,25 +155,34 @@ def eval_step(
     model: Any,
     objective: objectives.Objective,
     range_m: float,
+    depth_figures: DepthFigures = metrics.depth_figures,
 ) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
     """Returns the loss and the per-image figures of a batch, without training anything.
 
     The figures are those of `judge`.
     """
     output, prediction = predict(variables, batch, model=model, objective=objective)
-    return objective.loss(output, batch), judge(prediction, batch, range_m=range_m)
+    return objective.loss(output, batch), judge(
+        prediction, batch, range_m=range_m, depth_figures=depth_figures
+    )
 
 
-def judge(prediction: Prediction, batch: Batch, *, range_m: float) -> dict[str, dict]:
+def judge(
+    prediction: Prediction,
+    batch: Batch,
+    *,
+    range_m: float,
+    depth_figures: DepthFigures = metrics.depth_figures,
+) -> dict[str, dict]:
     """Compares a prediction with the truth, image by image.
 
     Returns:
-        What `metrics.depth_figures` returns under `depth`, `frontier_metrics.edge_counts` under
+        What `depth_figures` returns under `depth`, `frontier_metrics.edge_counts` under
         `edges` and, as `counts`, `metrics.confusion` under `classes`, for what is predicted.
     """
     figures = {}
     if prediction.depth is not None:
-        figures["depth"] = metrics.depth_figures(prediction.depth, batch, range_m=range_m)
+        figures["depth"] = depth_figures(prediction.depth, batch, range_m=range_m)
     if prediction.edges is not None:
         figures["edges"] = frontier_metrics.edge_counts(prediction.edges, batch)
     if prediction.classes is not None:

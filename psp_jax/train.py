@@ -23,6 +23,7 @@ from psp_jax import (
     goodput,
     journal,
     lock,
+    metrics,
     optim,
     parts,
     results,
@@ -121,7 +122,7 @@ def _run(
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
     devices.check_agreement({"config": experiment.text(config), **images})
     model = config.model.make(config.objective.channels)
-    evaluate = evaluation.make(config, model, devices)
+    validate = evaluation.make(config, model, devices, metrics.brief_depth_figures)
     with (
         checkpoints.Store(folder, keep=config.keep_checkpoints, devices=devices) as store,
         Termination(devices) as termination,
@@ -140,12 +141,12 @@ def _run(
                 devices.check_agreement({"initial variables": sharding.digest(variables)})
             variables = devices.place(variables)
         log = journal.Journal(own, start)
-        job = _Job(config, model, evaluate, splits, store, log, termination, clock, devices)
+        job = _Job(config, model, validate, splits, store, log, termination, clock, devices)
         if config.cache_features and start < sum(phase.steps for phase in config.phases):
             fixed = devices.local(variables)
             rest, kept = feature_cache.open_or_build(config, model, fixed, splits, place)
-            watch = evaluation.make(config, rest, devices)
-            job = dataclasses.replace(job, model=rest, evaluate=watch, splits=kept)
+            validate = evaluation.make(config, rest, devices, metrics.brief_depth_figures)
+            job = dataclasses.replace(job, model=rest, validate=validate, splits=kept)
         first = 0
         for phase in config.phases:
             last = first + phase.steps
@@ -165,8 +166,8 @@ def _run(
         termination.look_well()
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     with clock.spend(goodput.REPORT):
-        if devices.count > 1:  # The report is the work of one device.
-            evaluate, variables = evaluation.make(config, model), devices.local(variables)
+        # The report is the work of one device.
+        evaluate, variables = evaluation.make(config, model), devices.local(variables)
         devices.first_says(
             lambda: results.report(config, model, evaluate, variables, splits, folder, log.records)
         )
@@ -199,7 +200,7 @@ class _Job:
 
     config: Experiment
     model: Any
-    evaluate: evaluation.Evaluate
+    validate: evaluation.Evaluate
     splits: dict[str, data.Examples]
     store: checkpoints.Store
     log: journal.Journal
@@ -244,12 +245,12 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
             step, done = step + 1, done + phase.accumulate
             watch.add(step, figures)
             progress.advance(watch.losses)
-            if done % per_epoch < phase.accumulate or step == last:
+            if step % config.validate_every == 0 or step == last:
                 watch.catch_up()
                 images = (step - began) * images_per_step
                 images_per_s = images / (time.monotonic() - began_s)
                 with job.clock.spend(goodput.EVALUATION):
-                    scores = job.evaluate(current.variables, job.splits["validation"])
+                    scores = job.validate(current.variables, job.splits["validation"])
                 validation = scores.figures()
                 record = {
                     "step": step,
@@ -258,7 +259,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                     **{f"validation_{name}": value for name, value in validation.items()},
                     "learning_rate": optim.rate(phase, max(step - first - 1 - watch.skipped, 0)),
                     "gradient_norm": watch.gradient_norm,
-                    "train_images": images,  # Fewer than an epoch's after a resumption in it.
+                    "train_images": images,  # Since the last line, or since a resumption.
                     "images_per_s": round(images_per_s, 2),
                     "skipped_steps": job.log.skipped(first) + watch.skipped,
                 }

@@ -118,6 +118,7 @@ def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
             experiment.Phase(steps=10, learning_rate=1e-3, warmup_steps=2, final_share=0.1),
         ),
         checkpoint_every=3,
+        validate_every=4,
         pictures=2,
     )
 

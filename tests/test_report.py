@@ -146,8 +146,8 @@ def test_what_is_not_finished_damaged_or_missing_is_named_and_counted(workdirs, 
     assert printed[0].startswith("14 workdirs: 8 finished")
     assert all(words in printed[0] for words in ("2 unfinished", "2 damaged", "2 missing"))
     said = "\n".join(printed)
-    assert "waiting is unfinished: its last full epoch ended at step 120 of 120" in said
-    assert "fresh is unfinished: no epoch of its 120 steps" in said
+    assert "waiting is unfinished: it was last validated at step 120 of 120" in said
+    assert "fresh is unfinished: none of its 120 steps is validated" in said
     assert re.search(r"half is damaged: .*half/test.json is damaged", said)
     assert re.search(r"list is damaged: .*config.json", said)
     assert "holds no run: it has no config.json" in said and f"no folder {gone}" in said

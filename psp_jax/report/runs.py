@@ -134,8 +134,10 @@ def _read(name: str, folder: pathlib.Path) -> Run:
         return Run(name, folder, DAMAGED, str(error))
     run = Run(name, folder, UNFINISHED, "", config, records)
     done = int(records[-1]["step"]) if records else 0
-    words = f"its last full epoch ended at step {done:,} of {run.steps:,}"
-    return dataclasses.replace(run, words=words if done else f"no epoch of its {run.steps:,} steps")
+    words = f"it was last validated at step {done:,} of {run.steps:,}"
+    return dataclasses.replace(
+        run, words=words if done else f"none of its {run.steps:,} steps is validated"
+    )
 
 
 def _text(path: pathlib.Path) -> str:
