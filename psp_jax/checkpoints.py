@@ -190,7 +190,7 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
 
 
 def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
-    """Restores the newest sound checkpoint of a workdir: its step, and nested dicts of NumPy arrays.
+    """Restores the newest sound checkpoint of a workdir: its step, nested dicts of NumPy arrays.
 
     The workdir is left as it is: a damaged step is passed over, which is said.
 
