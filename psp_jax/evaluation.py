@@ -32,6 +32,7 @@ class Scores:
 
     Attributes:
         loss: mean of the objective.
+        terms: means of the terms that it is a weighted sum of, where there are several.
         images: number of images.
         depth: depth figures, image by image, where the network predicts depth.
         edges: counts of edges by logit, where it predicts frontiers.
@@ -39,6 +40,7 @@ class Scores:
     """
 
     loss: float
+    terms: dict[str, float]
     images: int
     depth: metrics.Averages | None
     edges: frontier_metrics.EdgeTally | None
@@ -94,6 +96,7 @@ def make(
         depth, tally = metrics.Averages(), frontier_metrics.EdgeTally()
         classes = metrics.Confusions(edges.CLASSES)
         images, total, count, met = 0, 0.0, 0.0, set()
+        terms: dict[str, float] = {}
         for batch in data.eval_batches(examples, config.data, rows=rows):
             placed = batch if devices is None else devices.batch(batch)
             loss, values, valid = jax.device_get(step(variables, placed))
@@ -106,6 +109,8 @@ def make(
                 classes.add(values["classes"]["counts"], valid)
             images += int(np.sum(valid))
             total, count = total + float(loss.total), count + float(loss.count)
+            for name, term in loss.terms.items():
+                terms[name] = terms.get(name, 0.0) + float(loss.count * term)
         if "depth" in met and not depth.images:
             raise ConfigError(
                 f"config.data.range_m={config.data.range_m}: no image of the split has "
@@ -113,6 +118,7 @@ def make(
             )
         return Scores(
             loss=total / max(count, 1.0),
+            terms={name: value / max(count, 1.0) for name, value in terms.items()},
             images=images,
             depth=depth if "depth" in met else None,
             edges=tally if "edges" in met else None,

@@ -49,7 +49,8 @@ class Watch:
             advice: says what can be done, at the end of the error's message.
             say: prints a line.
         """
-        self.losses: list[jax.Array] = []
+        self.losses: list[float] = []
+        self._terms: list[dict[str, float]] = []
         self.gradient_norm = float("nan")
         self.skipped = skipped
         self._allowed, self._origins, self._advice, self._say = allowed, origins, advice, say
@@ -70,15 +71,25 @@ class Watch:
         while self._waiting:
             self._read()
 
-    def take_losses(self) -> float:
-        """Returns the mean loss of the good steps since the last call, NaN if there were none."""
-        losses, self.losses = self.losses, []
-        return float(jnp.stack(losses).mean()) if losses else float("nan")
+    def take_losses(self) -> dict[str, float]:
+        """Returns means over the good steps since the last call, after which none are left.
+
+        Returns:
+            The mean `loss`, NaN without such a step, and that of every term as `loss/TERM`.
+        """
+        losses, terms, self.losses, self._terms = self.losses, self._terms, [], []
+        if not losses:
+            return {"loss": float("nan")}
+        names = terms[0]  # A phase's steps all have the same.
+        means = {f"loss/{name}": float(np.mean([each[name] for each in terms])) for name in names}
+        return {"loss": float(np.mean(losses)), **means}
 
     def _read(self) -> None:
         step, figures = self._waiting.popleft()
-        if bool(figures["finite"]):
-            self.losses.append(figures["loss"])
+        figures = jax.device_get(figures)
+        if figures["finite"]:
+            self.losses.append(float(figures["loss"]))
+            self._terms.append({name: float(term) for name, term in figures["terms"].items()})
             self.gradient_norm = float(figures["gradient_norm"])
             return
         self.skipped += 1

@@ -6,7 +6,6 @@ import sys
 import time
 from typing import Any
 
-import jax
 import tqdm
 
 METRICS_FILE = "metrics.jsonl"
@@ -83,14 +82,14 @@ class Progress:
         """Leaves the bar as it stands."""
         self._bar.close()
 
-    def advance(self, losses: list[jax.Array]) -> None:
-        """Counts a step; now and then shows the last of the losses, which are known."""
+    def advance(self, losses: list[float]) -> None:
+        """Counts a step; now and then shows the last of the losses."""
         self._bar.update(self._batch_size)
         self._meter["n"] += self._batch_size
         if not losses or time.monotonic() - self._shown_s < self._interval_s:
             return
         self._shown_s = time.monotonic()
-        loss = f"loss {float(losses[-1]):.4f}"
+        loss = f"loss {losses[-1]:.4f}"
         if self._terminal:
             self._bar.set_postfix_str(loss, refresh=False)
         else:

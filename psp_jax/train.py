@@ -251,11 +251,13 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 images_per_s = images / (time.monotonic() - began_s)
                 with job.clock.spend(goodput.EVALUATION):
                     scores = job.validate(current.variables, job.splits["validation"])
-                validation = scores.figures()
+                trained = watch.take_losses()
+                terms = {f"loss/{name}": value for name, value in scores.terms.items()}
+                validation = scores.figures() | terms
                 record = {
                     "step": step,
                     "epoch": round(done / per_epoch, 2),
-                    "train_loss": watch.take_losses(),
+                    **{f"train_{name}": value for name, value in trained.items()},
                     **{f"validation_{name}": value for name, value in validation.items()},
                     "learning_rate": optim.rate(phase, max(step - first - 1 - watch.skipped, 0)),
                     "gradient_norm": watch.gradient_norm,

@@ -1,5 +1,8 @@
 import dataclasses
+import json
+import os
 import pathlib
+import signal
 from typing import Any
 
 import jax
@@ -10,6 +13,9 @@ from psp_jax import (
     data,
     experiment,
     feature_cache,
+    journal,
+    objectives,
+    results,
     state,
     train,
 )
@@ -96,13 +102,42 @@ def test_what_a_killed_build_left_is_built_anew(heads, opened):
     assert len(kept["train"]) == len(splits["train"])
 
 
-def test_a_run_on_features_goes_on_bit_identically_across_phases(heads, tmp_path):
+def test_a_run_on_features_goes_on_bit_identically_with_averages_and_accumulated_batches(
+    heads, tmp_path, monkeypatch
+):
+    """Broken off within a phase, between two, and within the second."""
+    first = dataclasses.replace(heads.phases[0], steps=4, accumulate=2, ema_decay=0.9)
+    second = dataclasses.replace(heads.phases[1], steps=4, accumulate=3, ema_decay=0.5)
+    heads = dataclasses.replace(
+        heads, objective=objectives.DepthBins(bins=8), phases=(first, second)
+    )
+    breaks, ends = (), []
+
+    def advance(progress, losses):
+        ends.append(len(ends) + 1)
+        if ends[-1] in breaks:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(journal.Progress, "advance", advance)
+    monkeypatch.setattr(results, "report", lambda *unused: None)
     whole = train.run(heads, str(tmp_path / "whole"))
-    stopped = dataclasses.replace(heads, phases=(heads.phases[0],))
-    train.run(stopped, str(tmp_path / "parts"))
-    (tmp_path / "parts" / "config.json").unlink()  # As if it had been killed between the phases.
+    breaks = (2, 4, 7)
+    ends.clear()
+    for _ in breaks:
+        with pytest.raises(SystemExit):
+            train.run(heads, str(tmp_path / "parts"))
     resumed = train.run(heads, str(tmp_path / "parts"))
-    jax.tree.map(np.testing.assert_array_equal, whole.variables, resumed.variables)
+    assert len(ends) == 8
+    jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+    one, other = (
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("whole", "parts")
+    )
+    for name in ("step", "validation_loss", "validation_loss/gradient"):
+        assert [record[name] for record in one] == [record[name] for record in other]
+    for which in ("train", "validation"):
+        terms = [one[-1][f"{which}_loss/{name}"] for name in ("cross_entropy", "silog", "gradient")]
+        np.testing.assert_allclose(one[-1][f"{which}_loss"], np.dot(terms, (1, 1, 0.5)), rtol=1e-5)
     start = state.initial_variables(heads.model.make(1), (64, 64, 3), heads.seed)
     frozen = whole.params["trunk"], start["params"]["trunk"]
     jax.tree.map(np.testing.assert_array_equal, *frozen)

@@ -49,12 +49,14 @@ def test_before_a_save_every_step_is_known():
 def test_bad_steps_are_skipped_up_to_a_number_and_leave_no_trace_in_the_figures():
     watch, said = make_watch(allowed=2, skipped=1)
     for step, loss in enumerate((1.0, float("nan"), 3.0), 1):
-        watch.add(step, figures(loss, norm=loss, finite=bool(np.isfinite(loss))))
+        good = bool(np.isfinite(loss))
+        watch.add(step, figures(loss, norm=loss, finite=good, dice=loss / 4))
     watch.catch_up()
-    assert said == ["skipped: loss is nan at step 2, of the examples scene2 (2 of 2 that may be)"]
+    bad = "loss is nan (its terms dice nan) at step 2, of the examples scene2"
+    assert said == [f"skipped: {bad} (2 of 2 that may be)"]
     assert watch.skipped == 2 and watch.gradient_norm == 3.0
-    assert watch.take_losses() == 2.0
-    assert np.isnan(watch.take_losses())
+    assert watch.take_losses() == {"loss": 2.0, "loss/dice": 0.5}
+    assert np.isnan(watch.take_losses()["loss"])
     watch.add(4, figures(finite=False))
     with pytest.raises(FloatingPointError, match="statistic .* at step 4.*, 3 such steps in this"):
         watch.catch_up()
