@@ -8,7 +8,6 @@ again, all residuals of the largest block. XLA keeps fewer than JAX says where n
 again, which the first rows show.
 """
 
-import argparse
 import functools
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import experiment, objectives, optim, state, steps
+from psp_jax import command_line, experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.models import resnet, segmenter
 from psp_jax.models.geometry import SEMSEG
@@ -30,9 +29,11 @@ GIB = 2**30
 
 def main() -> None:
     """Prints a line for each way to train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--card", type=float, default=12.0, help="memory in GiB")
-    parser.add_argument("--depth", type=int, default=101)
+    parser = command_line.Parser("benchmarks.memory", __doc__)
+    parser.add_argument(
+        "--card", type=float, default=12.0, help="memory in GiB, of which 92 %% are usable"
+    )
+    parser.add_argument("--depth", type=int, default=101, help="layers of the trunk")
     arguments = parser.parse_args()
     usable = USABLE_SHARE * arguments.card * GIB
     print(f"ResNet-{arguments.depth}-PSPNet, 256 levels, {SIZE[0]}x{SIZE[1]}, {arguments.card} GiB")

@@ -51,7 +51,9 @@ def describe(
     memory_bytes, limit_bytes = _bytes_of(compiled), device_bytes()
     lines.append(f"  a step  {_work(compiled)}, {_memory(memory_bytes)}")
     if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
-        lines.append(f"  {advice(memory_bytes, limit_bytes, config.data.batch_size)}")
+        lines.append(
+            f"  {advice(memory_bytes, limit_bytes, config.data.batch_size, phase.accumulate)}"
+        )
     return "\n".join(lines)
 
 
@@ -70,10 +72,24 @@ def _work(compiled: Any) -> str:
     return f"{flops / 1e9:.1f} GFLOP" if flops > 0 else "GFLOP unknown on this device"
 
 
-def advice(memory_bytes: int, limit_bytes: int, batch_size: int) -> str:
-    """Says what makes a step that needs more memory than there is smaller."""
-    share = max(1, int(batch_size * limit_bytes / memory_bytes))
-    smaller = f"config.data.batch_size={share}, " if share < batch_size else ""
+def advice(memory_bytes: int, limit_bytes: int, batch_size: int, accumulate: int) -> str:
+    """Says what makes a step that needs more memory than there is smaller.
+
+    Args:
+        memory_bytes: what the step needs.
+        limit_bytes: what there is.
+        batch_size: images of a batch.
+        accumulate: batches of a step.
+    """
+    fitting = max(1, int(batch_size * limit_bytes / memory_bytes))
+    # A divisor of the batch, so that a step can keep its number of images.
+    share = max(size for size in range(1, fitting + 1) if batch_size % size == 0)
+    smaller = (
+        f"config.data.batch_size={share} with accumulate={accumulate * batch_size // share} in "
+        "the phase, which has as many images a step, "
+        if share < batch_size
+        else ""
+    )
     return (
         f"which is more than the {limit_bytes / 2**20:,.0f} MiB of this device: it will hardly "
         f"fit. Try {smaller}config.model.remat=convolutions or blocks, "
