@@ -5,43 +5,46 @@ random weights, an epoch after the other, as the run does: reading, steps, and t
 which is timed by itself. The losses of both are compared step by step.
 """
 
-import argparse
 import dataclasses
 import functools
 import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from configs import feature_classifier, finetune_head
-from psp_jax import data, evaluation, feature_cache, optim, state, steps
+from psp_jax import command_line, data, evaluation, feature_cache, optim, state, steps
 
+CONFIGS = {"feature_classifier": feature_classifier, "finetune_head": finetune_head}
 STORED = ("float16", "float32", "bfloat16")
 
 
 def main() -> None:
     """Prints a line for every kind of features and type they are stored in."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.Parser("benchmarks.feature_cache", __doc__)
     parser.add_argument("--images", type=float, default=0.1, help="share of the images")
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--depth", type=int, default=18)
+    parser.add_argument("--epochs", type=int, default=2, help="the fastest counts")
+    parser.add_argument("--width", type=int, default=16, help="of the trunk; 64 as published")
+    parser.add_argument("--depth", type=int, default=18, help="layers of the trunk")
     parser.add_argument("--data_dir", default="data", help="folder of the prepared rooms")
+    parser.add_argument("--stored", nargs="+", default=STORED, help="types features are kept in")
+    parser.add_argument("--configs", nargs="+", default=list(CONFIGS), choices=CONFIGS)
     arguments = parser.parse_args()
-    for module in (feature_classifier, finetune_head):
-        config = module.get_config()
+    for name in arguments.configs:
+        config = CONFIGS[name].get_config()
         config.data.source.data_dir = arguments.data_dir
         config.data.train_share = arguments.images
         config.model.width, config.model.depth = arguments.width, arguments.depth
         with tempfile.TemporaryDirectory() as folder:
             config.cache_features = folder
-            compare(config, arguments.epochs)
+            compare(config, arguments.epochs, arguments.stored)
 
 
-def compare(config, epochs: int) -> None:
+def compare(config, epochs: int, types: Sequence[str]) -> None:
     """Trains on images, then on features of every type."""
     place = config.data.source.prepare()
     splits = data.open_splits(place)
@@ -56,7 +59,7 @@ def compare(config, epochs: int) -> None:
         f"{config.name}, {config.model.depth} layers of width {config.model.width}, {count} {size}"
     )
     print(f"  from images      {slow[0]:7.2f} s an epoch, {slow[1]:.2f} s its validation")
-    for stored in STORED:
+    for stored in types:
         feature_cache.STORED = np.dtype(stored)
         began_s = time.perf_counter()
         rest, kept = feature_cache.open_or_build(config, model, variables, splits, place)

@@ -15,7 +15,8 @@ class Batch:
     """A batch of examples.
 
     Attributes:
-        image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device.
+        image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device. Where
+            `features` stand for it, it is not decoded and has no channels: `[B, H, W, 0]`.
         depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
         filled_depth: `[B, H, W]` float32 metres, holes filled with the nearest reading: what a
             network that sees depth is given.

@@ -5,7 +5,7 @@ import copy
 import functools
 import pathlib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
@@ -108,6 +108,17 @@ def sound(splits: dict[str, Examples]) -> dict[str, Examples]:
             print(f"{len(damaged)} of {len(found)} records are damaged and left out, {name}:")
             print("\n".join(f"  {message}" for message in damaged[:10]))
     return kept
+
+
+def without_images(examples: Examples) -> Examples:
+    """Returns examples whose images are not decoded and have no channels: `[H, W, 0]`.
+
+    Their JPEGs are still compared with the checksums.
+    """
+    if isinstance(examples, Subset):
+        return examples.of(without_images)
+    assert isinstance(examples, _Checked), "splits come from open_splits"
+    return examples.blind()
 
 
 def image_size(examples: Examples) -> tuple[int, int]:
@@ -298,6 +309,10 @@ class Subset:
         """Takes the examples and the indices of the chosen ones."""
         self._examples, self._chosen = examples, [int(index) for index in chosen]
 
+    def of(self, change: Callable[[Examples], Examples]) -> "Subset":
+        """Returns the same choice of changed examples."""
+        return Subset(change(self._examples), self._chosen)
+
     def __len__(self) -> int:
         """Returns how many were chosen."""
         return len(self._chosen)
@@ -319,6 +334,7 @@ class _Checked:
         self._source: Any = builder.as_data_source(split, decoders=skip)
         self._features, self._place = builder.info.features, place
         self._chosen: Sequence[int] = range(len(self._source))
+        self._decoders: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -326,15 +342,24 @@ class _Checked:
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.undecoded(index)
         try:
-            return self._features.decode_example_np(record)
+            decoded = self._features.decode_example_np(record, decoders=self._decoders)
         except Exception as error:
             raise self._damaged(index, _first_line(error)) from error
+        if "image" in self._decoders:
+            decoded["image"] = np.zeros((*decoded["depth"].shape, 0), np.uint8)
+        return decoded
 
     def chosen(self, indices: Sequence[int]) -> "_Checked":
         """Returns the split without the others."""
         smaller = copy.copy(self)
         smaller._chosen = [self._chosen[index] for index in indices]
         return smaller
+
+    def blind(self) -> "_Checked":
+        """Returns the split without its images, see `without_images`."""
+        blind = copy.copy(self)
+        blind._decoders = {"image": tfds.decode.SkipDecoding()}
+        return blind
 
     def undecoded(self, index: int) -> dict[str, Any]:
         """Reads a record and compares its JPEG with the checksum."""

@@ -97,7 +97,7 @@ def open_or_build(
     splits: Mapping[str, data.Examples],
     place: str,
 ) -> tuple[Rest, dict[str, data.Examples]]:
-    """Returns the rest of the network, and splits whose records hold features.
+    """Returns the rest of the network, and splits whose records hold features for images.
 
     Args:
         config: an experiment that `check` has passed.
@@ -133,7 +133,8 @@ def open_or_build(
         for name in missing:
             _write(folder / f"{name}.array_record", splits[name], sides[name], compute, config)
         for name in sides:
-            kept[name] = _Kept(splits[name], folder / f"{name}.array_record", sides[name], shape)
+            examples = data.without_images(splits[name])
+            kept[name] = _Kept(examples, folder / f"{name}.array_record", sides[name], shape)
     return rest, dict(splits) | kept
 
 
