@@ -58,7 +58,9 @@ class TrainState:
 def initial_variables(model: Any, image_shape: tuple[int, int, int], seed: int) -> Variables:
     """Draws the model's initial variables for images of (height, width, 3)."""
     image = jnp.zeros((1, *image_shape), jnp.float32)
-    return jax.jit(model.init)(jax.random.key(seed), image)
+    # XLA for CPUs takes a second for every kernel if it optimizes what is done once.
+    quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    return jax.jit(model.init, compiler_options=quick)(jax.random.key(seed), image)
 
 
 def create(

@@ -129,7 +129,7 @@ def _run(
     ):
         start = devices.first_says(store.latest_step) or 0
         if start:
-            like = jax.eval_shape(functools.partial(initial.drawn, config, model))
+            like = initial.shapes(model)
             variables = store.load_variables(start, like)
             print(f"resuming {folder} after step {start}")
             if changes := store.changes(start):

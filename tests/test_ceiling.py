@@ -1,4 +1,3 @@
-import jax
 import numpy as np
 import pytest
 
@@ -25,7 +24,7 @@ def examples_of(*classes):
 def measured(tiny):
     tiny.objective, tiny.data.batch_size = objectives.FrontierSoftmax(), 2
     model = tiny.model.make(tiny.objective.channels)
-    variables = jax.eval_shape(lambda: initial.drawn(tiny, model))
+    variables = initial.shapes(model)
     return lambda examples: ceiling.measure(tiny, model, variables, examples)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import parts
+from psp_jax import parts, state
 from psp_jax.models import decoder, segmenter, two_phase, unet
 from psp_jax.objectives import DepthMSE
 from tests.test_edges import batch_of, partition
@@ -49,7 +49,7 @@ def test_networks_see_what_they_are_made_for():
 def test_the_second_phase_sees_the_depth_that_the_first_predicts():
     model = NETWORKS["two phases"].make(3)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 48, 3)), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), image)
+    variables = state.initial_variables(model, (32, 48, 3), 0)
     first = NARROW.make(1)
     inner = {kind: tree["depth"] for kind, tree in variables.items()}
     depth = DepthMSE().predict(jax.jit(first.apply)(inner, image), (32, 48)).depth
@@ -63,7 +63,7 @@ def test_the_pixels_around_an_output_matter_most_through_the_skips():
     """What outputs at 1/8 of the size can't do."""
     model = dataclasses.replace(NETWORKS["skips"], decoder_width=8).make(1)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), image)
+    variables = state.initial_variables(model, (32, 32, 3), 0)
     slope = jax.jit(jax.grad(lambda x: model.apply(variables, x)[0, 9, 14, 0]))(image)
     strength = np.abs(slope[0]).sum(-1)
     assert strength[7:12, 12:17].max() > 5 * np.median(strength[strength > 0])

@@ -210,7 +210,7 @@ def narrow():
     """A narrow network with an image and its variables."""
     model = segmenter.Segmenter(depth=10, width=4, dropout=0.0).make(1)
     image = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    return model, image, jax.jit(model.init)(jax.random.key(0), image)
+    return model, image, state.initial_variables(model, (32, 32, 3), 0)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

@@ -90,6 +90,12 @@ def drawn(config: experiment.Experiment, model: Any) -> Variables:
     return state.initial_variables(model, (*SMALL_IMAGE, model.INPUT_CHANNELS), config.seed)
 
 
+def shapes(model: Any) -> Variables:
+    """Returns the shapes and types of what `drawn` would return, without drawing it."""
+    image = jax.ShapeDtypeStruct((1, *SMALL_IMAGE, model.INPUT_CHANNELS), np.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image)
+
+
 def composes(source: str) -> bool:
     """Tells whether a source puts networks of several runs together, as `depth=...` does."""
     return "=" in source
