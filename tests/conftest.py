@@ -24,9 +24,9 @@ def compilation_cache(tmp_path_factory):
     """Lets runs in other processes reuse what this one has compiled, and the other way round."""
     folder = str(tmp_path_factory.mktemp("jax_cache"))
     jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
 def make_frame(rng: np.random.Generator, index: int, size: tuple[int, int] = SIZE) -> sens.Frame:
