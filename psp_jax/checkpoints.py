@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,8 +91,7 @@ class Store:
             self._devices.first_says(functools.partial(self._finish, partial, step))
         except Exception as error:  # Those of orbax and its storage have no common type.
             before = self.latest_step()
-            for path in self._folder.glob(f"{_PARTIAL}*"):
-                shutil.rmtree(path, ignore_errors=True)
+            self._sweep()
             raise OSError(
                 f"step {step} could not be saved in {self._folder}: {_reason(error)}. "
                 + ("Nothing was saved before" if before is None else f"Step {before} is intact")
@@ -104,6 +104,13 @@ class Store:
         manifest.write(partial)
         partial.rename(self._folder / str(step))
         _sync(self._folder)
+
+    def _sweep(self) -> None:
+        """Removes steps half written, for a second: a writer can outlive the error of another."""
+        for _ in range(10):
+            for path in self._folder.glob(f"{_PARTIAL}*"):
+                shutil.rmtree(path, ignore_errors=True)
+            time.sleep(0.1)
 
     def _forget(self) -> None:
         for old in _steps(self._folder)[: -self._keep]:
