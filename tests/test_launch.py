@@ -1,12 +1,22 @@
+import importlib
 import os
 import pathlib
+import re
 import subprocess
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / "launch" / "thesis_rooms.sh"
 CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")}
+
+# Flags of sbatch, docker, kubectl, pip, sky, Beam's workers, and of the scripts themselves.
+FOREIGN = set(
+    "array cpus-per-task dependency gpus gpus-per-node job-name nodes ntasks ntasks-per-node "
+    "open-mode output requeue signal test-only time file tag filename dry-run dryrun editable "
+    "no-cache-dir env service_port".split()
+)
 
 # Stands for Python: a run is finished at once, but for those named by FAIL, and the report is said.
 FAKE = """#!/usr/bin/env bash
@@ -91,3 +101,30 @@ def test_an_interruption_ends_all(checkout):
 def test_an_unknown_argument_is_refused():
     done = subprocess.run([SCRIPT, "runs"], capture_output=True, text=True)
     assert done.returncode == 2 and "unexpected argument 'runs'" in done.stderr
+
+
+def has_field(config, path):
+    """Whether a config has the field, such as `data.source.data_dir` or `phases[0].steps`."""
+    for name, index in re.findall(r"(\w+)(?:\[(\d+)\])?", path):
+        if not hasattr(config, name):
+            return False
+        config = getattr(config, name)[int(index)] if index else getattr(config, name)
+    return True
+
+
+def test_flags_that_the_launch_files_name_exist():
+    text = "".join(path.read_text() for path in (ROOT / "launch").iterdir())
+    named = set(re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*(?:[.\w]|\[\d+\])*)", text)) - FOREIGN
+    known = set()
+    for module in ("psp_jax.main", "data_builders.scannet_frontiers"):
+        command = [sys.executable, "-m", module, "--help"]
+        said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
+        known |= set(re.findall(r"^ +--(?:\[no\])?(\w+):", said, re.MULTILINE))
+    assert {"workdir", "beam_options"} <= named & known
+    fields = {name for name in named if name.startswith("config.")}
+    assert named - fields <= known
+    assert "config.data.source.data_dir" in fields
+    configs = [importlib.import_module(f"configs.{name}").get_config() for name in CONFIGS]
+    configs.append(importlib.import_module("configs.depth_mse").get_config("scannet"))
+    for field in fields:
+        assert any(has_field(each, field.removeprefix("config.")) for each in configs), field
