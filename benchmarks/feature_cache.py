@@ -52,7 +52,7 @@ def compare(config, epochs: int, types: Sequence[str]) -> None:
         splits[name] = data.shared(splits[name], config.data.train_share)
     count = {name: len(splits[name]) for name in ("train", "validation")}
     model = config.model.make(config.objective.channels)
-    variables = state.initial_variables(model, (64, 64, 3), config.seed)
+    variables = settled(config, model, splits["train"])
     slow, losses = trained(config, model, variables, splits, epochs)
     size = "x".join(map(str, data.image_size(splits["train"])))
     print(
@@ -76,6 +76,31 @@ def compare(config, epochs: int, types: Sequence[str]) -> None:
             flush=True,
         )
         shutil.rmtree(config.cache_features)
+
+
+def settled(config, model, examples):
+    """Returns random weights with the batch norm statistics of the first images.
+
+    With those of initial values a deep trunk's features grow from block to block, as no trained
+    one's do.
+    """
+    variables = state.initial_variables(model, (64, 64, 3), config.seed)
+    everything, kept = tuple(model.PARTS), config.model.geometry.kept
+
+    @jax.jit
+    def first(variables, batch):
+        options = {"train": everything, "mutable": ["batch_stats"]}
+        _, updated = model.apply(
+            variables, model.inputs(batch), rngs={"dropout": jax.random.key(0)}, **options
+        )
+
+        def of_the_batch(old, new):
+            return (new - kept * old) / (1 - kept)
+
+        return jax.tree.map(of_the_batch, variables["batch_stats"], updated["batch_stats"])
+
+    batch = next(data.eval_batches(examples, config.data))
+    return {**variables, "batch_stats": first(variables, batch)}
 
 
 def trained(config, model, variables, splits, epochs: int) -> tuple[list[float], np.ndarray]:
