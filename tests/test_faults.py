@@ -25,10 +25,10 @@ def say(*words):
     with open(sys.argv[3], "a") as file:
         print(*words, file=file, flush=True)
 
-def told(examples, config, *, seed, first_step, batches=data.train_batches):
+def told(*args, first_step, batches=data.train_batches, **options):
     say("phase", first_step)
     for step, batch in enumerate(
-        batches(examples, config, seed=seed, first_step=first_step), first_step + 1
+        batches(*args, first_step=first_step, **options), first_step + 1
     ):
         digest = hashlib.sha256(batch.image.tobytes() + batch.frontier.tobytes())
         say("step", step, digest.hexdigest())
