@@ -123,7 +123,8 @@ def _convolve_widely_forward(x, kernel, dilation):
 
 def _convolve_widely_backward(dilation, residuals, gradient):
     def as_xla_does(x, kernel, gradient):
-        return jax.vjp(lambda *given: _convolve(*given, 1, dilation), x, kernel)[1](gradient)
+        _, back = jax.vjp(lambda x, kernel: _convolve(x, kernel, 1, dilation), x, kernel)
+        return back(gradient)
 
     def as_products(x, kernel, gradient):
         return _gradients_by_tap(x, kernel, gradient, dilation)
