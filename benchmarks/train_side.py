@@ -12,6 +12,7 @@ with it.
 import argparse
 import dataclasses
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,18 @@ TARGET = train_contours.TARGET
 Known = tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
-def predictions(folder: pathlib.Path, config: experiment.Experiment) -> dict[str, list[Known]]:
-    """Predicts every split of the config's data with the newest checkpoint of a run."""
+def predictions(
+    folder: pathlib.Path, config: experiment.Experiment, splits: Iterable[str]
+) -> list[Known]:
+    """Predicts splits of the config's data with the newest checkpoint of a run."""
     model = config.model.make(config.objective.channels)
     calibrated = calibration.load(folder / results.CALIBRATION_FILE)
     predict = results.predictor(config, model, checkpoints.load_variables(folder))
-    found: dict[str, list[Known]] = {}
-    for name, examples in data.open_splits(config.data.source.prepare()).items():
-        found[name] = []
-        for view in results.views_of(predict, config, examples):
+    opened, found = data.open_splits(config.data.source.prepare()), []
+    for name in splits:
+        for view in results.views_of(predict, config, opened[name]):
             scored = calibrated(view.scored)
-            found[name].append((view.labels, (scored.across, scored.along)))
+            found.append((view.labels, (scored.across, scored.along)))
     return found
 
 
@@ -71,19 +73,18 @@ def write(arrays: dict[str, np.ndarray]) -> None:
 def main() -> None:
     """Predicts, fits, learns, compares, writes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True)
-    parser.add_argument("--spaces", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="of a frontier run")
+    parser.add_argument("--spaces", type=int, default=150, help="rooms that teach")
+    parser.add_argument("--steps", type=int, default=20_000, help="of the optimizer, per network")
     arguments = parser.parse_args()
     config = experiment.load(arguments.workdir)
-    held_out = predictions(arguments.workdir, config)["validation"]
     source = config.data.source
     if not isinstance(source, sources.EmbeddedRooms):
         parser.error(f"--workdir={arguments.workdir}: a run on the embedded rooms was expected")
+    held_out = predictions(arguments.workdir, config, ("validation",))
     others = dataclasses.replace(source.rooms, seed=source.rooms.seed + 1, spaces=arguments.spaces)
     config.data.source = dataclasses.replace(source, rooms=others)
-    drawn = predictions(arguments.workdir, config)
-    teaching = [known for split in drawn.values() for known in split]
+    teaching = predictions(arguments.workdir, config, ("train", "validation", "test"))
     write(fit(teaching, arguments.steps))
     learned = contours.SideStart.blank()
     for labels, logits in teaching:

@@ -156,8 +156,6 @@ def test_processes_share_a_coordinator_and_nothing_else(system):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_signals_reach_all_processes_once(tmp_path, number):
-    # Of a shell's background job it would be ignored, and no trap could change that.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     fake = tmp_path / "python"
     # A second signal would end it at once, with another status.
     fake.write_text(
@@ -175,6 +173,8 @@ sys.exit(128 + got[0] if len(got) == 1 else 1)
     )
     fake.chmod(0o755)
     environment = os.environ | {"PYTHON": str(fake), "PORT": "1"}
+    # Of a shell's background job it would be ignored, and no trap could change that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [LAUNCH / "processes.sh", "2", "ready"], env=environment, start_new_session=True
     )

@@ -209,9 +209,9 @@ class Predictor:
             filled=nothing.astype(bool),
             valid=jnp.ones(len(image), bool),
         )
-        return steps.predict(variables, batch, model=self._model, objective=self.config.objective)[
-            1
-        ]
+        objective = self.config.objective
+        _, prediction = steps.predict(variables, batch, model=self._model, objective=objective)
+        return prediction
 
 
 def seen_size(size: tuple[int, ...], trained: tuple[int, int]) -> tuple[int, int]:
