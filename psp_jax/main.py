@@ -34,6 +34,13 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
 
 
+_EXPECTED = {  # By what the parsers of flags say.
+    "invalid literal for int()": "an integer",
+    "could not convert string to float": "a number",
+    "Non-boolean argument to boolean flag": "true or false",
+}
+
+
 class _DictParser(flags.ArgumentParser):
     """Reads fields that are dicts, such as --config.phases[0].rate_factors="{'head': 10}"."""
 
@@ -135,7 +142,7 @@ def parse(argv: list[str]) -> list[str]:
     ) as error:
         # An error inside the config file comes as a traceback, whose last line says it.
         lines = str(error).strip().splitlines()
-        _fail(lines[-1] if "parsing config file" in lines[0] else lines[0])
+        _fail(_readable(lines[-1] if "parsing config file" in lines[0] else lines[0]))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}; see --help")
     given = {argument.lstrip("-").partition("=")[0] for argument in argv}
@@ -154,6 +161,14 @@ def _check_config_file(argv: list[str]) -> None:
     path = given[-1].partition(":")[0]
     if not os.path.isfile(path):
         _fail(f"--config={given[-1]}: there is no file {path}")
+
+
+def _readable(message: str) -> str:
+    """Says of a flag's value what was expected, where the parser says what int() thinks of it."""
+    for words, expected in _EXPECTED.items():
+        if match := re.match(rf"flag (--\S+?=.*): .*{re.escape(words)}", message):
+            return f"{match[1]}: {expected} was expected"
+    return message
 
 
 def _misspelt(message: str) -> str:

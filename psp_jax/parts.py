@@ -52,6 +52,6 @@ def check(known: Sequence[str], parts: Sequence[str]) -> None:
         raise ValueError("phase.train names no part; at least one, such as ('head',), is needed")
     for part in parts:
         if part not in known:
-            close = difflib.get_close_matches(part, known, n=1)
+            close = difflib.get_close_matches(str(part), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
             raise ValueError(f"phase.train names {part!r}, which is no part of the model; {hint}")

@@ -24,7 +24,7 @@ def main(*arguments, cwd):
         ([CONFIG, "--config.objective.center=3"], "DepthMSE has no field 'center'; did you mean"),
         ([CONFIG, "--config.phases[0].step=3"], "Phase has no field 'step'; did you mean 'steps'?"),
         ([CONFIG, "--config.phases[4].steps=3"], "phases[4]"),
-        ([CONFIG, "--config.seed=many"], "--config.seed=many"),
+        ([CONFIG, "--config.seed=many"], "--config.seed=many: an integer was expected"),
         ([CONFIG, "--config.phases[0].schedule=step"], "--config.phases[0].schedule=step"),
         ([CONFIG, "--config.phases[0].rate_factors=head"], "phases[0].rate_factors=head: a dict"),
         ([CONFIG, "--confg.seed=3"], "confg.seed"),
