@@ -23,7 +23,7 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
 
 def _objective() -> objectives.DepthAndFrontier:
     return objectives.DepthAndFrontier(
-        depth=objectives.DepthMSE(), frontier=objectives.FrontierEdges()
+        depth=objectives.DepthMSE(), frontier=objectives.FrontierEdges(prior=presets.PLANAR_EDGES)
     )
 
 

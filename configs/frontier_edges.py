@@ -23,7 +23,7 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
 def _rooms() -> experiment.Experiment:
     config = presets.rooms(
         "frontier_edges",
-        objectives.FrontierEdges(),
+        objectives.FrontierEdges(prior=presets.PLANAR_EDGES),
         sources.EmbeddedRooms(),
         model=decoder.FullResolution(presets.narrow(), decoder_width=16),
         train=presets.FULL_RESOLUTION,
@@ -35,7 +35,7 @@ def _rooms() -> experiment.Experiment:
 def _scannet() -> experiment.Experiment:
     config = presets.scannet(
         "frontier_edges",
-        objectives.FrontierEdges(),
+        objectives.FrontierEdges(prior=presets.PLANAR_EDGES),
         sources.ScanNet(config="planar"),
         model=decoder.FullResolution(segmenter.Segmenter(depth=101)),
         train=presets.FULL_RESOLUTION,

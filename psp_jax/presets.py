@@ -19,6 +19,8 @@ def pick(variant: str, **variants: Callable[[], experiment.Experiment]) -> exper
 
 COARSE = ("trunk", "pyramid", "head", "classifier")
 FULL_RESOLUTION = ("trunk", "pyramid", "head", "decoder")
+# Shares of the edges that planar frontiers cut, and of the pixels beside them, in the rooms.
+PLANAR_EDGES, PLANAR_PIXELS = 0.02, 0.07
 
 
 def rooms(

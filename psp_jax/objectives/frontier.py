@@ -1,6 +1,12 @@
-"""Losses of frontier classes and of the inter-pixel edges that they stand for."""
+"""Losses of frontier classes and of the inter-pixel edges that they stand for.
+
+Few edges are cut. Each loss has a `prior`, the share that outputs of 0 stand for: a network that
+begins with it does not spend its first steps on making all outputs small, which costs the features
+more than those steps (Lin et al. 2017, arXiv 1708.02002, section 4.1).
+"""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -14,6 +20,15 @@ from psp_jax.losses import Mean, masked_mean
 def _require(name: str, value: float, *, least: float = 0.0) -> None:
     if not value >= least:
         raise ValueError(f"objective.{name}={value}: {least:g} or more was expected")
+
+
+def _require_share(value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"objective.prior={value}: a share between 0 and 1 was expected")
+
+
+def _log_odds(share: float) -> float:
+    return math.log(share / (1 - share))
 
 
 def _join(first: Mean, weight: float, second: Mean, name: str) -> Mean:
@@ -67,9 +82,11 @@ class FrontierSoftmax:
     Attributes:
         interior_weight: weight of a pixel of class 0 beside the 1 of every other one. The mean is
             taken over weights, so that only their ratio matters; 0 leaves interior pixels out.
+        prior: share of frontier pixels that outputs of 0 stand for; 15 of 16 classes by themselves.
     """
 
     interior_weight: float = 1.0
+    prior: float = 15 / 16
 
     @property
     def channels(self) -> int:
@@ -77,13 +94,15 @@ class FrontierSoftmax:
         return edges.CLASSES
 
     def check(self) -> None:
-        """Raises ValueError for a negative weight."""
+        """Raises ValueError for a negative weight, or a prior that is no share."""
         _require("interior_weight", self.interior_weight)
+        _require_share(self.prior)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 16]` logits to the likeliest classes and the edges they imply."""
 
-        def read(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def read(output: jax.Array) -> tuple[jax.Array, jax.Array]:
+            logits = self._logits(output)
             return edges.bit_logits(logits), jnp.argmax(logits, axis=-1).astype(jnp.uint8)
 
         bits, classes = _per_pixel(read, output, size)
@@ -91,11 +110,19 @@ class FrontierSoftmax:
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the weighted cross-entropy in nats over the pixels with a reading."""
+
+        def surprise_of(output: jax.Array, classes: jax.Array) -> jax.Array:
+            return losses.cross_entropy(self._logits(output), classes)
+
         classes = jnp.asarray(batch.frontier).astype(jnp.int32)
-        surprise = _per_pixel(losses.cross_entropy, output, classes.shape[1:], classes)
+        surprise = _per_pixel(surprise_of, output, classes.shape[1:], classes)
         known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
         weight = jnp.where(classes == 0, self.interior_weight, 1.0) * known
         return Mean(jnp.sum(weight * surprise), jnp.sum(weight))
+
+    def _logits(self, output: jax.Array) -> jax.Array:
+        interior = math.log(edges.CLASSES - 1) - _log_odds(self.prior)
+        return output + interior * (jnp.arange(edges.CLASSES) == 0)
 
 
 @dataclasses.dataclass
@@ -108,11 +135,13 @@ class FrontierSigmoid:
         vote_agreement: weight of the symmetric Kullback-Leibler divergence, in nats, of what the
             two pixels of an edge say.
         closure: weight of the probability that exactly one edge at a vertex is cut.
+        prior: share of cut edges that outputs of 0 stand for.
     """
 
     positive_weight: float = 1.0
     vote_agreement: float = 0.0
     closure: float = 0.0
+    prior: float = 0.5
 
     @property
     def channels(self) -> int:
@@ -120,18 +149,19 @@ class FrontierSigmoid:
         return 4
 
     def check(self) -> None:
-        """Raises ValueError for a negative weight."""
+        """Raises ValueError for a negative weight, or a prior that is no share."""
         for name in ("positive_weight", "vote_agreement", "closure"):
             _require(name, getattr(self, name))
+        _require_share(self.prior)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 4]` logits to edges, the means of their two votes, and classes."""
-        joined = edges.votes(resampling.resize(output, size)).mean(0)
+        joined = self._votes(output, size).mean(0)
         return Prediction(edges=joined, classes=edges.classes_of(joined))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the cross-entropy in nats over the bits of edges that carry truth."""
-        votes = edges.votes(resampling.resize(output, batch.frontier.shape[1:]))
+        votes = self._votes(output, batch.frontier.shape[1:])
         target = edges.targets(batch.frontier)
         weight = jnp.where(target, self.positive_weight, 1.0)
         known = jnp.broadcast_to(edges.exist(batch), votes.shape)
@@ -139,6 +169,9 @@ class FrontierSigmoid:
         for name, share, term in _consistency(votes, batch, self.vote_agreement, self.closure):
             mean = _join(mean, share, term, name)
         return mean
+
+    def _votes(self, output: jax.Array, size: tuple[int, ...]) -> jax.Array:
+        return edges.votes(resampling.resize(output, size) + _log_odds(self.prior))
 
 
 @dataclasses.dataclass
@@ -153,12 +186,14 @@ class FrontierEdges:
         dice: weight of 1 minus the Dice coefficient of each image (Deng et al. 2018,
             arXiv 1807.10097, equation 3), which makes frontiers thin.
         closure: weight of the probability that exactly one edge at a vertex is cut.
+        prior: share of cut edges that outputs of 0 stand for.
     """
 
     positive_weight: float = 1.0
     focusing: float = 0.0
     dice: float = 0.0
     closure: float = 0.0
+    prior: float = 0.5
 
     @property
     def channels(self) -> int:
@@ -166,18 +201,19 @@ class FrontierEdges:
         return 2
 
     def check(self) -> None:
-        """Raises ValueError for a negative weight."""
+        """Raises ValueError for a negative weight, or a prior that is no share."""
         for name in ("positive_weight", "focusing", "dice", "closure"):
             _require(name, getattr(self, name))
+        _require_share(self.prior)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 2]` logits to edges and to the classes that they spell."""
-        logits = resampling.resize(output, size)
+        logits = self._logits(output, size)
         return Prediction(edges=logits, classes=edges.classes_of(logits))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the loss, in nats where no term is added, over the edges that carry truth."""
-        logits = resampling.resize(output, batch.frontier.shape[1:])
+        logits = self._logits(output, batch.frontier.shape[1:])
         target, known = edges.targets(batch.frontier), edges.exist(batch)
         surprise = _cross_entropy(logits, target)
         if self.focusing:
@@ -189,6 +225,9 @@ class FrontierEdges:
         if self.closure:
             mean = _join(mean, self.closure, _closure(logits, batch), "closure")
         return mean
+
+    def _logits(self, output: jax.Array, size: tuple[int, ...]) -> jax.Array:
+        return resampling.resize(output, size) + _log_odds(self.prior)
 
 
 def _dice(logits: jax.Array, target: jax.Array, known: jax.Array, batch: Batch) -> Mean:
