@@ -194,6 +194,32 @@ def test_truth_as_output_is_predicted_and_costs_less_than_a_wrong_output(objecti
     assert float(objective.loss(-truth, batch).value()) > 1
 
 
+@pytest.mark.parametrize(
+    "kind", [objectives.FrontierSigmoid, objectives.FrontierEdges], ids=lambda kind: kind.__name__
+)
+def test_edges_begin_with_the_prior(kind):
+    objective, labels = kind(prior=0.02), partition()
+    output = jnp.zeros((1, *SHAPE, objective.channels))
+    found = jax.nn.sigmoid(objective.predict(output, SHAPE).edges)
+    np.testing.assert_allclose(found, 0.02, rtol=1e-5)
+    cut = np.concatenate([np.diff(labels).ravel(), np.diff(labels, axis=0).ravel()]) != 0
+    expected = -np.where(cut, np.log(0.02), np.log(0.98)).mean()
+    np.testing.assert_allclose(objective.loss(output, batch_of([labels])).value(), expected, 1e-5)
+
+
+@pytest.mark.parametrize("size", [SHAPE, (3, 4)], ids=["whole", "in strips"])
+def test_classes_begin_with_the_prior(size):
+    objective, batch = objectives.FrontierSoftmax(prior=0.07), batch_of([partition()])
+    output = jnp.zeros((1, *size, 16))
+    share = (np.asarray(batch.frontier) > 0).mean()
+    expected = -share * np.log(0.07 / 15) - (1 - share) * np.log(0.93)
+    np.testing.assert_allclose(objective.loss(output, batch).value(), expected, rtol=1e-5)
+    prediction = objective.predict(output, SHAPE)
+    assert not np.asarray(prediction.classes).any()
+    cut = np.asarray(jax.nn.sigmoid(prediction.edges))[edges.exist(batch)]
+    np.testing.assert_allclose(cut, 0.07 * 8 / 15, rtol=1e-5)  # Half of the classes have the bit.
+
+
 def test_coarse_outputs_are_resized_to_the_images():
     batch = batch_of([partition()])
     output = jnp.ones((1, 3, 4, 2))
@@ -203,8 +229,11 @@ def test_coarse_outputs_are_resized_to_the_images():
     )
 
 
-def test_a_negative_weight_is_refused_by_name():
+def test_a_negative_weight_or_a_prior_that_is_no_share_is_refused_by_name():
     with pytest.raises(ValueError, match="interior_weight=-1"):
         objectives.FrontierSoftmax(interior_weight=-1).check()
     with pytest.raises(ValueError, match="focusing=-2"):
         objectives.FrontierEdges(focusing=-2).check()
+    for kind in (objectives.FrontierSoftmax, objectives.FrontierSigmoid, objectives.FrontierEdges):
+        with pytest.raises(ValueError, match="prior=1: a share between 0 and 1"):
+            kind(prior=1).check()
