@@ -2,7 +2,9 @@
 
     python -m psp_jax.main --config=configs/depth_ce.py
 
-trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size, and
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (2 CPU cores, 2026-11-26:
+5.07 % of the pixels of the test split in the right one of 255 levels of 10 m, where the mean depth
+image has 2.54 %; RMSE 0.442 m against 0.594 m), and
 
     python -m psp_jax.main --config=configs/depth_ce.py:scannet
 

@@ -2,7 +2,9 @@
 
     python -m psp_jax.main --config=configs/depth_to_frontier.py
 
-trains a small U-Net on the depth of the rooms, and
+trains a small U-Net on the depth of the rooms (2 CPU cores, 2026-11-25: 76.80 % of the pixels of
+the test split, of which 75.88 % are interior, and boundary F 0.694 at 1 px, where as many SLIC
+regions have 0.579), and
 
     python -m psp_jax.main --config=configs/depth_to_frontier.py:scannet
 

@@ -3,12 +3,14 @@
     python -m psp_jax.main --config=configs/weighted_ce.py
 
 is `finetune_head.py` with interior pixels weighted so that they count as much as all frontiers
-together; it starts from `runs/depth_mse`, which has to be trained first. At full size
+together; it starts from `runs/depth_mse`, which has to be trained first (2 CPU cores, 2026-11-26:
+75.88 % of the pixels of the test split, as many as are interior). At full size
 
     python -m psp_jax.main --config=configs/weighted_ce.py:scannet
 
 starts from a published PSPNet, named by `--config.init_from=FILE`. The thesis found no improvement;
-with `--config.objective.interior_weight=0`, its last run, it reports 3.21 % training accuracy.
+with `--config.objective.interior_weight=0`, its last run, it reports 3.21 % training accuracy (the
+rooms: 5.29 % of the test split, with every pixel taken for a frontier).
 """
 
 from data_builders import sources
