@@ -5,7 +5,7 @@
 trains the 1x1 convolution to 16 classes and the softmax classifier after it, on a tenth of the
 training images, over the frozen features of `runs/depth_mse`, which has to be trained first: the
 rooms have no published weights (2 CPU cores, 2026-11-26: 75.88 % of the pixels of the test split,
-as many as are interior; no outputs of this size have more than 76.11 %). At full size
+as many as are interior; outputs of this size fitted to the truth itself have 76.11 %). At full size
 
     python -m psp_jax.main --config=configs/feature_classifier.py:scannet
 

@@ -4,8 +4,8 @@
 
 trains the 3x3 convolution, its batch norm, the 1x1 convolution to 16 classes and the softmax
 classifier over the frozen trunk of `runs/depth_mse`, which has to be trained first (2 CPU cores,
-2026-11-26: 75.88 % of the pixels of the test split, as many as are interior; no outputs of this
-size have more than 76.11 %). At full size
+2026-11-26: 75.88 % of the pixels of the test split, as many as are interior; outputs of this size
+fitted to the truth itself have 76.11 %). At full size
 
     python -m psp_jax.main --config=configs/finetune_head.py:scannet
 
