@@ -2,7 +2,10 @@
 
     python -m psp_jax.main --config=configs/frontier_edges.py
 
-trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size, and
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (2 CPU
+cores, 2026-11-26: boundary F 0.793 at 1 px and ARI 0.849 on the test split, where as many SLIC
+regions of the colours have 0.424 and 0.296; outputs that began at even odds had 0.765 and 0.822
+after as many steps), and
 
     python -m psp_jax.main --config=configs/frontier_edges.py:scannet
 
