@@ -2,7 +2,9 @@
 
     python -m psp_jax.main --config=configs/frontier_sigmoid.py
 
-trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size, and
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (2 CPU
+cores, 2026-11-26: boundary F 0.778 at 1 px and ARI 0.824 on the test split, where as many SLIC
+regions of the colours have 0.429 and 0.336), and
 
     python -m psp_jax.main --config=configs/frontier_sigmoid.py:scannet
 
