@@ -202,7 +202,7 @@ def test_truth_as_output_is_predicted_and_costs_less_than_a_wrong_output(objecti
 def test_edges_begin_with_the_prior(kind):
     objective, labels = kind(prior=0.02), partition()
     output = jnp.zeros((1, *SHAPE, objective.channels))
-    found = jax.nn.sigmoid(objective.predict(output, SHAPE).edges)
+    found = jax.nn.sigmoid(jnp.asarray(objective.predict(output, SHAPE).edges))
     np.testing.assert_allclose(found, 0.02, rtol=1e-5)
     cut = np.concatenate([np.diff(labels).ravel(), np.diff(labels, axis=0).ravel()]) != 0
     expected = -np.where(cut, np.log(0.02), np.log(0.98)).mean()
@@ -218,7 +218,7 @@ def test_classes_begin_with_the_prior(size):
     np.testing.assert_allclose(objective.loss(output, batch).value(), expected, rtol=1e-5)
     prediction = objective.predict(output, SHAPE)
     assert not np.asarray(prediction.classes).any()
-    cut = np.asarray(jax.nn.sigmoid(prediction.edges))[edges.exist(batch)]
+    cut = np.asarray(jax.nn.sigmoid(jnp.asarray(prediction.edges)))[edges.exist(batch)]
     np.testing.assert_allclose(cut, 0.07 * 8 / 15, rtol=1e-5)  # Half of the classes have the bit.
 
 
