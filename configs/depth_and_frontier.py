@@ -27,7 +27,7 @@ def _objective() -> objectives.DepthAndFrontier:
     return objectives.DepthAndFrontier(
         depth=objectives.DepthMSE(),
         frontier=objectives.FrontierEdges(prior=presets.PLANAR_EDGES),
-        frontier_weight=10.0,  # As large a part of the loss as depth; with 1 both become worse.
+        frontier_weight=10.0,  # Makes them as large a part of the loss as depth.
     )
 
 

@@ -17,14 +17,14 @@ from psp_jax.batch import Batch, Prediction
 from psp_jax.losses import Mean, masked_mean
 
 
-def _require(name: str, value: float, *, least: float = 0.0) -> None:
-    if not value >= least:
-        raise ValueError(f"objective.{name}={value}: {least:g} or more was expected")
+def _require(name: str, value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"config.objective.{name}={value}: 0 or more was expected")
 
 
 def _require_share(value: float) -> None:
     if not 0 < value < 1:
-        raise ValueError(f"objective.prior={value}: a share between 0 and 1 was expected")
+        raise ValueError(f"config.objective.prior={value}: a share between 0 and 1 was expected")
 
 
 def _log_odds(share: float) -> float:
@@ -45,6 +45,11 @@ def _per_pixel(
     if output.shape[1:3] == tuple(size):
         return function(output, *images)
     return strips.map_pixels(function, output, size, *images)
+
+
+def _resized(output: jax.Array, size: tuple[int, ...], prior: float) -> jax.Array:
+    """Log odds, at `size`, of edges of which a share of `prior` is cut where outputs are 0."""
+    return resampling.resize(output, size) + _log_odds(prior)
 
 
 def _cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
@@ -156,12 +161,12 @@ class FrontierSigmoid:
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 4]` logits to edges, the means of their two votes, and classes."""
-        joined = self._votes(output, size).mean(0)
+        joined = edges.votes(_resized(output, size, self.prior)).mean(0)
         return Prediction(edges=joined, classes=edges.classes_of(joined))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the cross-entropy in nats over the bits of edges that carry truth."""
-        votes = self._votes(output, batch.frontier.shape[1:])
+        votes = edges.votes(_resized(output, batch.frontier.shape[1:], self.prior))
         target = edges.targets(batch.frontier)
         weight = jnp.where(target, self.positive_weight, 1.0)
         known = jnp.broadcast_to(edges.exist(batch), votes.shape)
@@ -169,9 +174,6 @@ class FrontierSigmoid:
         for name, share, term in _consistency(votes, batch, self.vote_agreement, self.closure):
             mean = _join(mean, share, term, name)
         return mean
-
-    def _votes(self, output: jax.Array, size: tuple[int, ...]) -> jax.Array:
-        return edges.votes(resampling.resize(output, size) + _log_odds(self.prior))
 
 
 @dataclasses.dataclass
@@ -208,12 +210,12 @@ class FrontierEdges:
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 2]` logits to edges and to the classes that they spell."""
-        logits = self._logits(output, size)
+        logits = _resized(output, size, self.prior)
         return Prediction(edges=logits, classes=edges.classes_of(logits))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the loss, in nats where no term is added, over the edges that carry truth."""
-        logits = self._logits(output, batch.frontier.shape[1:])
+        logits = _resized(output, batch.frontier.shape[1:], self.prior)
         target, known = edges.targets(batch.frontier), edges.exist(batch)
         surprise = _cross_entropy(logits, target)
         if self.focusing:
@@ -225,9 +227,6 @@ class FrontierEdges:
         if self.closure:
             mean = _join(mean, self.closure, _closure(logits, batch), "closure")
         return mean
-
-    def _logits(self, output: jax.Array, size: tuple[int, ...]) -> jax.Array:
-        return resampling.resize(output, size) + _log_odds(self.prior)
 
 
 def _dice(logits: jax.Array, target: jax.Array, known: jax.Array, batch: Batch) -> Mean:
