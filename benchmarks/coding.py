@@ -22,17 +22,17 @@ import numpy as np
 
 from benchmarks import labels as label_benchmark
 from data_builders.rooms import generate
-from data_builders.scannet_frontiers import sens
+from psp_jax import codec
 from psp_jax.partition import (
-    coding,
     fill,
-    frontier,
+    frontier_classes,
     merging,
     planar,
     scores,
     smoothing,
     superpixels,
 )
+from psp_jax.recordings import sens
 
 ROOMS = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=480, depth_width=640, seed=1)
 LEVELS_DB = (41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 48.0, 50.0, 52.0, 54.0)
@@ -140,8 +140,8 @@ def kept_image_codecs(depth_mm: np.ndarray, kept: pathlib.Path | None) -> dict[s
 
 def coded(depth_mm: np.ndarray, labels: np.ndarray, trade: float, **residual: float) -> Point:
     """Bytes and dB of a frame as regions."""
-    stream = coding.encode(depth_mm, labels, trade=trade, **residual)
-    return len(stream), psnr_db(coding.decode(stream)[0], depth_mm)
+    stream = codec.encode(depth_mm, labels, trade=trade, **residual)
+    return len(stream), psnr_db(codec.decode(stream)[0], depth_mm)
 
 
 def superpixel_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
@@ -166,14 +166,16 @@ def block_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
     grid, tree = [], []
     rows, columns = np.indices(depth_mm.shape)
     for size in (64, 40, 32, 20, 16, 10, 8, 5):
-        labels = frontier.split_connected(rows // size * depth_mm.shape[1] + columns // size)
-        parts = coding.encode_parts(depth_mm, labels, trade=BLOCK_TRADE)
-        found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
+        labels = frontier_classes.split_connected(
+            rows // size * depth_mm.shape[1] + columns // size
+        )
+        parts = codec.encode_parts(depth_mm, labels, trade=BLOCK_TRADE)
+        found_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
         grid.append((len(parts.stream) - parts.partition, found_db))
     for trade in TRADES[::2]:
         labels, flags = quadtree(depth_mm, trade)
-        parts = coding.encode_parts(depth_mm, labels, trade=trade)
-        found_db = psnr_db(coding.decode(parts.stream)[0], depth_mm)
+        parts = codec.encode_parts(depth_mm, labels, trade=trade)
+        found_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
         tree.append((len(parts.stream) - parts.partition + flags / 8, found_db))
     return {"grid": grid, "quadtree": tree}
 
@@ -209,7 +211,7 @@ def quadtree(depth_mm: np.ndarray, trade: float) -> tuple[np.ndarray, int]:
         cost, flags = np.minimum(alone, apart) + trade, np.where(whole, 1.0, 1.0 + below)
         sums, numbers, size = joined, above, 2 * size
     labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
-    return frontier.split_connected(labels), int(flags.sum())
+    return frontier_classes.split_connected(labels), int(flags.sum())
 
 
 def planar_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
@@ -259,8 +261,8 @@ def print_rates(
     points: dict[str, list[list[Point]]] = {}
     for depth_mm in frames_mm:
         found = kept_image_codecs(depth_mm, kept)
-        for codec in codecs:
-            found |= codec(depth_mm)
+        for one in codecs:
+            found |= one(depth_mm)
         for name, of_frame in found.items():
             points.setdefault(name, []).append(of_frame)
     pixels = frames_mm[0].size
@@ -359,9 +361,9 @@ def print_cuts(frames_mm: list[np.ndarray]) -> None:
         for index, depth_mm in enumerate([frames_mm[0], *frames_mm]):
             labels = cut(depth_mm)
             began_s = time.process_time()
-            parts = coding.encode_parts(depth_mm, labels)
+            parts = codec.encode_parts(depth_mm, labels)
             middle_s = time.process_time()
-            found_mm, decoded = coding.decode(parts.stream)
+            found_mm, decoded = codec.decode(parts.stream)
             ended_s = time.process_time()
             if not np.array_equal(decoded, labels):
                 raise SystemExit(f"{name}: frame {index - 1} decodes to another partition")

@@ -23,10 +23,10 @@ from data_builders.rooms import generate
 from psp_jax.partition import (
     calibration,
     decode,
-    edges,
+    edge_logits,
     fill,
     fragments,
-    frontier,
+    frontier_classes,
     planar,
     scores,
     superpixels,
@@ -55,20 +55,22 @@ class Noise:
     """
 
     name: str
-    damage: Callable[[np.random.Generator, np.ndarray, float], edges.Votes]
+    damage: Callable[[np.random.Generator, np.ndarray, float], edge_logits.Votes]
     levels: tuple[float, ...]
     bars: dict[float, float]
 
 
-def flip(rng: np.random.Generator, classes: np.ndarray, share: float) -> edges.Votes:
+def flip(rng: np.random.Generator, classes: np.ndarray, share: float) -> edge_logits.Votes:
     """Turns a share of all pixels into another class, each as likely as the other."""
     damaged = classes.copy()
     hit = rng.random(classes.shape) < share
-    damaged[hit] = (damaged[hit] + rng.integers(1, frontier.CLASSES, hit.sum())) % frontier.CLASSES
-    return edges.from_classes(damaged)
+    damaged[hit] = (
+        damaged[hit] + rng.integers(1, frontier_classes.CLASSES, hit.sum())
+    ) % frontier_classes.CLASSES
+    return edge_logits.from_classes(damaged)
 
 
-def open_gaps(rng: np.random.Generator, classes: np.ndarray, share: float) -> edges.Votes:
+def open_gaps(rng: np.random.Generator, classes: np.ndarray, share: float) -> edge_logits.Votes:
     """Turns discs of frontier pixels into interior until a share of them is gone."""
     padded = np.pad(classes, GAP_RADIUS_PX)
     offset = np.arange(-GAP_RADIUS_PX, GAP_RADIUS_PX + 1)
@@ -83,20 +85,20 @@ def open_gaps(rng: np.random.Generator, classes: np.ndarray, share: float) -> ed
             left -= np.count_nonzero(window[disc])
             window[disc] = 0
     inside = slice(GAP_RADIUS_PX, -GAP_RADIUS_PX)
-    return edges.from_classes(padded[inside, inside])
+    return edge_logits.from_classes(padded[inside, inside])
 
 
-def soften(rng: np.random.Generator, classes: np.ndarray, share: float) -> edges.Votes:
+def soften(rng: np.random.Generator, classes: np.ndarray, share: float) -> edge_logits.Votes:
     """Adds normal noise to every bit, half of its variance correlated, and gives the logits.
 
     The noise is such that a share of the bits is wrong, and the logits are calibrated.
     """
-    bits = (classes[..., None] & edges.BITS) > 0
+    bits = (classes[..., None] & edge_logits.BITS) > 0
     white, smooth = rng.standard_normal((2, *bits.shape), dtype=np.float32)
     smooth = cv2.GaussianBlur(smooth, (0, 0), CORRELATION_PX)
     noise = np.sqrt(0.5) * (white + smooth / smooth.std())
     signal = stats.norm.ppf(1 - share)
-    return edges.from_bit_logits(2 * signal * ((2 * bits - 1) * signal + noise))
+    return edge_logits.from_bit_logits(2 * signal * ((2 * bits - 1) * signal + noise))
 
 
 NOISES = [
@@ -106,16 +108,18 @@ NOISES = [
     ),
     Noise("soft errors, share of bits", soften, (0.005, 0.01, 0.02, 0.05, 0.1), {0.05: 0.98}),
 ]
-Way = tuple[Callable[[edges.Votes], edges.EdgeLogits], decode.Decoder]
-DECODERS: list[tuple[str, Callable[[edges.Votes], edges.EdgeLogits], decode.Decoder]] = [
-    ("multicut of fragments", edges.Votes.mean, decode.Multicut()),
-    ("  threshold 0.3", edges.Votes.mean, decode.Multicut(threshold=0.3)),
-    ("  threshold 0.5", edges.Votes.mean, decode.Multicut(threshold=0.5)),
-    ("mutex watershed", edges.Votes.mean, decode.Agglomeration(decode.Linkage.MUTEX)),
-    ("mean linkage", edges.Votes.mean, decode.Agglomeration(decode.Linkage.MEAN)),
-    ("greedy multicut", edges.Votes.mean, decode.Agglomeration(decode.Linkage.SUM)),
-    ("components, either", edges.Votes.either, decode.ConnectedComponents()),
-    ("components, both", edges.Votes.both, decode.ConnectedComponents()),
+Way = tuple[Callable[[edge_logits.Votes], edge_logits.EdgeLogits], decode.Decoder]
+DECODERS: list[
+    tuple[str, Callable[[edge_logits.Votes], edge_logits.EdgeLogits], decode.Decoder]
+] = [
+    ("multicut of fragments", edge_logits.Votes.mean, decode.Multicut()),
+    ("  threshold 0.3", edge_logits.Votes.mean, decode.Multicut(threshold=0.3)),
+    ("  threshold 0.5", edge_logits.Votes.mean, decode.Multicut(threshold=0.5)),
+    ("mutex watershed", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.MUTEX)),
+    ("mean linkage", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.MEAN)),
+    ("greedy multicut", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.SUM)),
+    ("components, either", edge_logits.Votes.either, decode.ConnectedComponents()),
+    ("components, both", edge_logits.Votes.both, decode.ConnectedComponents()),
 ]
 
 
@@ -148,7 +152,9 @@ def print_exact(folder: pathlib.Path) -> None:
             count += 1
             for i, (_, cut) in enumerate(PARTITIONS):
                 labels = cut(depth_mm)
-                decoded = decode.Multicut()(edges.from_classes(frontier.encode(labels)).mean())
+                decoded = decode.Multicut()(
+                    edge_logits.from_classes(frontier_classes.encode(labels)).mean()
+                )
                 for_each[i] += np.array_equal(decoded, labels)
                 worst = min(worst, scores.adjusted_rand(scores.overlap(decoded, labels)))
         for (name, _), same in zip(PARTITIONS, for_each, strict=True):
@@ -169,7 +175,7 @@ def print_noise(frames_mm: list[np.ndarray], noises: list[Noise]) -> None:
             print(f"{'':8}{'decoder':24}{'ARI':>8}{'least':>8}{'ASA':>8}{'regions':>9}{'ms':>7}")
             for level in noise.levels:
                 votes = [
-                    noise.damage(np.random.default_rng(i), frontier.encode(labels), level)
+                    noise.damage(np.random.default_rng(i), frontier_classes.encode(labels), level)
                     for i, labels in enumerate(truths)
                 ]
                 bar = noise.bars.get(level) if cut is PARTITIONS[0][1] else None
@@ -186,12 +192,14 @@ def print_noise(frames_mm: list[np.ndarray], noises: list[Noise]) -> None:
                     )
 
 
-def calibrated(votes: list[edges.Votes], truths: list[np.ndarray]) -> list[Way]:
+def calibrated(votes: list[edge_logits.Votes], truths: list[np.ndarray]) -> list[Way]:
     """Calibrates on some frames of either half what decodes the other half."""
     ways = []
     for half in range(2):
         samples = [
-            calibration.Sample(each.mean(), frontier.encode(labels), np.ones(labels.shape, bool))
+            calibration.Sample(
+                each.mean(), frontier_classes.encode(labels), np.ones(labels.shape, bool)
+            )
             for each, labels in zip(votes[half::2], truths[half::2], strict=True)
         ][:FITTED]
         fitted = calibration.fit(calibration.tally(samples))
@@ -201,7 +209,7 @@ def calibrated(votes: list[edges.Votes], truths: list[np.ndarray]) -> list[Way]:
 
 
 def describe(
-    ways: list[Way], votes: list[edges.Votes], truths: list[np.ndarray]
+    ways: list[Way], votes: list[edge_logits.Votes], truths: list[np.ndarray]
 ) -> tuple[float, float, float, float, float]:
     """Returns mean and least ARI, mean ASA, mean number of regions and median milliseconds."""
     rand, accuracy, regions, elapsed_ms = [], [], [], []
@@ -217,7 +225,7 @@ def describe(
     return *means, statistics.median(elapsed_ms)
 
 
-def stages(votes: edges.Votes) -> dict[str, float]:
+def stages(votes: edge_logits.Votes) -> dict[str, float]:
     """Decodes as `decode.Multicut` does, and returns the seconds of every stage."""
     decoder = decode.Multicut()
     times, last = {}, time.perf_counter()
@@ -238,7 +246,7 @@ def stages(votes: edges.Votes) -> dict[str, float]:
     lap("seeds")
     basins = fragments.flood(distance, seeds)
     lap("flood")
-    pieces = fragments.connect(basins, edges.transform(scored, lambda x: x + fragments.DOUBT))
+    pieces = fragments.connect(basins, edge_logits.transform(scored, lambda x: x + fragments.DOUBT))
     lap("connect")
     merged = decoder.merge(pieces, scored)
     lap("multicut")
@@ -251,12 +259,12 @@ def stages(votes: edges.Votes) -> dict[str, float]:
 def print_time(frames_mm: list[np.ndarray]) -> None:
     """Prints the milliseconds of every stage of the default decoder."""
     inputs = [
-        ("exact", lambda rng, classes: edges.from_classes(classes)),
+        ("exact", lambda rng, classes: edge_logits.from_classes(classes)),
         *((f"{noise.name} {level:.0%}", lambda rng, classes, noise=noise, level=level:
            noise.damage(rng, classes, level))
           for noise in NOISES for level in noise.bars),
     ]  # fmt: skip
-    truths = [frontier.encode(PARTITIONS[0][1](depth_mm)) for depth_mm in frames_mm]
+    truths = [frontier_classes.encode(PARTITIONS[0][1](depth_mm)) for depth_mm in frames_mm]
     print("\nmilliseconds of a 480x640 frame on one thread, medians; slowest: of all frames")
     slowest = 0.0
     for i, (name, damage) in enumerate(inputs):

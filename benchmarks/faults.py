@@ -22,9 +22,9 @@ import numpy as np
 import optax
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import checkpoints, data, experiment, state
-from psp_jax.partition import coding, frontier
-from tests import conftest, damage
+from psp_jax import checkpoints, codec, data, experiment, state
+from psp_jax.partition import frontier_classes
+from tests import damage, experiments, scans
 
 CAUGHT, HARMLESS, SILENT = "caught", "harmless", "silent"
 STEPS = (7, 8)
@@ -124,10 +124,10 @@ def prepared(pattern: str, way: Callable, expected: list[dict]) -> Inject:
 def stream(folder: pathlib.Path, rng: np.random.Generator) -> str:
     """Flips a bit of a coded depth image."""
     path = folder / "depth.psp"
-    whole = coding.decode(path.read_bytes())
+    whole = codec.decode(path.read_bytes())
     damage.flip(path, rng)
     try:
-        found = coding.decode(path.read_bytes())
+        found = codec.decode(path.read_bytes())
     except ValueError:
         return CAUGHT
     return HARMLESS if equal(dataclasses.astuple(found), dataclasses.astuple(whole)) else SILENT
@@ -154,20 +154,22 @@ def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
             store.save(at(step))
     rng = np.random.default_rng(0)
     for space in range(9000, 9006):
-        conftest.write_scan(
-            root / "scans", f"scene{space}_00", [conftest.make_frame(rng, i) for i in range(2)]
+        scans.write_scan(
+            root / "scans", f"scene{space}_00", [scans.make_frame(rng, i) for i in range(2)]
         )
-    builder = dataset.Builder(config=conftest.small_config(), data_dir=root / "data")
+    builder = dataset.Builder(config=scans.small_config(), data_dir=root / "data")
     dataset.build(builder, manual_dir=str(root / "scans"))
     folder = pathlib.Path(builder.data_path)
     expected = records(folder)
     coded, run = root / "coded", root / "run"
     coded.mkdir()
     run.mkdir()
-    labels = frontier.split_connected(np.kron(np.arange(12).reshape(3, 4), np.ones((8, 8), int)))
+    labels = frontier_classes.split_connected(
+        np.kron(np.arange(12).reshape(3, 4), np.ones((8, 8), int))
+    )
     depth = rng.integers(500, 5000, labels.shape).astype(np.uint16)
-    (coded / "depth.psp").write_bytes(coding.encode(depth, labels, trade=1e-6))
-    config = conftest.make_tiny(root / "data")
+    (coded / "depth.psp").write_bytes(codec.encode(depth, labels, trade=1e-6))
+    config = experiments.make_tiny(root / "data")
     experiment.save(config, run)
     shards, json = "*.array_record*", "*.json"
     return {

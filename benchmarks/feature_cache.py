@@ -17,7 +17,9 @@ import jax
 import numpy as np
 
 from configs import feature_classifier, finetune_head
-from psp_jax import command_line, data, evaluation, feature_cache, optim, state, steps
+from psp_jax import data, feature_cache, optim, state, steps
+from psp_jax.evaluation import scoring
+from psp_jax.io import command_line
 
 CONFIGS = {"feature_classifier": feature_classifier, "finetune_head": finetune_head}
 STORED = ("float16", "float32", "bfloat16")
@@ -120,7 +122,7 @@ def trained(config, model, variables, splits, epochs: int) -> tuple[list[float],
     current = state.create(jax.tree.map(np.array, variables), tx, phase.train, 0)
     first = next(batches)
     compiled = jax.jit(step, donate_argnums=0).lower(current, first).compile()
-    evaluate = evaluation.make(config, model)
+    evaluate = scoring.make(config, model)
     evaluate(variables, data.shared(splits["validation"], 0.05))  # Compiles it.
     batches = data.train_batches(splits["train"], config.data, seed=config.seed, first_step=0)
     seconds, losses = [], []

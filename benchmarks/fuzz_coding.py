@@ -16,8 +16,8 @@ import zlib
 
 import numpy as np
 
-from psp_jax.partition import coding, frontier
-from psp_jax.partition.coding import stream as stream_format
+from psp_jax import codec
+from psp_jax.partition import frontier_classes
 
 # A stream that takes longer is as good as endless; some of them claim to be large images.
 MOST_S, MOST_S_PER_PIXEL = 2.0, 3e-6
@@ -33,9 +33,9 @@ def make(rng: np.random.Generator) -> bytes:
     depth_mm = np.clip(depth, 1, 65535).astype(np.uint16)
     if rng.random() < 0.3 and depth_mm.size > 1:
         depth_mm.reshape(-1)[1:][rng.random(depth_mm.size - 1) < 0.2] = 0
-    return coding.encode(
+    return codec.encode(
         depth_mm,
-        frontier.split_connected(labels),
+        frontier_classes.split_connected(labels),
         trade=10.0 ** rng.uniform(-9, 0),
         max_error_per_m=None if rng.random() < 0.5 else 10.0 ** rng.uniform(-6, 0),
     )
@@ -71,19 +71,19 @@ def main() -> None:
     rng = np.random.default_rng(arguments.seed)
     ends, slowest_s = collections.Counter(), 0.0
     for _ in range(20):
-        coding.decode(make(rng))  # Compiles all parts.
+        codec.decode(make(rng))  # Compiles all parts.
     for index in range(arguments.streams):
         stream = damage(rng, make(rng))
         began_s = time.perf_counter()
         try:
-            coding.decode(stream)
+            codec.decode(stream)
             ends["decoded"] += 1
         except ValueError as error:
             ends["refused: " + re.sub(r"[0-9]+", "N", str(error))[-60:]] += 1
         took_s = time.perf_counter() - began_s
         slowest_s = max(slowest_s, took_s)
         height, width = struct.unpack_from("<HH", stream.ljust(8, b"\0"), 4)
-        pixels = min(height * width, stream_format.MAX_PIXELS)
+        pixels = min(height * width, stream.MAX_PIXELS)
         if took_s > MOST_S + MOST_S_PER_PIXEL * pixels:
             raise SystemExit(f"stream {index} of seed {arguments.seed} took {took_s:.1f} s")
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

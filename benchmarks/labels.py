@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from psp_jax.partition import fill, frontier, planar, scores, superpixels
+from psp_jax.partition import fill, frontier_classes, planar, scores, superpixels
 
 DEFAULT_FOLDER = pathlib.Path(__file__).parents[2] / "shared" / "rgbd"
 SIZE = (480, 640)
@@ -146,7 +146,7 @@ def print_ratios(frames_mm: list[np.ndarray]) -> None:
             return seeds.getLabels()
 
         def whole(depth_mm: np.ndarray = depth_mm) -> np.ndarray:
-            return frontier.encode(cut(fill.fill_nearest(depth_mm)[0]))
+            return frontier_classes.encode(cut(fill.fill_nearest(depth_mm)[0]))
 
         path_ratios.append(time_s(whole) / time_s(bare))
         if holes.any():

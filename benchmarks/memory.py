@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import command_line, experiment, objectives, optim, state, steps
+from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
+from psp_jax.io import command_line
 from psp_jax.models import resnet, segmenter
-from psp_jax.models.geometry import SEMSEG
-from psp_jax.models.thrift import Precision, Remat
+from psp_jax.models.architecture import SEMSEG
+from psp_jax.models.precision import Precision, Remat
 
 SIZE = (480, 640)
 ALL, HEAD = ("trunk", "pyramid", "head", "classifier"), ("head", "classifier")

@@ -23,9 +23,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from benchmarks import reading
 from configs import depth_mse
-from data_builders.scannet_frontiers import configurations, layouts, sens, splits, work
+from data_builders.scannet_frontiers import configurations, splits, work
 from psp_jax import experiment, optim, state, steps
 from psp_jax.batch import Batch
+from psp_jax.recordings import layouts, sens
 
 COLOR_SIZE = (968, 1296)  # ScanNet's.
 FRAMES = (90_000, 2_500_000)  # One a second, and all of them.

@@ -21,8 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.models import segmenter
+from tests.batches import make_batch
 from tests.parity import reference
-from tests.test_objectives import make_batch
 
 CLASSES, SIZE, RUNS = 16, (240, 320), 7
 ALL = ("trunk", "pyramid", "head", "classifier")

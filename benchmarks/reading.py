@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from data_builders import sources
-from data_builders.scannet_frontiers import images, sens
 from psp_jax import data, experiment
-from psp_jax.partition import fill, frontier, superpixels
+from psp_jax.partition import fill, frontier_classes, superpixels
+from psp_jax.recordings import images, sens
 
 SIZES = ((480, 640), (240, 320))
 JPEG_QUALITY = 95
@@ -93,7 +93,7 @@ def read_table(
     tensor_bytes = naive_bytes = 0
     for color, depth in pairs:
         filled_mm, filled = fill.fill_nearest(depth)
-        classes = frontier.encode(superpixels.Seeds()(filled_mm))
+        classes = frontier_classes.encode(superpixels.Seeds()(filled_mm))
         arrays = {"depth": filled_mm, "filled": filled, "frontier": classes}
         jpeg = cv2.imencode(".jpg", color, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
         tensors = {name: zlib.compress(array.tobytes()) for name, array in arrays.items()}

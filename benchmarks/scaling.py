@@ -1,6 +1,6 @@
 """One device against two processes of two, on the same cores: `python -m benchmarks.scaling`.
 
-The same training steps on the same drawn batches by `psp_jax.sharding`; prints images/s after the
+The same training steps on the same drawn batches by `runtime.mesh`; prints images/s after the
 first steps, their ratio, and how far the loss curves are apart (at most 1e-5 of the loss).
 
 The curves are of a second run, in float64 and of a network that sees depth, which comes in any
@@ -23,10 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from psp_jax import experiment, objectives, optim, sharding, state, steps
+from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.models import segmenter
-from psp_jax.models.geometry import Sight
+from psp_jax.models.architecture import Sight
+from psp_jax.runtime import mesh
 
 BATCH_SIZE, WARM_STEPS = 8, 4
 MOST_APART = 1e-5
@@ -43,7 +44,7 @@ def main() -> None:
     if arguments.process is not None:
         if arguments.process:
             coordinator, count, index = arguments.process.split(",")
-            sharding.join(coordinator, int(index), int(count))
+            mesh.join(coordinator, int(index), int(count))
         sizes = arguments.steps, arguments.size, arguments.width
         _, images_per_s = _train(*sizes, Sight.RGB, np.float32)
         jax.config.update("jax_enable_x64", True)
@@ -102,7 +103,7 @@ def _train(
     take_step = functools.partial(
         steps.train_step, model=model, objective=objective, tx=tx, phase=phase, seed=0
     )
-    devices = sharding.Devices()
+    devices = mesh.Devices()
     variables = state.initial_variables(model, (*size, sight.channels), 0)
     variables = devices.place(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables))
     make = functools.partial(state.create, tx=tx, train=phase.train, step=0)

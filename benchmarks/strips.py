@@ -15,7 +15,8 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from psp_jax import bins, losses, resampling, strips
+from psp_jax.models import resampling
+from psp_jax.objectives import bins, losses, strips
 
 SIZE, OUTPUTS, RUNS = (480, 640), (60, 80, 256), 3
 CENTERS = bins.log_centers(0.3, 10.0, OUTPUTS[-1])

@@ -17,10 +17,10 @@ import numpy as np
 import optax
 
 from data_builders.rooms import generate
-from data_builders.scannet_frontiers import sens
+from psp_jax.codec import arithmetic, contours
+from psp_jax.codec.contours import ABOVE, COLUMNS_ASIDE, LEFT, PAD, ROWS_UP
 from psp_jax.partition import compilation, fill, planar, smoothing, superpixels
-from psp_jax.partition.coding import arithmetic, contours
-from psp_jax.partition.coding.contours import ABOVE, COLUMNS_ASIDE, LEFT, PAD, ROWS_UP
+from psp_jax.recordings import sens
 
 ROOMS = generate.Rooms(spaces=12, frames_per_scan=3, depth_height=480, depth_width=640)
 LAYERS = (32, 16)

@@ -19,10 +19,11 @@ import numpy as np
 
 from benchmarks import train_contours
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, results
-from psp_jax.partition import calibration, coding
-from psp_jax.partition.coding import contours
-from psp_jax.partition.coding.contours import ABOVE, LEFT
+from psp_jax import checkpoints, codec, data, experiment
+from psp_jax.codec import contours
+from psp_jax.codec.contours import ABOVE, LEFT
+from psp_jax.evaluation import run_report
+from psp_jax.partition import calibration
 
 MOST_COUNT = 60  # Of an entry of the table; a frame may still be another one.
 TARGET = train_contours.TARGET
@@ -36,11 +37,11 @@ def predictions(
 ) -> list[Known]:
     """Predicts splits of the config's data with the newest checkpoint of a run."""
     model = config.model.make(config.objective.channels)
-    calibrated = calibration.load(folder / results.CALIBRATION_FILE)
-    predict = results.predictor(config, model, checkpoints.load_variables(folder))
+    calibrated = calibration.load(folder / run_report.CALIBRATION_FILE)
+    predict = run_report.predictor(config, model, checkpoints.load_variables(folder))
     opened, found = data.open_splits(config.data.source.prepare()), []
     for name in splits:
-        for view in results.views_of(predict, config, opened[name]):
+        for view in run_report.views_of(predict, config, opened[name]):
             scored = calibrated(view.scored)
             found.append((view.labels, (scored.across, scored.along)))
     return found
@@ -91,8 +92,8 @@ def main() -> None:
         contours.learn(labels, logits, learned)
     np.minimum(learned.counts, MOST_COUNT, out=learned.counts)
     write({f"side_{name}": part for name, part in learned._asdict().items()})
-    plain = sum(coding.partition_bits(labels) for labels, _ in held_out)
-    told = sum(coding.partition_bits(labels, logits) for labels, logits in held_out)
+    plain = sum(codec.partition_bits(labels) for labels, _ in held_out)
+    told = sum(codec.partition_bits(labels, logits) for labels, logits in held_out)
     images = len(held_out)
     print(f"{images} images: {plain / images:.0f} bits without prediction, {told / images:.0f}")
     print(f"given it, {told / plain:.3f} of that; {TARGET}: {TARGET.stat().st_size} bytes")

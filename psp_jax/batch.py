@@ -44,7 +44,7 @@ class Prediction(NamedTuple):
     Attributes:
         depth: `[B, H, W]` float32 metres.
         edges: `[B, H, W, 2]` float32 logits of a frontier at the inter-pixel edges, as
-            `psp_jax.edges` lays them out.
+            `psp_jax.objectives.edges` lays them out.
         classes: `[B, H, W]` uint8 frontier classes.
     """
 

@@ -13,12 +13,14 @@ import sys
 
 import tqdm
 
-from psp_jax import checkpoints, command_line, data, experiment, regions, results
+from psp_jax import checkpoints, data, experiment
+from psp_jax.evaluation import partition_scores, run_report
+from psp_jax.io import command_line
 from psp_jax.partition import calibration
 
 
 def calibrate(
-    workdir: str | pathlib.Path, *, images: int = results.THRESHOLD_IMAGES
+    workdir: str | pathlib.Path, *, images: int = run_report.THRESHOLD_IMAGES
 ) -> calibration.Calibration:
     """Fits a calibration to the newest checkpoint of a run, and stores it.
 
@@ -36,7 +38,7 @@ def calibrate(
     model = config.model.make(config.objective.channels)
     examples = data.open_splits(config.data.source.prepare())["validation"]
     data.check_labels(examples, config.data)
-    views = results.views_of(results.predictor(config, model, variables), config, examples)
+    views = run_report.views_of(run_report.predictor(config, model, variables), config, examples)
     first = next(views)
     if first.edges is None:
         raise ValueError(f"{workdir} predicts no frontiers, so there is nothing to calibrate")
@@ -47,8 +49,8 @@ def calibrate(
         unit="image",
         mininterval=0.1 if sys.stderr.isatty() else 10,
     )
-    fitted = regions.calibrate(shown, count=len(examples), images=images)
-    calibration.save(fitted, folder / results.CALIBRATION_FILE)
+    fitted = partition_scores.calibrate(shown, count=len(examples), images=images)
+    calibration.save(fitted, folder / run_report.CALIBRATION_FILE)
     return fitted
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     parser.add_argument(
         "--images",
         type=int,
-        default=results.THRESHOLD_IMAGES,
+        default=run_report.THRESHOLD_IMAGES,
         help="validation images that choose the decoder (default: %(default)s)",
     )
     arguments = parser.parse_args()
@@ -72,7 +74,7 @@ def main() -> None:
     print(
         f"temperature {fitted.temperature:.3f}, bias {fitted.bias:+.3f}, fragments along edges "
         f"above {fitted.cut_above:g}, frontiers kept above {fitted.threshold:g}: written to "
-        f"{arguments.workdir / results.CALIBRATION_FILE}"
+        f"{arguments.workdir / run_report.CALIBRATION_FILE}"
     )
 
 

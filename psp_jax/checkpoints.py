@@ -20,7 +20,8 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
-from psp_jax import manifest, sharding
+from psp_jax.io import manifest
+from psp_jax.runtime import mesh
 from psp_jax.state import TrainState, Variables
 
 FOLDER = "checkpoints"  # Within a workdir.
@@ -37,7 +38,7 @@ class Store:
     """
 
     def __init__(
-        self, workdir: str | pathlib.Path, *, keep: int, devices: sharding.Devices | None = None
+        self, workdir: str | pathlib.Path, *, keep: int, devices: mesh.Devices | None = None
     ):
         """Opens the store, clearing what an interrupted save has left.
 
@@ -51,7 +52,7 @@ class Store:
         """
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
-        self._devices = devices or sharding.Devices()
+        self._devices = devices or mesh.Devices()
         self._devices.first_says(self._tidy)
 
     def _tidy(self) -> None:

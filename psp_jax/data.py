@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import tensorflow_datasets as tfds
 
-from psp_jax import experiment, manifest
+from psp_jax import experiment
 from psp_jax.batch import Batch
-from psp_jax.partition import frontier
+from psp_jax.io import manifest
+from psp_jax.partition import frontier_classes
 
 MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
@@ -78,7 +79,7 @@ def open_splits(directory: str) -> dict[str, Examples]:
 
 def check_labels(examples: Examples, data: experiment.Data) -> None:
     """Raises ConfigError unless the examples have the label set that the config names."""
-    prefix = frontier.FEATURE_PREFIX
+    prefix = frontier_classes.FEATURE_PREFIX
     known = [name.removeprefix(prefix) for name in examples[0] if name.startswith(prefix)]
     if data.labels not in known:
         raise experiment.ConfigError(
@@ -242,7 +243,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
         image=record["image"],
         depth=depth,
         filled_depth=filled_depth,
-        frontier=record[frontier.FEATURE_PREFIX + data.labels],
+        frontier=record[frontier_classes.FEATURE_PREFIX + data.labels],
         filled=filled,
         valid=np.ones((), bool),
         features=record[FEATURES](mirrored=False) if FEATURES in record else None,
@@ -258,7 +259,7 @@ def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experim
         image=example.image[:, ::-1],
         depth=example.depth[:, ::-1],
         filled_depth=example.filled_depth[:, ::-1],
-        frontier=frontier.mirror(np.asarray(example.frontier)),
+        frontier=frontier_classes.mirror(np.asarray(example.frontier)),
         filled=example.filled[:, ::-1],
         valid=example.valid,
         features=record[FEATURES](mirrored=True) if FEATURES in record else None,

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import layouts, recording
-from data_builders.scannet_frontiers.layouts import sens_file
-from psp_jax import command_line, pictures
-from psp_jax.partition import fill, flooding, frontier, planar, scores, superpixels
+from psp_jax.evaluation import plots
+from psp_jax.io import command_line
+from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
+from psp_jax.recordings import layouts, recording, sens_file
 
 MM_PER_M = 1000.0
 RADIUS_PX = 2  # Boundaries this near count as found, as in the superpixel benchmarks at 480x640.
@@ -126,12 +126,12 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> str:
             partitions[name], figures = measure(cut, view, filled_mm)
             rows[name].append(figures)
             lines.append(",".join((view.name, name, *(f"{v:.6g}" for v in figures.values()))))
-        pictures.partition_sheet(
+        plots.partition_sheet(
             out / f"{view.name}.png",
             filled_mm / np.float32(MM_PER_M),
             view.rgb,
             partitions,
-            {name: frontier.encode(labels) for name, labels in partitions.items()},
+            {name: frontier_classes.encode(labels) for name, labels in partitions.items()},
             {"watershed": _relief_and_markers(filled_mm)},
         )
     (out / "table.csv").write_text("\n".join(lines) + "\n")

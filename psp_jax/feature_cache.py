@@ -22,11 +22,11 @@ import numpy as np
 import tqdm
 from array_record.python import array_record_module  # pyright: ignore
 
-from psp_jax import data, parts
+from psp_jax import data
 from psp_jax.batch import Batch
 from psp_jax.experiment import ConfigError, Experiment
-from psp_jax.models import pspnet, segmenter
-from psp_jax.models.geometry import Sight, normalise
+from psp_jax.models import parts, pspnet, segmenter
+from psp_jax.models.architecture import Sight, normalise
 from psp_jax.state import Variables
 
 STORED = np.dtype(np.float16)  # Half of float32; losses differ by less than 1e-4, see benchmarks.

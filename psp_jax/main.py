@@ -77,13 +77,13 @@ def main(argv: list[str]) -> None:
     if processes is None:
         _train()
         return
-    from psp_jax import sharding
+    from psp_jax.runtime import mesh
 
     try:
-        sharding.join(*processes)
+        mesh.join(*processes)
     except (RuntimeError, ValueError) as error:
         _fail(f"this process can't join the others: {str(error).splitlines()[0]}")
-    with sharding.leaving_together():
+    with mesh.leaving_together():
         _train()
 
 

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 import optax
 
-from psp_jax import parts
 from psp_jax.experiment import ConfigError, Optimizer, Phase, Schedule
+from psp_jax.models import parts
 
 
 def check(name: str, phase: Phase, known: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from psp_jax import parts
+from psp_jax.models import parts
 
 Variables = dict[str, Any]  # {"params": nested dicts, "batch_stats": nested dicts}
 

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from psp_jax import edges, experiment, frontier_metrics, metrics, objectives, optim, parts
+from psp_jax import experiment, objectives, optim
 from psp_jax.batch import Batch, Prediction
+from psp_jax.metrics import depth_metrics, edge_metrics
+from psp_jax.models import parts
+from psp_jax.objectives import edges
 from psp_jax.state import Moving, TrainState, Variables, moving_of
 
 # Figures `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_figures`.
@@ -155,7 +158,7 @@ def eval_step(
     model: Any,
     objective: objectives.Objective,
     range_m: float,
-    depth_figures: DepthFigures = metrics.depth_figures,
+    depth_figures: DepthFigures = depth_metrics.depth_figures,
 ) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
     """Returns the loss and the per-image figures of a batch, without training anything.
 
@@ -172,7 +175,7 @@ def judge(
     batch: Batch,
     *,
     range_m: float,
-    depth_figures: DepthFigures = metrics.depth_figures,
+    depth_figures: DepthFigures = depth_metrics.depth_figures,
 ) -> dict[str, dict]:
     """Compares a prediction with the truth, image by image.
 
@@ -184,9 +187,11 @@ def judge(
     if prediction.depth is not None:
         figures["depth"] = depth_figures(prediction.depth, batch, range_m=range_m)
     if prediction.edges is not None:
-        figures["edges"] = frontier_metrics.edge_counts(prediction.edges, batch)
+        figures["edges"] = edge_metrics.edge_counts(prediction.edges, batch)
     if prediction.classes is not None:
         known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
-        counts = metrics.confusion(prediction.classes, batch.frontier, known, classes=edges.CLASSES)
+        counts = depth_metrics.confusion(
+            prediction.classes, batch.frontier, known, classes=edges.CLASSES
+        )
         figures["classes"] = {"counts": counts}
     return figures

@@ -13,30 +13,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import (
-    checkpoints,
-    data,
-    evaluation,
-    experiment,
-    feature_cache,
-    finiteness,
-    goodput,
-    journal,
-    lock,
-    metrics,
-    optim,
-    parts,
-    results,
-    sharding,
-    state,
-    steps,
-    summary,
-)
+from psp_jax import checkpoints, data, experiment, feature_cache, init_from, optim, state, steps
 from psp_jax.batch import Batch
+from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, Phase
+from psp_jax.metrics import depth_metrics
+from psp_jax.models import parts
+from psp_jax.runtime import goodput, lock, mesh, metric_log, nonfinite, summary
+from psp_jax.runtime.preemption import Termination
 from psp_jax.state import TrainState
-from psp_jax.termination import Termination
-from psp_jax.weights import initial
 
 
 def check(config: Experiment, workdir: str) -> None:
@@ -56,7 +41,7 @@ def check(config: Experiment, workdir: str) -> None:
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:
-        initial.check(config.init_from, model)
+        init_from.check(config.init_from, model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"
@@ -71,7 +56,7 @@ def check(config: Experiment, workdir: str) -> None:
             f"workdir {workdir} holds another experiment ({'; '.join(changes[:3])}{more}); "
             "pass another --workdir, or delete that folder to start anew"
         )
-    sharding.check(config.data.batch_size)
+    mesh.check(config.data.batch_size)
 
 
 def run(config: Experiment, workdir: str) -> TrainState:
@@ -95,10 +80,10 @@ def run(config: Experiment, workdir: str) -> TrainState:
             state is saved.
     """
     check(config, workdir)
-    devices = sharding.Devices(shard_parameters=config.shard_parameters)
+    devices = mesh.Devices(shard_parameters=config.shard_parameters)
     folder = pathlib.Path(workdir)
     with contextlib.ExitStack() as stack:
-        own = stack.enter_context(devices.outlet(folder, journal.METRICS_FILE))
+        own = stack.enter_context(devices.outlet(folder, metric_log.METRICS_FILE))
         devices.first_says(lambda: _enter(stack, lock.sole_run(folder)))
         return _run(config, folder, devices, own)
 
@@ -108,7 +93,7 @@ def _enter(stack: contextlib.ExitStack, manager: contextlib.AbstractContextManag
 
 
 def _run(
-    config: Experiment, folder: pathlib.Path, devices: sharding.Devices, own: pathlib.Path
+    config: Experiment, folder: pathlib.Path, devices: mesh.Devices, own: pathlib.Path
 ) -> TrainState:
     """Runs with the workdir `folder`; what is to be written once goes to `own`."""
     clock = goodput.Goodput(own)
@@ -122,30 +107,30 @@ def _run(
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
     devices.check_agreement({"config": experiment.text(config), **images})
     model = config.model.make(config.objective.channels)
-    validate = evaluation.make(config, model, devices, metrics.brief_depth_figures)
+    validate = scoring.make(config, model, devices, depth_metrics.brief_depth_figures)
     with (
         checkpoints.Store(folder, keep=config.keep_checkpoints, devices=devices) as store,
         Termination(devices) as termination,
     ):
         start = devices.first_says(store.latest_step) or 0
         if start:
-            like = initial.shapes(model)
+            like = init_from.shapes(model)
             variables = store.load_variables(start, like)
             print(f"resuming {folder} after step {start}")
             if changes := store.changes(start):
                 print(f"not bit-exactly, since it began elsewhere ({'; '.join(changes)})")
         else:
-            variables, words = initial.start(config, model)
+            variables, words = init_from.start(config, model)
             print("".join(f"{line}\n" for line in words), end="")
             if devices.processes > 1:
-                devices.check_agreement({"initial variables": sharding.digest(variables)})
+                devices.check_agreement({"initial variables": mesh.digest(variables)})
             variables = devices.place(variables)
-        log = journal.Journal(own, start)
+        log = metric_log.Journal(own, start)
         job = _Job(config, model, validate, splits, store, log, termination, clock, devices)
         if config.cache_features and start < sum(phase.steps for phase in config.phases):
             fixed = devices.local(variables)
             rest, kept = feature_cache.open_or_build(config, model, fixed, splits, place)
-            validate = evaluation.make(config, rest, devices, metrics.brief_depth_figures)
+            validate = scoring.make(config, rest, devices, depth_metrics.brief_depth_figures)
             job = dataclasses.replace(job, model=rest, validate=validate, splits=kept)
         first = 0
         for phase in config.phases:
@@ -167,9 +152,11 @@ def _run(
         termination.obey(f"terminated: all {first} steps are saved, the test is still to come")
     with clock.spend(goodput.REPORT):
         # The report is the work of one device.
-        evaluate, variables = evaluation.make(config, model), devices.local(variables)
+        evaluate, variables = scoring.make(config, model), devices.local(variables)
         devices.first_says(
-            lambda: results.report(config, model, evaluate, variables, splits, folder, log.records)
+            lambda: run_report.report(
+                config, model, evaluate, variables, splits, folder, log.records
+            )
         )
     clock.saved()
     print("\n".join(clock.lines()))
@@ -200,13 +187,13 @@ class _Job:
 
     config: Experiment
     model: Any
-    validate: evaluation.Evaluate
+    validate: scoring.Evaluate
     splits: dict[str, data.Examples]
     store: checkpoints.Store
-    log: journal.Journal
+    log: metric_log.Journal
     termination: Termination
     clock: goodput.Goodput
-    devices: sharding.Devices
+    devices: mesh.Devices
 
 
 def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) -> TrainState:
@@ -235,7 +222,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
     began, began_s = step, time.monotonic()
     images_per_step = phase.accumulate * config.data.batch_size
     with (
-        journal.Progress(step - first, phase.steps, images_per_step) as progress,
+        metric_log.Progress(step - first, phase.steps, images_per_step) as progress,
         job.clock.spend(goodput.STEP),
     ):
         watch = _watch(job, phase, current, first, progress)
@@ -272,7 +259,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
             if step == last or step % config.checkpoint_every == 0 or job.termination.requested:
                 saving_s = time.monotonic()
                 watch.catch_up()
-                finiteness.check(current, step)
+                nonfinite.check(current, step)
                 with job.clock.spend(goodput.SAVE):
                     job.store.save(current)
                 job.clock.saved()
@@ -286,7 +273,7 @@ def _train(job: _Job, phase: Phase, tx: Any, current: TrainState, first: int) ->
                 batch = _take(devices, batches, phase.accumulate)
 
 
-def _take(devices: sharding.Devices, batches: Iterator[Batch], count: int) -> Batch:
+def _take(devices: mesh.Devices, batches: Iterator[Batch], count: int) -> Batch:
     """Puts the next batch on the devices, or `count` of them stacked along a first axis."""
     if count == 1:
         return devices.batch(next(batches))
@@ -295,8 +282,8 @@ def _take(devices: sharding.Devices, batches: Iterator[Batch], count: int) -> Ba
 
 
 def _watch(
-    job: _Job, phase: Phase, current: TrainState, first: int, progress: journal.Progress
-) -> finiteness.Watch:
+    job: _Job, phase: Phase, current: TrainState, first: int, progress: metric_log.Progress
+) -> nonfinite.Watch:
     """Watches the steps of a phase that goes on from `current`."""
     config, examples = job.config, job.splits["train"]
 
@@ -315,7 +302,7 @@ def _watch(
             "phase's skip_nonfinite"
         )
 
-    return finiteness.Watch(
+    return nonfinite.Watch(
         allowed=phase.skip_nonfinite,
         skipped=int(current.step) - first - int(optim.taken(current.opt_state)),
         origins=origins,
@@ -327,7 +314,7 @@ def _watch(
 def _line(record: dict[str, float]) -> str:
     shown = "  ".join(
         f"{title} {record['validation_' + name]:.3f}"
-        for name, title in evaluation.HEADLINES.items()
+        for name, title in scoring.HEADLINES.items()
         if f"validation_{name}" in record
     )
     return (

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from psp_jax.models import geometry
+from psp_jax.models import architecture
 from psp_jax.weights.network import Network
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
@@ -15,10 +15,10 @@ LOGITS = FOLDER / "pspnet_logits.npz"  # By flavour; of `published.make_leaves` 
 EFFICIENTNET = FOLDER / "efficientnet_lite0.npz"  # Names, shapes and sums of a published file.
 
 FLAVOURS = {
-    "semseg": geometry.SEMSEG,
-    "caffe_50": geometry.CAFFE_50,
-    "mmsegmentation": geometry.MMSEGMENTATION,
-    "torchvision": geometry.TORCHVISION_TRUNK,
+    "semseg": architecture.SEMSEG,
+    "caffe_50": architecture.CAFFE_50,
+    "mmsegmentation": architecture.MMSEGMENTATION,
+    "torchvision": architecture.TORCHVISION_TRUNK,
 }
 
 

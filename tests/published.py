@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from psp_jax.models import resnet
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.architecture import Geometry
 from psp_jax.weights.network import Network
 
 Leaves = dict[str, np.ndarray]  # By path, collection first.

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import calibrate, edges, results
+from psp_jax import calibrate
 from psp_jax.batch import Prediction
+from psp_jax.evaluation import run_report
+from psp_jax.objectives import edges
 from psp_jax.partition import calibration
 
 
@@ -23,7 +25,7 @@ def test_a_run_is_calibrated_anew_and_the_result_stored(edges_run, tmp_path, mon
 
         return predict
 
-    monkeypatch.setattr(results, "predictor", predictor)
+    monkeypatch.setattr(run_report, "predictor", predictor)
     monkeypatch.setattr("sys.argv", ["calibrate", f"--workdir={folder}", "--images=2"])
     calibrate.main()
     stored = calibration.load(folder / "calibration.json")

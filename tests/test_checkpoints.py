@@ -11,7 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from psp_jax import checkpoints, manifest, state
+from psp_jax import checkpoints, state
+from psp_jax.io import manifest
 from tests import damage
 
 

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import experiment, parts
-from tests.test_objectives import make_batch
+from psp_jax import experiment
+from psp_jax.models import parts
+from tests.batches import make_batch
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 EVERY = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -11,10 +11,11 @@ import pytest
 
 from data_builders.scannet_frontiers import examples as examples_module
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import data, manifest
-from psp_jax.partition import frontier
+from psp_jax import data
+from psp_jax.io import manifest
+from psp_jax.partition import frontier_classes
 from tests import damage
-from tests.conftest import SIZE, make_frame, small_config, write_scan
+from tests.scans import SIZE, make_frame, small_config, write_scan
 
 
 @pytest.fixture
@@ -60,7 +61,9 @@ def test_a_flipped_example_is_the_mirror_image_with_left_and_right_swapped(examp
     np.testing.assert_array_equal(flipped.image, plain.image[:, :, ::-1])
     np.testing.assert_array_equal(flipped.depth, plain.depth[:, :, ::-1])
     np.testing.assert_array_equal(flipped.filled, plain.filled[:, :, ::-1])
-    np.testing.assert_array_equal(flipped.frontier, frontier.mirror(np.asarray(plain.frontier)))
+    np.testing.assert_array_equal(
+        flipped.frontier, frontier_classes.mirror(np.asarray(plain.frontier))
+    )
     left = np.asarray(plain.frontier) & 1 == 1
     mirrored_right = np.asarray(flipped.frontier)[:, :, ::-1] & 4 == 4
     np.testing.assert_array_equal(left, mirrored_right)
@@ -86,7 +89,7 @@ def test_the_label_set_of_the_config_is_read_and_is_a_whole_partition(examples, 
     data.check_labels(examples, config)
     example = data.example_of(examples[0], config)
     np.testing.assert_array_equal(example.frontier, examples[0][f"frontier_{labels}"])
-    assert frontier.decode_exact(np.asarray(example.frontier)).max() > 0
+    assert frontier_classes.decode_exact(np.asarray(example.frontier)).max() > 0
 
 
 def test_a_label_set_that_the_data_set_lacks_is_named(examples, tiny):

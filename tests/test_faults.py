@@ -12,8 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from psp_jax import checkpoints, experiment, goodput, journal, train
-from tests.conftest import make_tiny
+from psp_jax import checkpoints, experiment, train
+from psp_jax.runtime import goodput, metric_log
+from tests.experiments import make_tiny
 
 # Trains while it writes a line as each moment comes: the batch of a step with its digest, a save
 # that begins, an evaluation, a phase.
@@ -109,7 +110,7 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
     first, second = (checkpoints.load_variables(workdir) for workdir in (whole, broken))
     jax.tree.map(np.testing.assert_array_equal, first, second)
     lines = [
-        [json.loads(line) for line in (each / journal.METRICS_FILE).read_text().splitlines()]
+        [json.loads(line) for line in (each / metric_log.METRICS_FILE).read_text().splitlines()]
         for each in (whole, broken)
     ]
     kept = ("step", "validation_loss", "validation_rmse_m", "learning_rate")
@@ -126,7 +127,7 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
     config = make_tiny(data_dir)
     config.phases = (experiment.Phase(steps=5000, learning_rate=1e-4),)
     config.checkpoint_every = 250
-    measured, write = {}, journal.Journal.write
+    measured, write = {}, metric_log.Journal.write
 
     def measuring(self, record):
         with open("/proc/self/statm") as file:
@@ -134,7 +135,7 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
         measured[record["step"]] = resident, len(os.listdir("/proc/self/fd"))
         write(self, record)
 
-    monkeypatch.setattr(journal.Journal, "write", measuring)
+    monkeypatch.setattr(metric_log.Journal, "write", measuring)
     train.run(config, str(tmp_path / "run"))
     shown = {step: each for step, each in measured.items() if step % 500 < 9}
     print({step: (round(memory), files) for step, (memory, files) in shown.items()})

@@ -9,18 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from psp_jax import (
-    data,
-    experiment,
-    feature_cache,
-    journal,
-    objectives,
-    results,
-    state,
-    train,
-)
-from psp_jax.models import decoder, geometry, segmenter
-from tests.conftest import make_tiny
+from psp_jax import data, experiment, feature_cache, objectives, state, train
+from psp_jax.evaluation import run_report
+from psp_jax.models import architecture, decoder, segmenter
+from psp_jax.runtime import metric_log
+from tests.experiments import make_tiny
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +113,8 @@ def test_a_run_on_features_goes_on_bit_identically_with_averages_and_accumulated
         if ends[-1] in breaks:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(journal.Progress, "advance", advance)
-    monkeypatch.setattr(results, "report", lambda *unused: None)
+    monkeypatch.setattr(metric_log.Progress, "advance", advance)
+    monkeypatch.setattr(run_report, "report", lambda *unused: None)
     whole = train.run(heads, str(tmp_path / "whole"))
     breaks = (2, 4, 7)
     ends.clear()
@@ -162,7 +155,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(heads, opened, m
     [
         ({"phases": (experiment.Phase(steps=1, train=("trunk/stage4", "head")),)}, "stage4"),
         ({"model": decoder.FullResolution()}, "only a Segmenter"),
-        ({"model": segmenter.Segmenter(sight=geometry.Sight.RGBD)}, "RGB and depth"),
+        ({"model": segmenter.Segmenter(sight=architecture.Sight.RGBD)}, "RGB and depth"),
     ],
 )
 def test_networks_that_cannot_go_on_from_features_are_refused(heads, changes, message):

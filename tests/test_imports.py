@@ -1,134 +1,116 @@
-"""The picture of DESIGN: imports point down only."""
+"""The rooms of the project: imports point down only, and one place knows each library."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-# From the bottom up: a module may import those below it, and its own package.
-LAYERS = [
-    [
-        "psp_jax.parts",
-        "psp_jax.resampling",
-        "psp_jax.batch",
-        "psp_jax.manifest",
-        "psp_jax.command_line",
-    ],
-    ["psp_jax.lock", "psp_jax.goodput"],
-    ["psp_jax.losses", "psp_jax.bins", "psp_jax.strips", "psp_jax.edges"],
-    [
-        "psp_jax.models",
-        "psp_jax.objectives",
-        "psp_jax.partition",
-        "psp_jax.metrics",
-        "psp_jax.frontier_metrics",
-        "psp_jax.sliding",
-    ],
-    [
-        "psp_jax.pictures",
-        "psp_jax.journal",
-        "psp_jax.experiment",
-        "psp_jax.figures",
-        "psp_jax.regions",
-        "psp_jax.tables",
-    ],
-    ["psp_jax.optim", "psp_jax.state", "psp_jax.presets", "psp_jax.sharding"],
-    [
-        "psp_jax.steps",
-        "psp_jax.data",
-        "psp_jax.checkpoints",
-        "psp_jax.termination",
-        "psp_jax.finiteness",
-    ],
-    [
-        "psp_jax.summary",
-        "psp_jax.evaluation",
-        "psp_jax.feature_cache",
-        "psp_jax.explore",
-        "psp_jax.codec",
-        "psp_jax.weights",
-    ],
-    ["psp_jax.ceiling"],
-    ["psp_jax.results"],
-    ["psp_jax.train", "psp_jax.predict", "psp_jax.calibrate"],
-    ["psp_jax.main", "psp_jax.report"],
-    ["psp_jax"],
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-# Packages that only one place may know.
+# From the bottom up. A module imports its own row and those below it, without cycles.
+ROWS = (
+    ("io",),
+    ("partition", "codec", "recordings", "batch"),
+    ("models", "objectives", "metrics"),
+    ("experiment", "presets"),
+    ("optim", "state"),
+    ("steps", "data", "runtime", "checkpoints", "weights"),
+    ("evaluation", "init_from", "explore"),
+    ("train", "calibrate"),
+    ("main", "predict", "report"),
+    ("__init__",),
+)
+ROW = {f"psp_jax.{room}": row for row, rooms in enumerate(ROWS) for room in rooms}
+# What a room may know of psp_jax beside what its row allows: less.
+LEAVES = {
+    "psp_jax.io": {"psp_jax.io"},
+    "psp_jax.partition": {"psp_jax.io", "psp_jax.partition"},
+    "psp_jax.codec": {"psp_jax.io", "psp_jax.partition", "psp_jax.recordings", "psp_jax.codec"},
+    "psp_jax.recordings": {"psp_jax.io", "psp_jax.partition", "psp_jax.recordings"},
+    "data_builders": {"psp_jax.io", "psp_jax.partition", "psp_jax.recordings"},
+}
+# Packages that only these places may import.
 OWNERS = {
-    "flax": "psp_jax/models/",
-    "orbax": "psp_jax/checkpoints.py",
-    "grain": "psp_jax/data.py",
-    "array_record": "psp_jax/feature_cache.py",
+    "flax": ("psp_jax/models/",),
+    "orbax": ("psp_jax/checkpoints.py",),
+    "grain": ("psp_jax/data.py",),
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
-    "ml_collections": "psp_jax/main.py",
-    "absl": ("psp_jax/main.py", "psp_jax/codec.py", "data_builders/"),
+    "ml_collections": ("psp_jax/main.py",),
+    "absl": ("psp_jax/main.py", "psp_jax/codec/", "data_builders/"),
     "cv2": (
         "psp_jax/partition/",
+        "psp_jax/recordings/",
+        "psp_jax/codec/",
         "psp_jax/predict/",
         "psp_jax/explore.py",
-        "psp_jax/codec.py",
         "data_builders/",
     ),
-    "numba": "psp_jax/partition/",
-    "bioimage_cpp": "psp_jax/partition/decode.py",
-    "matplotlib": "psp_jax/pictures.py",
-    "h5py": "psp_jax/weights/hdf5.py",
-    "safetensors": "psp_jax/weights/",
+    "numba": ("psp_jax/partition/",),
+    "bioimage_cpp": ("psp_jax/partition/decode.py",),
+    "matplotlib": ("psp_jax/evaluation/plots.py",),
+    "h5py": ("psp_jax/weights/hdf5.py",),
+    "safetensors": ("psp_jax/weights/",),
 }
-# Programs that read people's own files with the builder's readers.
-READERS = ("psp_jax.explore", "psp_jax.codec", "psp_jax.predict.frames")
-FORBIDDEN = {"tensorflow", "torch"}
+FORBIDDEN = {"tensorflow", "torch", "configs", "tests", "benchmarks"}
 SOURCES = sorted([*ROOT.glob("psp_jax/**/*.py"), *ROOT.glob("data_builders/**/*.py")])
 
 
+def name_of(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in SOURCES}
+
+
+def room_of(module: str) -> str:
+    first, _, rest = module.partition(".")
+    if first != "psp_jax":
+        return first
+    return f"psp_jax.{rest.partition('.')[0] or '__init__'}"
+
+
 def imported(path: pathlib.Path) -> set[str]:
-    """Full names of what a file imports, functions and classes included."""
+    """Full names of what a file imports; of our own, the modules."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in MODULES or node.module not in MODULES else node.module)
     return names
-
-
-def room_of(module: str) -> str | None:
-    """The entry of `LAYERS` that a module or a name in it belongs to."""
-    if module == "psp_jax":
-        return module
-    rooms = (name for name in LEVEL if name != "psp_jax")
-    return next((n for n in rooms if module == n or module.startswith(n + ".")), None)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path):
-    relative = path.relative_to(ROOT)
-    module = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
-    own = room_of(module)
+    relative, own = str(path.relative_to(ROOT)), room_of(name_of(path))
     for name in imported(path):
         package = name.partition(".")[0]
-        assert package not in FORBIDDEN
-        if package in OWNERS:
-            owners = OWNERS[package]
-            assert str(relative).startswith(owners), f"{package} belongs to {owners}"
-        if package == "configs":
-            raise AssertionError("nothing imports a config")
-        if module.startswith("psp_jax") and module not in READERS:
+        assert package not in FORBIDDEN, name
+        assert relative.startswith(OWNERS.get(package, ("",))), f"{name}: {OWNERS[package]}"
+        if own in LEAVES and package == "psp_jax":
+            assert room_of(name) in LEAVES[own], f"{own} must not import {name}"
+        elif own != "data_builders":
             assert package != "data_builders", "the builder writes files, data.py reads them"
-        if package != "psp_jax":
-            continue
-        target = room_of(name)
-        if module.startswith("data_builders"):
-            known = ("psp_jax.partition", "psp_jax.manifest")
-            assert target in known, f"{name}: builders know {' and '.join(known)} only"
-        elif own != target:
-            assert own in LEVEL and target in LEVEL, f"{module} -> {name}: not in the picture"
-            assert LEVEL[target] < LEVEL[own], f"{module} must not import {name}"
+            if package == "psp_jax":
+                assert ROW[room_of(name)] <= ROW[own], f"{own} must not import {name}"
+
+
+def test_modules_form_no_cycle():
+    graph = {module: imported(path) & MODULES.keys() for module, path in MODULES.items()}
+    graph["psp_jax"] = set()  # It imports what it returns when it is called.
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_no_two_modules_share_a_name():
+    names = [path.stem for path in SOURCES if "psp_jax" in path.parts]
+    names += [path.name for path in (ROOT / "psp_jax").iterdir() if path.is_dir()]
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    assert not shared - {"__init__", "__main__"}
 
 
 def test_the_package_imports_in_a_moment():

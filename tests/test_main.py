@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from psp_jax import experiment
-from tests.conftest import make_tiny
+from tests.experiments import make_tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'depth_mse.py'}"

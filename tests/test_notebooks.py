@@ -7,7 +7,7 @@ import nbformat
 import pytest
 
 from psp_jax import train
-from tests.conftest import make_tiny
+from tests.experiments import make_tiny
 
 NOTEBOOKS = sorted((pathlib.Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

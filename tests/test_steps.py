@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import experiment, objectives, optim, parts, state, steps
-from psp_jax.models import segmenter, unet
-from tests.test_objectives import make_batch
+from psp_jax import experiment, objectives, optim, state, steps
+from psp_jax.models import parts, segmenter, unet
+from tests.batches import make_batch
 
 
 @pytest.fixture(scope="module")

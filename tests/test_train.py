@@ -13,20 +13,11 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import (
-    checkpoints,
-    data,
-    experiment,
-    goodput,
-    journal,
-    lock,
-    results,
-    state,
-    tables,
-    train,
-)
+from psp_jax import checkpoints, data, experiment, state, train
+from psp_jax.evaluation import run_report, tables
 from psp_jax.models import unet
-from tests.conftest import make_tiny
+from psp_jax.runtime import goodput, lock, metric_log
+from tests.experiments import make_tiny
 
 PROGRAM = """
 import sys
@@ -237,7 +228,7 @@ def test_damaged_files_of_a_workdir_are_named(trained, tmp_path):
     with pytest.raises(ValueError, match="config.json is damaged"):
         train.check(config, str(tmp_path))
     (tmp_path / "metrics.jsonl").write_bytes(b'\xff\n3\n{"step": 1}\n{"st')
-    assert journal.Journal(tmp_path, 10).records == []
+    assert metric_log.Journal(tmp_path, 10).records == []
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, data_dir):
@@ -297,8 +288,8 @@ def test_interruptions_change_nothing_with_averages_accumulated_batches_and_skip
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(data, "augmented", augmented)
-    monkeypatch.setattr(journal.Progress, "advance", advance)
-    monkeypatch.setattr(results, "report", lambda *unused: None)
+    monkeypatch.setattr(metric_log.Progress, "advance", advance)
+    monkeypatch.setattr(run_report, "report", lambda *unused: None)
     whole, broken, breaks = tmp_path / "whole", tmp_path / "broken", ()
     first = train.run(tiny, str(whole))
     said = capsys.readouterr().out

@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 
 from data_builders.rooms import camera, render, scene, sensor, space
-from data_builders.scannet_frontiers import sens
+from psp_jax.recordings import sens
 
 VERSION = "1.0.0"  # Raise it whenever other bytes would be written.
 FIRST_SPACE = 9000  # ScanNet ends far below, so nobody takes these scans for its own.

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import images, recording, splits
+from data_builders.scannet_frontiers import splits
 from data_builders.scannet_frontiers.report import Report
-from psp_jax.partition import fill, frontier, superpixels
+from psp_jax.partition import fill, frontier_classes, superpixels
+from psp_jax.recordings import images, recording, scan_ids
 
 JPEG_QUALITY = 95
 
@@ -108,16 +109,18 @@ def _example(
     except (recording.Damaged, OSError) as error:
         return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
-    classes = {name: frontier.encode(cut(filled_mm)) for name, cut in recipe.cuts.items()}
+    classes = {name: frontier_classes.encode(cut(filled_mm)) for name, cut in recipe.cuts.items()}
     report.keep(scan.id, filled, classes)
     return {
         "image": image,
         "image_crc32": zlib.crc32(image),
         "depth": filled_mm,
         "filled": filled,
-        **{frontier.FEATURE_PREFIX + name: label_set for name, label_set in classes.items()},
+        **{
+            frontier_classes.FEATURE_PREFIX + name: label_set for name, label_set in classes.items()
+        },
         "scene_id": scan.id,
-        "space_id": splits.space_of(scan.id),
+        "space_id": scan_ids.space_of(scan.id),
         "frame_index": frame.index,
         "intrinsics": opened.intrinsic_depth,
         "pose": camera_to_world,

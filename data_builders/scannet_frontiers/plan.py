@@ -3,9 +3,10 @@
 import itertools
 import time
 
-from data_builders.scannet_frontiers import examples, layouts, splits, work
+from data_builders.scannet_frontiers import examples, splits, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from data_builders.scannet_frontiers.report import Report
+from psp_jax.recordings import layouts
 
 PROBED_SCANS = 3  # Made for the estimate, spread over all: rooms differ in what they cost.
 PROBED_FRAMES = 4  # Of each of them.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from psp_jax.partition import frontier
+from psp_jax.partition import frontier_classes
 
 SHOWN_DETAILS = 20  # Lines printed for one split; all of them are in the metadata.
 
@@ -41,7 +41,7 @@ class Report:
         self.frames_of[scan] = self.frames_of.get(scan, 0) + 1
         self.missing += float(filled.mean())
         for name, pixels in classes.items():
-            self._count(name, np.bincount(pixels.ravel(), minlength=frontier.CLASSES))
+            self._count(name, np.bincount(pixels.ravel(), minlength=frontier_classes.CLASSES))
 
     def drop(self, reason: str, detail: str) -> None:
         """Counts one drop."""
@@ -89,7 +89,8 @@ def lines_of(split: str, summary: dict) -> list[str]:
     for name, shares in summary["class_shares"].items():
         shown = " ".join(f"{share:.2%}" for share in shares[1:])
         lines.append(
-            f"    {name}: {shares[0]:.2%} interior, classes 1 to {frontier.CLASSES - 1}: {shown}"
+            f"    {name}: {shares[0]:.2%} interior, classes 1 to {frontier_classes.CLASSES - 1}: "
+            f"{shown}"
         )
     lines += [f"    left out {count}: {why}" for why, count in sorted(summary["dropped"].items())]
     for title, details in (("left out", summary["dropped_details"]), ("note", summary["notes"])):

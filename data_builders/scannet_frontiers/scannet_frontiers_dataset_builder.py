@@ -12,17 +12,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_builders.scannet_frontiers import (
-    configurations,
-    layouts,
-    lock,
-    pool,
-    report,
-    splits,
-    work,
-)
-from psp_jax import manifest
-from psp_jax.partition import frontier
+from data_builders.scannet_frontiers import configurations, lock, pool, report, splits, work
+from psp_jax.io import manifest
+from psp_jax.partition import frontier_classes
+from psp_jax.recordings import layouts, scan_ids
 
 HOMEPAGE = "http://www.scan-net.org"
 FrontierConfig = configurations.FrontierConfig
@@ -101,7 +94,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     "depth": tensor(dtype=np.uint16, doc="Millimetres, holes filled."),
                     "filled": tensor(dtype=np.bool_, doc="True where depth had no reading."),
                     **{
-                        frontier.FEATURE_PREFIX + name: tensor(
+                        frontier_classes.FEATURE_PREFIX + name: tensor(
                             dtype=np.uint8, doc=f"Class 0 to 15: {cut}"
                         )
                         for name, cut in self.config.cuts.items()
@@ -177,7 +170,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         unlisted = [scan.id for scan in survey.scans if scan.id not in split_of]
         empty = [name for name, members in jobs.items() if not members]
         if empty:
-            spaces = len({splits.space_of(scan.id) for scan in survey.scans})
+            spaces = len({scan_ids.space_of(scan.id) for scan in survey.scans})
             raise ValueError(
                 f"no scans for {' and '.join(empty)}: {len(survey.scans)} scans of {spaces} spaces "
                 f"were found, {len(unlisted)} of them in no split. {_way_out(spaces)}"

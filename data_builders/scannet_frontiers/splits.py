@@ -10,15 +10,13 @@ import hashlib
 import importlib.resources
 import os
 import pathlib
-import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Protocol
 
+from psp_jax.recordings.scan_ids import FORMS, is_scan_id, space_of
+
 SPLITS = ("train", "validation", "test")
-_SCANNET_ID = re.compile(r"scene\d{4}_\d{2}", re.ASCII)
-_SEQUENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}_seq-\d{1,4}", re.ASCII)
-_FORMS = "sceneXXXX_YY or SPACE_seq-NN"
 
 
 class Splitter(Protocol):
@@ -27,27 +25,6 @@ class Splitter(Protocol):
     def __call__(self, scans: Iterable[str]) -> dict[str, str]:
         """Maps the ids of the scans at hand to splits; ids left out belong to none."""
         ...
-
-
-def is_scannet_id(name: str) -> bool:
-    """Says whether a name has the form sceneXXXX_YY."""
-    return _SCANNET_ID.fullmatch(name) is not None
-
-
-def is_scan_id(name: str) -> bool:
-    """Says whether a name has the form sceneXXXX_YY or SPACE_seq-NN."""
-    return is_scannet_id(name) or _SEQUENCE_ID.fullmatch(name) is not None
-
-
-def space_of(scan: str) -> str:
-    """Returns the space of a scan: what stands before the last underscore.
-
-    Raises:
-        ValueError: if the id has another form.
-    """
-    if not is_scan_id(scan):
-        raise ValueError(f"scan id {scan!r}: the form {_FORMS} was expected")
-    return scan.rpartition("_")[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +93,7 @@ class FileSplit:
         for split, path in zip(SPLITS, (self.train, self.validation, self.test), strict=True):
             for scan in _lines_of(path):
                 if not is_scan_id(scan):
-                    raise ValueError(f"{path}: {scan!r} is no scan id of the form {_FORMS}")
+                    raise ValueError(f"{path}: {scan!r} is no scan id of the form {FORMS}")
                 if split_of.setdefault(scan, split) != split:
                     raise ValueError(
                         f"space {space_of(scan)} is both in {split_of[scan]} and in {split} "

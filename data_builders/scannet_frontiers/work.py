@@ -16,9 +16,10 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import examples, recording
+from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
-from psp_jax.partition import frontier
+from psp_jax.partition import frontier_classes
+from psp_jax.recordings import recording
 
 _FORMAT = "2"  # Raise it whenever the files are written in another way.
 
@@ -124,7 +125,7 @@ def compress(example: dict) -> dict:
 
 def is_compressed(name: str) -> bool:
     """Tells whether records hold a feature as a zlib stream: the arrays of a value a pixel."""
-    return name in ("depth", "filled") or name.startswith(frontier.FEATURE_PREFIX)
+    return name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
 
 
 def _bytes_of(array: np.ndarray) -> bytes:

@@ -15,14 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry, Sight, normalise
+from psp_jax.models import parts, resampling
+from psp_jax.models.architecture import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.precision import Precision, Remat, at_least_float32
 from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid, call_head
 from psp_jax.models.resnet import STAGES, ResNet
 from psp_jax.models.segmenter import Segmenter
-from psp_jax.models.thrift import Precision, Remat, at_least_float32
 
 
 class Skips(nn.Module):

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import resampling
-from psp_jax.models import thrift
+from psp_jax.models import precision, resampling
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
 # From how many multiplications a tap on the gradient of a kernel is faster as one matrix product a
@@ -38,7 +37,7 @@ class Convolution(nn.Module):
         """Maps `[B, H, W, C_in]` to `[B, ceil(H/stride), ceil(W/stride), features]`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
-        x = thrift.named(convolve(x, kernel, stride=self.stride, dilation=self.dilation))
+        x = precision.named(convolve(x, kernel, stride=self.stride, dilation=self.dilation))
         if self.bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
         return x
@@ -76,7 +75,7 @@ class PyramidConvolution(nn.Module):
             columns.append(spread.reshape(-1, 3 * bins, size[1], self.features))
         matrix = np.concatenate(rows, axis=1).astype(x.dtype)
         pyramid = jnp.einsum("uk,bkvf->buvf", matrix, jnp.concatenate(columns, 1), precision=EXACT)
-        return thrift.named(convolve(x, own) + pyramid)
+        return precision.named(convolve(x, own) + pyramid)
 
     def _spreading(self, bins: int, length: int) -> np.ndarray:
         """Returns the resizing matrix as each of three taps sees it: `[length, 3, bins]`."""
@@ -194,7 +193,7 @@ class BatchNorm(nn.Module):
                 "map) and cannot train; use a batch of at least 2 or leave its part out of "
                 "phase.train"
             )
-        wide = thrift.at_least_float32(x)
+        wide = precision.at_least_float32(x)
         batch_mean = wide.mean((0, 1, 2))
         batch_variance = jnp.square(wide - batch_mean).mean((0, 1, 2))
         if not self.is_initializing():

@@ -8,12 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
-from psp_jax.models.geometry import Geometry, Sight, normalise
+from psp_jax.models import parts, resampling
+from psp_jax.models.architecture import Geometry, Sight, normalise
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
+from psp_jax.models.precision import Precision, Remat, at_least_float32
 from psp_jax.models.resnet import STAGES, ResNet
-from psp_jax.models.thrift import Precision, Remat, at_least_float32
 
 # Outputs near 0 at first: with He's rule a single output channel would start far off.
 CLASSIFIER_INIT = nn.initializers.normal(0.01)

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import parts
-from psp_jax.models.geometry import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, Geometry
+from psp_jax.models import parts
+from psp_jax.models.architecture import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, Geometry
 from psp_jax.models.layers import BatchNorm, Convolution
-from psp_jax.models.thrift import Remat
+from psp_jax.models.precision import Remat
 
 # Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1; 10 is the common
 # name of 18 with one block a stage, quick to compile and to try things on).

@@ -3,8 +3,8 @@
 import dataclasses
 
 from psp_jax.models import pspnet, resnet
-from psp_jax.models.geometry import SEMSEG, Geometry, Sight
-from psp_jax.models.thrift import Precision, Remat
+from psp_jax.models.architecture import SEMSEG, Geometry, Sight
+from psp_jax.models.precision import Precision, Remat
 
 
 @dataclasses.dataclass

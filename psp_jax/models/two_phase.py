@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from psp_jax import parts
 from psp_jax.batch import Array, Batch, Prediction
-from psp_jax.models.geometry import normalise
+from psp_jax.models import parts
+from psp_jax.models.architecture import normalise
 from psp_jax.models.segmenter import Segmenter
 from psp_jax.models.unet import DepthCNN
 

@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from psp_jax import parts, resampling
 from psp_jax.batch import Array, Batch
+from psp_jax.models import parts, resampling
 from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.pspnet import CLASSIFIER_INIT
 

@@ -3,11 +3,11 @@
 One dataclass per variant, named here in full: `objectives.DepthMSE`.
 """
 
-from psp_jax.losses import Mean, masked_mean
 from psp_jax.objectives.depth import DepthBerHu, DepthMSE, DepthMSLE, DepthSILog
 from psp_jax.objectives.depth_and_frontier import DepthAndFrontier
 from psp_jax.objectives.depth_bins import DepthBins, DepthCE, DepthOrdinal
 from psp_jax.objectives.frontier import FrontierEdges, FrontierSigmoid, FrontierSoftmax
+from psp_jax.objectives.losses import Mean, masked_mean
 from psp_jax.objectives.objective import Objective
 
 __all__ = [

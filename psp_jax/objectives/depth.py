@@ -6,9 +6,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from psp_jax import bins, losses, resampling
 from psp_jax.batch import Batch, Prediction
-from psp_jax.losses import Mean, masked_mean
+from psp_jax.models import resampling
+from psp_jax.objectives import bins, losses
+from psp_jax.objectives.losses import Mean, masked_mean
 
 
 @dataclasses.dataclass

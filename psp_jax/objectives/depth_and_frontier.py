@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
-from psp_jax.losses import Mean
 from psp_jax.objectives.depth import DepthMSE
 from psp_jax.objectives.frontier import FrontierEdges
+from psp_jax.objectives.losses import Mean
 from psp_jax.objectives.objective import Objective
 
 

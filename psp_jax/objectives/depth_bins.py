@@ -1,4 +1,4 @@
-"""Losses of depth as a distribution over bins, computed in strips (see `psp_jax.strips`)."""
+"""Losses of depth as a distribution over bins, computed in strips (see `strips`)."""
 
 import dataclasses
 import functools
@@ -6,10 +6,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from psp_jax import bins, losses, strips
 from psp_jax.batch import Batch, Prediction
-from psp_jax.losses import Mean, masked_mean
+from psp_jax.objectives import bins, losses, strips
 from psp_jax.objectives import depth as regression
+from psp_jax.objectives.losses import Mean, masked_mean
 
 
 @dataclasses.dataclass

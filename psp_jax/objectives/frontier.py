@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from psp_jax import edges, losses, resampling, strips
 from psp_jax.batch import Batch, Prediction
-from psp_jax.losses import Mean, masked_mean
+from psp_jax.models import resampling
+from psp_jax.objectives import edges, losses, strips
+from psp_jax.objectives.losses import Mean, masked_mean
 
 
 def _require(name: str, value: float) -> None:

@@ -5,7 +5,7 @@ from typing import Protocol
 import jax
 
 from psp_jax.batch import Batch, Prediction
-from psp_jax.losses import Mean
+from psp_jax.objectives.losses import Mean
 
 
 class Objective(Protocol):

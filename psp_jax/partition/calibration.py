@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
-from psp_jax.partition import decode, edges, frontier, scores
+from psp_jax.partition import decode, edge_logits, frontier_classes, scores
 
 LIMIT = 40.0  # Logits beyond, which are never wrong by a little, count as this.
 BINS_PER_LOGIT = 100
@@ -57,10 +57,10 @@ class Calibration:
             raise ValueError(f"bias is {self.bias}; it must be finite")
         decode.Multicut(threshold=self.threshold, cut_above=self.cut_above)
 
-    def __call__(self, scored: edges.EdgeLogits) -> edges.EdgeLogits:
+    def __call__(self, scored: edge_logits.EdgeLogits) -> edge_logits.EdgeLogits:
         """Calibrates the logits of the edges of an image."""
         slope, bias = np.float32(1 / self.temperature), np.float32(self.bias)
-        return edges.transform(scored, lambda logits: logits * slope + bias)
+        return edge_logits.transform(scored, lambda logits: logits * slope + bias)
 
     @property
     def decoder(self) -> decode.Multicut:
@@ -104,7 +104,7 @@ class Sample(NamedTuple):
         known: `[H, W]` bool, where they carry truth.
     """
 
-    scored: edges.EdgeLogits
+    scored: edge_logits.EdgeLogits
     classes: np.ndarray
     known: np.ndarray
 
@@ -140,8 +140,8 @@ def tally(samples: Iterable[Sample]) -> Tally:
                 f"logits of {scored.shape} pixels, classes of {classes.shape}, known {known.shape}"
             )
         for logits, is_cut, is_known in (
-            (scored.across, classes[:, :-1] & frontier.RIGHT, known[:, :-1] & known[:, 1:]),
-            (scored.along, classes[:-1] & frontier.DOWN, known[:-1] & known[1:]),
+            (scored.across, classes[:, :-1] & frontier_classes.RIGHT, known[:, :-1] & known[:, 1:]),
+            (scored.along, classes[:-1] & frontier_classes.DOWN, known[:-1] & known[1:]),
         ):
             value = np.clip(logits[is_known].astype(np.float64), -LIMIT, LIMIT)
             place = np.rint((value + LIMIT) * BINS_PER_LOGIT).astype(np.int64)
@@ -233,7 +233,7 @@ def adjusted_rand(samples: Iterable[Sample], decoders: Sequence[decode.Multicut]
     for scored, classes, known in samples:
         if not known.any():
             continue
-        labels = frontier.decode_exact(classes)
+        labels = frontier_classes.decode_exact(classes)
         pieces: dict[decode.Multicut, np.ndarray] = {}
         row = []
         for decoder in decoders:

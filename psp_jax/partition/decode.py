@@ -14,7 +14,7 @@ import bioimage_cpp.graph as graphs
 import numpy as np
 from bioimage_cpp.graph import agglomeration, multicut
 
-from psp_jax.partition import compilation, edges, fragments, frontier, merging
+from psp_jax.partition import compilation, edge_logits, fragments, frontier_classes, merging
 
 TINY_PX = 16  # Smaller pieces are rather noise than regions,
 SURE = 0.95  # unless the mean probability of their frontier is at least this.
@@ -26,7 +26,7 @@ TIE = 1e-6  # The weight that undecided edges (logit 0) attract with.
 class Decoder(Protocol):
     """What cuts an image into regions along likely frontiers."""
 
-    def __call__(self, scored: edges.EdgeLogits) -> np.ndarray:
+    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Maps logits of the edges of an image to `[H, W]` int32 labels."""
         ...
 
@@ -38,7 +38,7 @@ class ConnectedComponents:
     With `Votes.both` an edge is cut if both its pixels say so, with `Votes.either` if one does.
     """
 
-    def __call__(self, scored: edges.EdgeLogits) -> np.ndarray:
+    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Cuts edges with a logit above 0; result as the module says."""
         return fragments.connect(np.zeros(scored.shape, np.int32), scored)
 
@@ -75,18 +75,18 @@ class Multicut:
         if not 1 <= self.spacing_cells <= 100:
             raise ValueError(f"spacing_cells is {self.spacing_cells}; it must be 1 to 100")
 
-    def __call__(self, scored: edges.EdgeLogits) -> np.ndarray:
+    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Cuts an image into regions; result as the module says."""
         return absorb(self.merge(self.fragments(scored), scored), scored, self.tiny_px)
 
-    def fragments(self, scored: edges.EdgeLogits) -> np.ndarray:
+    def fragments(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Cuts an image into what `merge` starts from, `[H, W]` int32, contiguous from 0."""
         level = np.float32(_logit(self.cut_above))
         return fragments.cut(
-            edges.transform(scored, lambda logits: logits - level), self.spacing_cells
+            edge_logits.transform(scored, lambda logits: logits - level), self.spacing_cells
         )
 
-    def merge(self, labels: np.ndarray, scored: edges.EdgeLogits) -> np.ndarray:
+    def merge(self, labels: np.ndarray, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Merges regions whose common frontier is unlikely.
 
         Args:
@@ -109,7 +109,7 @@ class Multicut:
         owner = multicut.GreedyAdditiveMulticut().optimize(
             multicut.MulticutObjective(graph, attraction)
         )
-        return frontier.renumber(owner.astype(np.int32)[labels])
+        return frontier_classes.renumber(owner.astype(np.int32)[labels])
 
 
 class Linkage(enum.Enum):
@@ -136,7 +136,7 @@ class Agglomeration:
     linkage: Linkage = Linkage.MUTEX
     tiny_px: int = TINY_PX
 
-    def __call__(self, scored: edges.EdgeLogits) -> np.ndarray:
+    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
         """Cuts an image into regions; result as the module says."""
         graph = graphs.GridGraph2D(scored.shape)
         # The library lists the edges to the pixel below before those to the right.
@@ -147,7 +147,7 @@ class Agglomeration:
         clusters = agglomeration.GaspClusterPolicy(linkage=self.linkage.value).optimize(
             graph, weights
         )
-        labels = frontier.split_connected(clusters.reshape(scored.shape).astype(np.int64))
+        labels = frontier_classes.split_connected(clusters.reshape(scored.shape).astype(np.int64))
         return absorb(labels, scored, self.tiny_px)
 
 
@@ -166,7 +166,7 @@ class Frontiers:
     probability: np.ndarray
 
 
-def frontiers(labels: np.ndarray, scored: edges.EdgeLogits) -> Frontiers:
+def frontiers(labels: np.ndarray, scored: edge_logits.EdgeLogits) -> Frontiers:
     """Adds up the edges between every two regions.
 
     Args:
@@ -183,7 +183,9 @@ def frontiers(labels: np.ndarray, scored: edges.EdgeLogits) -> Frontiers:
     return _collected(found, np.ones(len(found), np.int64), np.concatenate(probabilities))
 
 
-def absorb(labels: np.ndarray, scored: edges.EdgeLogits, tiny_px: int = TINY_PX) -> np.ndarray:
+def absorb(
+    labels: np.ndarray, scored: edge_logits.EdgeLogits, tiny_px: int = TINY_PX
+) -> np.ndarray:
     """Merges every tiny region without a sure frontier into the neighbour it is closest to.
 
     That is the neighbour with the largest sum of P(no frontier) over the common edges, and one
@@ -212,7 +214,7 @@ def absorb(labels: np.ndarray, scored: edges.EdgeLogits, tiny_px: int = TINY_PX)
         _join_closest(owner, tiny, common.pairs, common.length - common.probability)
         sizes = np.bincount(owner[labels.ravel()], minlength=regions)
         common = _collected(owner[common.pairs], common.length, common.probability)
-    return frontier.renumber(owner.astype(np.int32)[labels])
+    return frontier_classes.renumber(owner.astype(np.int32)[labels])
 
 
 def _collected(pairs: np.ndarray, length: np.ndarray, probability: np.ndarray) -> Frontiers:

@@ -8,7 +8,7 @@ Thin regions survive there, and frontiers have a place of their own.
 import cv2
 import numpy as np
 
-from psp_jax.partition import compilation, edges, flooding, frontier, merging
+from psp_jax.partition import compilation, edge_logits, flooding, frontier_classes, merging
 
 # Of the distance, in cells: smooths away the maxima that the steps of a frontier make.
 BLUR_CELLS = 1.0
@@ -20,7 +20,7 @@ STEPS = 4
 DOUBT = 1.0
 
 
-def cut(scored: edges.EdgeLogits, spacing_cells: int) -> np.ndarray:
+def cut(scored: edge_logits.EdgeLogits, spacing_cells: int) -> np.ndarray:
     """Cuts an image along its likely frontiers, and on through their gaps.
 
     A watershed of the distance to the nearest cut edge: a gap narrower than the regions beside it
@@ -37,10 +37,10 @@ def cut(scored: edges.EdgeLogits, spacing_cells: int) -> np.ndarray:
     cells = grid(scored)
     distance = distance_to_frontiers(cells)
     basins = flood(distance, place_seeds(distance, cells, spacing_cells))
-    return connect(basins, edges.transform(scored, lambda logits: logits + np.float32(DOUBT)))
+    return connect(basins, edge_logits.transform(scored, lambda logits: logits + np.float32(DOUBT)))
 
 
-def grid(scored: edges.EdgeLogits) -> np.ndarray:
+def grid(scored: edge_logits.EdgeLogits) -> np.ndarray:
     """Draws the cut edges and the vertices at their ends, `[2H-1, 2W-1]` bool."""
     height, width = scored.shape
     cells = np.zeros((2 * height - 1, 2 * width - 1), bool)
@@ -102,7 +102,7 @@ def flood(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return flooding.flood(height, seeds)[::2, ::2]
 
 
-def connect(labels: np.ndarray, scored: edges.EdgeLogits) -> np.ndarray:
+def connect(labels: np.ndarray, scored: edge_logits.EdgeLogits) -> np.ndarray:
     """Finds the pieces of a label map that uncut edges hold together.
 
     Args:
@@ -112,7 +112,7 @@ def connect(labels: np.ndarray, scored: edges.EdgeLogits) -> np.ndarray:
     Returns:
         `[H, W]` int32, contiguous from 0 in the order of first pixels, every piece 4-connected.
     """
-    return frontier.renumber(_connect(labels, scored.across, scored.along))
+    return frontier_classes.renumber(_connect(labels, scored.across, scored.along))
 
 
 @compilation.compile_cached

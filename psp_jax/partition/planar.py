@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from psp_jax.partition import frontier, merging, refining, superpixels
+from psp_jax.partition import frontier_classes, merging, refining, superpixels
 
 MM_PER_M = 1000.0
 # Recalls 95 % of real depth jumps within 2 px and leaves about 1,560 regions at 480x640.
@@ -78,14 +78,14 @@ def merge(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray:
     Raises:
         ValueError: if the depth image has holes.
     """
-    labels = frontier.split_connected(labels)
+    labels = frontier_classes.split_connected(labels)
     regions = int(labels.max()) + 1
     sums = merging.region_sums(labels, _inverse_depth(depth_mm), regions)
     pairs, cracks = merging.adjacency(labels, regions)
     owner = merging.merge_greedily(sums, pairs, cracks, float(trade))
     # Merged regions touched, so they stay 4-connected; only their numbers need closing up. Labels
     # are in the order of first pixels, so renumbering the few regions renumbers the pixels.
-    return frontier.renumber(owner)[labels]
+    return frontier_classes.renumber(owner)[labels]
 
 
 def refine(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray:
@@ -105,7 +105,7 @@ def refine(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray
     regions = int(labels.max()) + 1
     inverse_depth_per_m = _inverse_depth(depth_mm)
     moved = refining.refine(labels, inverse_depth_per_m, regions, float(trade), SWEEPS)
-    return frontier.renumber(moved)
+    return frontier_classes.renumber(moved)
 
 
 def render_planes(labels: np.ndarray, depth_mm: np.ndarray) -> np.ndarray:

@@ -11,14 +11,14 @@ import dataclasses
 import cv2
 import numpy as np
 
-from psp_jax.partition import frontier
+from psp_jax.partition import frontier_classes
 
 JUMP = 0.04  # A step of 4 % between neighbours is more than a slanted wall or the noise makes.
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
     """Marks the pixels that differ from one of their 4 neighbours, `[H, W]` bool."""
-    return frontier.encode(labels) > 0
+    return frontier_classes.encode(labels) > 0
 
 
 def jumps(depth_mm: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from psp_jax.partition import flooding, frontier
+from psp_jax.partition import flooding, frontier_classes
 
 MIN_SIDE_PX = 16  # OpenCV's algorithms hang or crash on images of 5 to 10 pixels.
 GRAY_LEVELS = 255.0  # The stretched depth goes from 0 to this.
@@ -81,7 +81,7 @@ class Seeds:
             width, height, 1, self.superpixels, self.levels, self.prior, self.histogram_bins
         )
         seeds.iterate(np.round(gray).astype(np.uint8), self.iterations)
-        return frontier.split_connected(seeds.getLabels())
+        return frontier_classes.split_connected(seeds.getLabels())
 
     def _check_blocks(self, height: int, width: int) -> None:
         """Raises where OpenCV's grid of blocks would be empty, which crashes or hangs it.
@@ -141,7 +141,7 @@ class Slic:
         )
         slic.iterate(self.iterations)
         slic.enforceLabelConnectivity(self.min_size_percent)
-        return frontier.split_connected(slic.getLabels())
+        return frontier_classes.split_connected(slic.getLabels())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +185,7 @@ class Lsc:
             lsc.enforceLabelConnectivity(self.min_size_percent)
         finally:
             cv2.setNumThreads(threads)
-        return frontier.split_connected(lsc.getLabels())
+        return frontier_classes.split_connected(lsc.getLabels())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ class Watershed:
         """Cuts a depth image into superpixels; arguments, result and errors as of `Seeds`."""
         _check(depth_mm, self.region_px)
         height = relief(depth_mm)
-        return frontier.split_connected(
+        return frontier_classes.split_connected(
             flooding.flood(height, flooding.place_seeds(height, self.region_px))
         )
 

@@ -32,8 +32,9 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from psp_jax import command_line, experiment
-from psp_jax.predict import files, frames, page, predictor
+from psp_jax import experiment
+from psp_jax.io import command_line
+from psp_jax.predict import files, frames, predictor, viewer
 
 Formatter = Callable[[str, np.ndarray, predictor.ImagePrediction], files.Files]
 Waiting = collections.deque[tuple[frames.Frame, concurrent.futures.Future]]
@@ -138,7 +139,7 @@ class Job:
                 raise ValueError("another frame has that name; predict it into another folder")
             self._met.add(frame.name)
             is_there = self._folder.holds(
-                frame, page.files_of(frame.name) if self._with_page else ()
+                frame, viewer.files_of(frame.name) if self._with_page else ()
             )
         except ValueError as error:
             self._fail(frame, error)
@@ -179,7 +180,7 @@ class Job:
             if regions:
                 written |= files.as_table(frame.name, regions)
             if self._with_page:
-                written |= page.frame(frame.name, image, found, regions)
+                written |= viewer.frame(frame.name, image, found, regions)
         except ValueError as error:
             return error
         self._folder.finish(frame, written)  # What can't be written ends the command.
@@ -242,7 +243,7 @@ def main() -> None:
         summary = job.run(recordings)
         if arguments.page:
             shown = sorted({*summary.done, *summary.there})
-            folder.write(page.index(shown, title=f"{predict.config.name}, step {predict.step}"))
+            folder.write(viewer.index(shown, title=f"{predict.config.name}, step {predict.step}"))
     except (ValueError, OSError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
@@ -251,7 +252,7 @@ def main() -> None:
     there = f", {len(summary.there)} were there already" if summary.there else ""
     print(f"{len(summary.done)} frames predicted{there}; results are in {arguments.out}")
     if arguments.page and (summary.done or summary.there):
-        print(f"open {arguments.out / page.INDEX_FILE} in a browser")
+        print(f"open {arguments.out / viewer.INDEX_FILE} in a browser")
     if summary.failed:
         print(f"{len(summary.failed)} skipped:", *summary.failed, sep="\n  ")
         sys.exit(1)

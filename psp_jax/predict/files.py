@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from psp_jax import pictures
+from psp_jax.evaluation import plots
 from psp_jax.partition import merging
 from psp_jax.predict.frames import Frame
 from psp_jax.predict.predictor import ImagePrediction
@@ -162,7 +162,7 @@ def as_pngs(name: str, image: np.ndarray, found: ImagePrediction) -> Files:
                 f"{count} regions; 16 bits number {MOST_REGIONS}, --format=npz has no such end"
             )
         files[f"regions/{name}.png"] = encoded(found.regions.astype(np.uint16))
-        files[f"overlay/{name}.png"] = encoded(pictures.outlined(image, found.regions))
+        files[f"overlay/{name}.png"] = encoded(plots.outlined(image, found.regions))
     return files
 
 

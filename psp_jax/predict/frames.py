@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import images
-from data_builders.scannet_frontiers.layouts import sens_file
+from psp_jax.recordings import images, sens_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")

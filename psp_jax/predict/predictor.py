@@ -23,10 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import checkpoints, data, edges, experiment, results, steps
+from psp_jax import checkpoints, data, experiment, steps
 from psp_jax.batch import Batch
-from psp_jax.partition import calibration, frontier, superpixels
-from psp_jax.partition import edges as edge_logits
+from psp_jax.evaluation import run_report
+from psp_jax.objectives import edges
+from psp_jax.partition import calibration, edge_logits, frontier_classes, superpixels
 
 SAME_ASPECT = 0.01  # 1296x968 colour belongs to 640x480 depth and differs by 0.4 %.
 SIDE_MULTIPLE_PX = 8  # The trunk's stride; fewer sizes are fewer compilations.
@@ -114,7 +115,7 @@ class Predictor:
         self.step, variables = checkpoints.load_newest(folder)
         self._variables = jax.device_put(variables)
         self.cut = self.config.data.source.cuts().get(self.config.data.labels)
-        path = folder / results.CALIBRATION_FILE
+        path = folder / run_report.CALIBRATION_FILE
         self.is_calibrated = path.exists()
         self.calibrated = (
             calibration.load(path) if self.is_calibrated else calibration.Calibration()
@@ -196,7 +197,7 @@ class Predictor:
             millimetres = np.clip(np.round(depth_m * data.MILLIMETRES_PER_METRE), 1, 65535)
             labels = self.cut(millimetres.astype(np.uint16))
         if classes is None and labels is not None:
-            classes = frontier.encode(labels)
+            classes = frontier_classes.encode(labels)
         return _resized(ImagePrediction(depth_m, probabilities, classes, labels), size)
 
     def _forward(self, variables: Any, image: jax.Array) -> Any:
@@ -262,7 +263,7 @@ def _resized(found: ImagePrediction, size: tuple[int, ...]) -> ImagePrediction:
     if classes is not None:
         classes = _resized_classes(classes, rows, columns)
     if labels is not None:
-        labels = frontier.split_connected(labels[rows][:, columns])
+        labels = frontier_classes.split_connected(labels[rows][:, columns])
     return ImagePrediction(depth_m, probabilities, classes, labels)
 
 

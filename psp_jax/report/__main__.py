@@ -13,8 +13,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from psp_jax import command_line, pictures
-from psp_jax.report import page, runs, tables
+from psp_jax.evaluation import plots
+from psp_jax.io import command_line
+from psp_jax.report import comparison, page, runs
 from psp_jax.report.page import Picture
 from psp_jax.report.runs import Run
 
@@ -28,10 +29,10 @@ SHOWN = (
 )
 
 
-def write(found: Sequence[Run], out: pathlib.Path) -> list[tables.Table]:
+def write(found: Sequence[Run], out: pathlib.Path) -> list[comparison.Table]:
     """Writes the report of runs into a folder and returns its tables."""
     out.mkdir(parents=True, exist_ok=True)
-    made = tables.make(found)
+    made = comparison.make(found)
     drawn, words = _compared(found, out), []
     for run in found:
         stem = _file_name(run.name)
@@ -41,7 +42,7 @@ def write(found: Sequence[Run], out: pathlib.Path) -> list[tables.Table]:
                 continue
             path = out / f"{stem}_{sheet}"
             try:
-                embedded = pictures.smaller(run.folder / sheet)
+                embedded = plots.smaller(run.folder / sheet)
                 path.write_bytes((run.folder / sheet).read_bytes())
             except ValueError as error:
                 words.append(f"{run.name}: a sheet is left out: {error}")
@@ -68,15 +69,15 @@ def _curves(run: Run, path: pathlib.Path) -> list[Picture]:
     }
     if not any(xs for xs, _ in losses.values()):
         return []
-    shown = [pictures.Panel("loss", losses)]
+    shown = [plots.Panel("loss", losses)]
     for key, title, level_key, level in SHOWN:
         series, levels = _series(run, key), _series(run, level_key)[1]
         if series[0]:
             beside = {level: levels[-1]} if levels else {}
-            panel = pictures.Panel(title, {"validation": series}, beside, from_zero=not beside)
+            panel = plots.Panel(title, {"validation": series}, beside, from_zero=not beside)
             shown.insert(0, panel)
             break
-    pictures.panels(path, shown, across="epoch")
+    plots.panels(path, shown, across="epoch")
     return [Picture("curves", path, path.read_bytes(), run.name)]
 
 
@@ -92,12 +93,12 @@ def _compared(found: Sequence[Run], out: pathlib.Path) -> list[Picture]:
             lines = {run.name: _series(run, key) for run in chosen}
             ends = _series(chosen[0], level_key)[1]
             levels = {level: ends[-1]} if ends else {}
-            panel = pictures.Panel(title, lines, levels, from_zero=not level)
+            panel = plots.Panel(title, lines, levels, from_zero=not level)
             name = "_".join(
                 word for word in ("compared", key.removeprefix("validation_"), labels) if word
             )
             path = out / f"{_file_name(name)}.png"
-            pictures.panels(path, [panel], across="epoch")
+            plots.panels(path, [panel], across="epoch")
             about = f"validation {title}" + (f", {labels} labels" if labels else "")
             drawn.append(Picture(about, path, path.read_bytes()))
     return drawn

@@ -6,8 +6,8 @@ import html
 import pathlib
 from collections.abc import Sequence
 
+from psp_jax.report.comparison import SUB, Table
 from psp_jax.report.runs import FINISHED, Run
-from psp_jax.report.tables import SUB, Table
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 

@@ -8,10 +8,10 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
+from psp_jax.evaluation.tables import IMAGES_FILE, TEST_FILE
 from psp_jax.experiment import CONFIG_FILE
-from psp_jax.journal import METRICS_FILE
 from psp_jax.report import thesis
-from psp_jax.tables import IMAGES_FILE, TEST_FILE
+from psp_jax.runtime.metric_log import METRICS_FILE
 
 SHEETS = ("test.png", "frontiers.png")
 MAX_BYTES = 1 << 28  # A file of a run that is larger was not written by one.

@@ -9,12 +9,14 @@ import sys
 
 import numpy as np
 
-from psp_jax.models import geometry
-from psp_jax.models.geometry import Geometry
+from psp_jax.models import architecture
+from psp_jax.models.architecture import Geometry
 from psp_jax.weights import converted, golden, matching, reading
 from psp_jax.weights.network import Network, flatten
 
-GEOMETRIES = {name: value for name, value in vars(geometry).items() if isinstance(value, Geometry)}
+GEOMETRIES = {
+    name: value for name, value in vars(architecture).items() if isinstance(value, Geometry)
+}
 
 
 def parse_geometry(text: str) -> Geometry:

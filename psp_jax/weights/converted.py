@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from psp_jax.models.geometry import Geometry, StemConvolution
+from psp_jax.models.architecture import Geometry, StemConvolution
 from psp_jax.state import Variables
 from psp_jax.weights.archive import Archive, DamagedError, without_prefix
 from psp_jax.weights.matching import Match

@@ -3,7 +3,7 @@
 import dataclasses
 
 from psp_jax.models import resnet
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.architecture import Geometry
 from psp_jax.weights.archive import Setting
 
 

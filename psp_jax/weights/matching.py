@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from psp_jax.models import resnet
-from psp_jax.models.geometry import Geometry, differences
+from psp_jax.models.architecture import Geometry, differences
 from psp_jax.state import Variables
 from psp_jax.weights import layout, names
 from psp_jax.weights.archive import Archive, Facts, Setting

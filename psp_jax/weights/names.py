@@ -4,8 +4,8 @@ import dataclasses
 import re
 from collections.abc import Callable
 
-from psp_jax.models import geometry
-from psp_jax.models.geometry import Geometry
+from psp_jax.models import architecture
+from psp_jax.models.architecture import Geometry
 
 Rule = tuple[str, Callable[..., str]]  # Pattern of a layer's name, and our path from its groups.
 
@@ -47,7 +47,7 @@ LEAVES = {
 }
 STATISTICS = ("mean", "var")
 COUNTER = "num_batches_tracked"  # Of PyTorch's batch norms; nothing depends on it.
-BINS = geometry.SEMSEG.bins  # The order of every PyTorch source.
+BINS = architecture.SEMSEG.bins  # The order of every PyTorch source.
 
 
 def is_norm(path: str) -> bool:
@@ -135,7 +135,7 @@ def _fixed(path: str) -> Callable[[], str]:
 
 
 def _plain(base: Geometry) -> Callable[[int], Geometry]:
-    plain = dataclasses.replace(base, stem=geometry.PLAIN_STEM)
+    plain = dataclasses.replace(base, stem=architecture.PLAIN_STEM)
     return lambda depth: plain
 
 
@@ -159,7 +159,7 @@ SEMSEG = Family(
         (r"aux\.1", _fixed("auxiliary/norm")),
         (r"aux\.4", _fixed("auxiliary/classifier")),
     ),
-    lambda depth: geometry.SEMSEG,
+    lambda depth: architecture.SEMSEG,
 )
 _MMSEGMENTATION_RULES = (
     (r"decode_head\.psp_modules\.([0-3])\.1\.conv", _branch("conv")),
@@ -177,19 +177,19 @@ MMSEGMENTATION = Family(
     "mmsegmentation PSPNet",
     r"backbone\.stem\.0",
     (_in_sequence(r"backbone\.stem"), *_MMSEGMENTATION_RULES),
-    lambda depth: geometry.MMSEGMENTATION,
+    lambda depth: architecture.MMSEGMENTATION,
 )
 MMSEGMENTATION_PLAIN = Family(
     "mmsegmentation PSPNet with a 7x7 stem",
     r"decode_head\.psp_modules\.0\.1\.conv",
     (*_numbered(r"backbone\."), *_MMSEGMENTATION_RULES),
-    _plain(geometry.MMSEGMENTATION),
+    _plain(architecture.MMSEGMENTATION),
 )
 MMSEGMENTATION_TRUNK = Family(
     "mmsegmentation trunk",
     r"stem\.0",
     (_in_sequence("stem"), *_block()),
-    lambda depth: geometry.MMSEGMENTATION,
+    lambda depth: architecture.MMSEGMENTATION,
     whole=False,
     free=OF_DILATION,
     aside=IMAGE_CLASSIFIER,
@@ -198,7 +198,7 @@ TORCHVISION_SEGMENTATION = Family(
     "trunk of a torchvision segmentation model",
     r"backbone\.conv1",
     (*_numbered(r"backbone\."), *_block(r"backbone\.")),
-    lambda depth: geometry.TORCHVISION_TRUNK,
+    lambda depth: architecture.TORCHVISION_TRUNK,
     whole=False,
     free=OF_HEADS,
     aside=((r"(aux_)?classifier\..*", "head of another network"),),
@@ -211,7 +211,7 @@ TIMM_DEEP = Family(
         (r"bn1", _fixed("trunk/stem/norm3")),
         *_block(),
     ),
-    lambda depth: geometry.SEMSEG,
+    lambda depth: architecture.SEMSEG,
     whole=False,
     free=(*OF_DILATION, "stem"),
     silent=True,
@@ -221,7 +221,7 @@ SEMSEG_TRUNK = Family(
     "initial trunk of hszhao/semseg",
     r"conv3",
     (*_numbered(), *_block()),
-    lambda depth: geometry.SEMSEG,
+    lambda depth: architecture.SEMSEG,
     whole=False,
     free=OF_DILATION,
     aside=IMAGE_CLASSIFIER,
@@ -230,7 +230,7 @@ TORCHVISION = Family(
     "torchvision or timm ResNet",
     r"conv1",
     (*_numbered(), *_block()),
-    lambda depth: geometry.TORCHVISION_TRUNK,
+    lambda depth: architecture.TORCHVISION_TRUNK,
     whole=False,
     free=OF_DILATION,
     silent=True,
@@ -262,7 +262,7 @@ CAFFE = Family(
         (r"conv4_\d+(/bn)?", lambda n: f"auxiliary/{_CAFFE_KINDS[n]}"),
         (r"conv6_1", _fixed("auxiliary/classifier")),
     ),
-    lambda depth: geometry.CAFFE_50 if depth < 101 else geometry.CAFFE_101,
+    lambda depth: architecture.CAFFE_50 if depth < 101 else architecture.CAFFE_101,
 )
 FAMILIES = (
     CAFFE,

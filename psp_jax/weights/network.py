@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.models import pspnet, segmenter
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.architecture import Geometry
 
 MAX_SIZE = 1 << 16  # Channels and classes; no published network is near it.
 MAX_SMALL = 64  # Cells of the pyramid, and sizes in the stem.

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from psp_jax.models.geometry import Geometry
+from psp_jax.models.architecture import Geometry
 from psp_jax.state import Variables
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError

@@ -13,33 +13,33 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
-from psp_jax import experiment, optim, resampling  # noqa: E402
-from psp_jax.models import geometry, segmenter  # noqa: E402
+from psp_jax import experiment, optim  # noqa: E402
+from psp_jax.models import architecture, resampling, segmenter  # noqa: E402
 from tests.parity import reference  # noqa: E402
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
 # The package's name of a flavour beside the same choices in the reference's own words.
 FLAVOURS = {
-    "semseg": (geometry.SEMSEG, {}),
-    "caffe_101": (geometry.CAFFE_101, CAFFE),
-    "caffe_50": (geometry.CAFFE_50, CAFFE | {"stride_on_reduce": True}),
+    "semseg": (architecture.SEMSEG, {}),
+    "caffe_101": (architecture.CAFFE_101, CAFFE),
+    "caffe_50": (architecture.CAFFE_50, CAFFE | {"stride_on_reduce": True}),
     "mmsegmentation": (
-        geometry.MMSEGMENTATION,
+        architecture.MMSEGMENTATION,
         {
             "stem": ((0.5, 3, 2), (0.5, 3, 1), (1.0, 3, 1)),
             "contracted": True,
             "align_corners": False,
         },
     ),
-    "torchvision": (geometry.TORCHVISION_TRUNK, {"stem": ((1.0, 7, 2),), "contracted": True}),
+    "torchvision": (architecture.TORCHVISION_TRUNK, {"stem": ((1.0, 7, 2),), "contracted": True}),
 }
 
 
 # Every dilation with every stride: the choices that weights do not show at all.
 CROSS = {
     f"{dilation} dilation, stride on the {place}": (
-        geometry.Geometry(
+        architecture.Geometry(
             contracted_dilation=dilation == "contracted", stride_on_reduce=place == "1x1"
         ),
         {"contracted": dilation == "contracted", "stride_on_reduce": place == "1x1"},
@@ -59,7 +59,7 @@ def to_torch(image):
 
 def as_published(rgb, ours):
     """Prepares uint8 images the way the flavour's own scripts do."""
-    if ours in (geometry.CAFFE_50, geometry.CAFFE_101):
+    if ours in (architecture.CAFFE_50, architecture.CAFFE_101):
         return (rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])).astype(np.float32)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     return ((rgb / 255 - mean) / std).astype(np.float32)
@@ -79,7 +79,7 @@ def assert_logits_agree(model, variables, other, size):
         expected = other.eval()(to_torch(as_published(rgb, model.geometry)))
     expected = expected.numpy().transpose(0, 2, 3, 1)
     with jax.default_matmul_precision("highest"):
-        actual = np.asarray(jax.jit(model.apply)(variables, geometry.normalise(rgb)))
+        actual = np.asarray(jax.jit(model.apply)(variables, architecture.normalise(rgb)))
     assert actual.shape == expected.shape
     difference = np.abs(actual - expected).max() / np.abs(expected).max()
     agree = (actual.argmax(-1) == expected.argmax(-1)).mean()
@@ -278,7 +278,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
     for _ in range(3):
         rgb = rng.integers(0, 256, (2, 65, 81, 3), np.uint8)
         with jax.default_matmul_precision("highest"):
-            _, updated = forward(variables, geometry.normalise(rgb))
+            _, updated = forward(variables, architecture.normalise(rgb))
         variables = variables | updated
         with torch.no_grad():
             other(to_torch(as_published(rgb, model.geometry)))

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
-from psp_jax.models import geometry  # noqa: E402
+from psp_jax.models import architecture  # noqa: E402
 from psp_jax.weights import reading  # noqa: E402
 from psp_jax.weights.network import Network, flatten  # noqa: E402
 from tests import golden as stored_golden  # noqa: E402
@@ -27,8 +27,8 @@ def state_of(leaves, rename):
 @pytest.mark.parametrize(
     ("rename", "flavour"),
     [
-        (published.semseg, geometry.SEMSEG),
-        (published.mmsegmentation, geometry.MMSEGMENTATION),
+        (published.semseg, architecture.SEMSEG),
+        (published.mmsegmentation, architecture.MMSEGMENTATION),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "module."])

@@ -1,0 +1,1 @@
+"""Evaluates a split: metrics, partitions, tables and plots."""

@@ -1,0 +1,1 @@
+"""Files, digests and command lines: what every program here needs."""

@@ -1,0 +1,1 @@
+"""Metrics as sums and counts, computed on device."""

@@ -1,0 +1,95 @@
+"""Figures of predicted frontiers, counted by logit on device and read off at any threshold.
+
+Edges are judged one by one, at 0 px: what a frontier one pixel aside is worth, and what the regions
+are, is for `regions` to say.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from psp_jax.batch import Array, Batch
+from psp_jax.objectives import edges
+
+LIMIT = 12.0  # Logits beyond count as this: one in 160,000.
+BINS_PER_LOGIT = 8
+BINS = int(2 * LIMIT * BINS_PER_LOGIT) + 1
+
+
+def edge_counts(edge_logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+    """Counts the edges that carry truth by what is true and what was predicted.
+
+    Args:
+        edge_logits: `[B, H, W, 2]` logits, as `edges` lays them out.
+        batch: with the truth.
+
+    Returns:
+        `counts` `[B, 2, BINS]` int32, whole and cut edges by logit, and `surprise` `[B]` float32,
+        the sum of -log2 P(what the edge is), in bits.
+    """
+    target, known = edges.targets(batch.frontier), edges.exist(batch)
+    logits = edge_logits.astype(jnp.float32)
+    place = jnp.round((jnp.clip(logits, -LIMIT, LIMIT) + LIMIT) * BINS_PER_LOGIT).astype(jnp.int32)
+    images = jnp.arange(len(target))[:, None, None, None]
+    counts = jnp.zeros((len(target), 2, BINS), jnp.int32)
+    counts = counts.at[images, target.astype(jnp.int32), place].add(known.astype(jnp.int32))
+    nats = jax.nn.softplus(jnp.where(target, -logits, logits))
+    bits = jnp.where(known, nats, 0.0).sum((1, 2, 3)) / jnp.log(2.0)
+    return {"counts": counts, "surprise": bits}
+
+
+class EdgeTally:
+    """Adds up counts over images; what it keeps of an image is its best F-measure."""
+
+    def __init__(self):
+        """Starts empty."""
+        self._counts = np.zeros((2, BINS), np.int64)
+        self._surprise = 0.0
+        self._best: list[float] = []
+
+    def add(self, counted: Mapping[str, Array]) -> None:
+        """Adds what `edge_counts` returned for a batch."""
+        counts = np.asarray(counted["counts"], np.int64)
+        self._counts += counts.sum(0)
+        self._surprise += float(np.asarray(counted["surprise"], np.float64).sum())
+        for image in counts:
+            if image[1].any():  # Without any true frontier there is no recall.
+                self._best.append(float(_f_measures(image).max()))
+
+    def figures(self) -> dict[str, float]:
+        """Returns the figures over all edges.
+
+        `edge_bits` is the mean surprise of an edge, `edge_bits_prior` that of a coder who knows
+        their share alone, `edge_ap` the average precision, `edge_ods` and `edge_ois` the best
+        F-measures with one threshold for all images and with one for each (Arbelaez et al. 2011,
+        section 3.1, but matching an edge with nothing but itself).
+        """
+        whole, cut = self._counts.sum(1)
+        total = max(int(whole + cut), 1)
+        precision, recall = _precision_recall(self._counts)
+        gained = np.diff(recall, prepend=0.0)
+        return {
+            "edge_bits": self._surprise / total,
+            "edge_bits_prior": _entropy(cut / total),
+            "edge_ap": float((precision * gained).sum()),
+            "edge_ods": float(_f_measures(self._counts).max()),
+            "edge_ois": float(np.mean(self._best)) if self._best else float("nan"),
+        }
+
+
+def _precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Precision and recall of "cut from this bin on", from the highest bin to the lowest."""
+    false, true = np.cumsum(counts[:, ::-1], axis=1)
+    return true / np.maximum(false + true, 1), true / max(int(true[-1]), 1)
+
+
+def _f_measures(counts: np.ndarray) -> np.ndarray:
+    precision, recall = _precision_recall(counts)
+    return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+
+
+def _entropy(share: float) -> float:
+    """Entropy in bits of a Bernoulli variable."""
+    return float(-sum(p * np.log2(p) for p in (share, 1 - share) if p > 0))

@@ -1,0 +1,84 @@
+"""Per-pixel functions of upsampled outputs, computed in strips of rows to save memory.
+
+256 logits per pixel of a 480x640 image are 300 MiB, and a loss keeps several such arrays for its
+gradient. A network that classifies at 1/8 of the size and upsamples needs none of them whole:
+here every strip of rows is upsampled, used and dropped, and upsampled again in the backward pass.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from psp_jax.models import resampling
+
+# Rows times channels of a strip: 8 rows of 256 logits. More is no faster and needs more memory.
+STRIP_OUTPUTS = 2048
+STRIP_ROWS = 16  # Of 16 logits, 128 rows take half as long again and five times the memory.
+
+# From `[B, R, W, K]` float32 outputs and images `[B, R, W, ...]` to arrays `[B, R, W, ...]`.
+PixelFunction = Callable[..., Any]
+
+
+def map_pixels(
+    function: PixelFunction,
+    output: jax.Array,
+    size: tuple[int, ...],
+    *images: Any,
+    rows: int | None = None,
+) -> Any:
+    """Computes `function(resampling.resize(output, size), *images)` without the resized array.
+
+    Args:
+        function: what to compute of the outputs and the images at every pixel; it must not mix
+            rows. Returns one array or a tree of arrays.
+        output: `[B, h, w, K]` outputs of the network; computed with in float32.
+        size: height and width of the images.
+        images: arrays `[B, H, W, ...]`, or trees of them, that `function` looks at besides.
+        rows: rows of a strip; the fewer, the less memory.
+
+    Returns:
+        What `function` returns, its arrays `[B, H, W, ...]`.
+    """
+    output = output.astype(jnp.float32)
+    height, channels = size[0], output.shape[-1]
+    rows = min(height, rows or max(1, min(STRIP_ROWS, STRIP_OUTPUTS // channels)))
+    count = math.ceil(height / rows)
+    if output.shape[1:3] == tuple(size):
+        source, resize = _strips(output, count, rows), lambda strip: strip
+    else:
+        # The rows that complete the last strip weigh nothing: their outputs are 0.
+        matrix = resampling.align_corners_matrix(output.shape[1], height)
+        source = np.pad(matrix, ((0, count * rows - height), (0, 0))).reshape(count, rows, -1)
+        columns = jnp.asarray(resampling.align_corners_matrix(output.shape[2], size[1]))
+        precision = jax.lax.Precision.HIGHEST  # As in `resampling.resize`.
+
+        def resize(strip: jax.Array) -> jax.Array:
+            strip = jnp.einsum("rh,bhwk->brwk", strip, output, precision=precision)
+            return jnp.einsum("vw,brwk->brvk", columns, strip, precision=precision)
+
+    @jax.checkpoint
+    def step(carry: None, strip: tuple[Any, Any]) -> tuple[None, Any]:
+        source, images = strip
+        return carry, function(resize(source), *images)
+
+    strips = jax.tree.map(lambda image: _strips(jnp.asarray(image), count, rows), images)
+    _, results = jax.lax.scan(step, None, (source, strips))
+    return jax.tree.map(lambda result: _joined(result, height), results)
+
+
+def _strips(image: jax.Array, count: int, rows: int) -> jax.Array:
+    """Cuts `[B, H, ...]` into `[count, B, rows, ...]`; zeros complete the last strip."""
+    padding = [(0, 0), (0, count * rows - image.shape[1])] + [(0, 0)] * (image.ndim - 2)
+    image = jnp.pad(image, padding)
+    return jnp.moveaxis(image.reshape(image.shape[0], count, rows, *image.shape[2:]), 1, 0)
+
+
+def _joined(strips: jax.Array, height: int) -> jax.Array:
+    """Undoes `_strips`."""
+    count, batch, rows = strips.shape[:3]
+    image = jnp.moveaxis(strips, 0, 1).reshape(batch, count * rows, *strips.shape[3:])
+    return image[:, :height]

@@ -1,0 +1,1 @@
+"""RGB-D recordings as people have them on disk."""

@@ -1,0 +1,28 @@
+"""Ids of scans: `sceneXXXX_YY` is visit YY to space XXXX, `chess_seq-01` a 7-Scenes sequence."""
+
+import re
+
+_SCANNET_ID = re.compile(r"scene\d{4}_\d{2}", re.ASCII)
+_SEQUENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}_seq-\d{1,4}", re.ASCII)
+FORMS = "sceneXXXX_YY or SPACE_seq-NN"
+
+
+def is_scannet_id(name: str) -> bool:
+    """Says whether a name has the form sceneXXXX_YY."""
+    return _SCANNET_ID.fullmatch(name) is not None
+
+
+def is_scan_id(name: str) -> bool:
+    """Says whether a name has the form sceneXXXX_YY or SPACE_seq-NN."""
+    return is_scannet_id(name) or _SEQUENCE_ID.fullmatch(name) is not None
+
+
+def space_of(scan: str) -> str:
+    """Returns the space of a scan: what stands before the last underscore.
+
+    Raises:
+        ValueError: if the id has another form.
+    """
+    if not is_scan_id(scan):
+        raise ValueError(f"scan id {scan!r}: the form {FORMS} was expected")
+    return scan.rpartition("_")[0]

@@ -1,0 +1,127 @@
+"""What a phase will do, as text: data, parameters trained and frozen, work and memory."""
+
+import os
+from typing import Any
+
+import jax
+
+from psp_jax import data
+from psp_jax.experiment import Experiment, Phase
+from psp_jax.models import parts
+from psp_jax.runtime import mesh
+from psp_jax.state import TrainState
+
+
+def describe(
+    config: Experiment,
+    phase: Phase,
+    current: TrainState,
+    splits: dict[str, data.Examples],
+    compiled: Any,
+) -> str:
+    """Describes a phase before it starts.
+
+    Args:
+        config: the experiment.
+        phase: what is about to be trained.
+        current: the state it starts from.
+        splits: examples by split.
+        compiled: the compiled training step, asked for its operations and memory.
+    """
+    height, width = data.image_size(splits["train"])
+    images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
+    count = jax.device_count()
+    devices = f"{count} x " if count > 1 else ""
+    lines = [
+        f"{config.name}: {type(config.objective).__name__}, {phase.steps} steps of "
+        f"{_images(config, phase)} images on {devices}{jax.devices()[0].device_kind}",
+        f"  data    {height}x{width}: {images}",
+        f"  model   {config.model}",
+    ]
+    for name, child in current.params.items():
+        trained, frozen = parts.split({name: child}, phase.train)
+        lines.append(f"    {name:<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
+    trained, frozen = parts.split(current.params, phase.train)
+    lines.append(f"    {'all':<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
+    if count > 1:
+        whole = sum(leaf.nbytes for leaf in jax.tree.leaves(current)) / 2**20
+        held = mesh.bytes_per_device(current) / 2**20
+        lines.append(
+            f"  devices {count} in {jax.process_count()} processes; a device holds {held:.3g} of "
+            f"{whole:.3g} MiB of the state, and of a step:"
+        )
+    memory_bytes, limit_bytes = _bytes_of(compiled), device_bytes()
+    lines.append(f"  a step  {_work(compiled)}, {_memory(memory_bytes)}")
+    if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
+        lines.append(
+            f"  {advice(memory_bytes, limit_bytes, config.data.batch_size, phase.accumulate)}"
+        )
+    return "\n".join(lines)
+
+
+def _images(config: Experiment, phase: Phase) -> str:
+    of_a_batch = str(config.data.batch_size)
+    return of_a_batch if phase.accumulate == 1 else f"{phase.accumulate} x {of_a_batch}"
+
+
+def _count(tree: parts.Tree) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+def _work(compiled: Any) -> str:
+    cost = compiled.cost_analysis() or {}
+    flops = cost.get("flops", 0)
+    return f"{flops / 1e9:.1f} GFLOP" if flops > 0 else "GFLOP unknown on this device"
+
+
+def advice(memory_bytes: int, limit_bytes: int, batch_size: int, accumulate: int) -> str:
+    """Says what makes a step that needs more memory than there is smaller.
+
+    Args:
+        memory_bytes: what the step needs.
+        limit_bytes: what there is.
+        batch_size: images of a batch.
+        accumulate: batches of a step.
+    """
+    fitting = max(1, int(batch_size * limit_bytes / memory_bytes))
+    # A divisor of the batch, so that a step can keep its number of images.
+    share = max(size for size in range(1, fitting + 1) if batch_size % size == 0)
+    smaller = (
+        f"config.data.batch_size={share} with accumulate={accumulate * batch_size // share} in "
+        "the phase, which has as many images a step, "
+        if share < batch_size
+        else ""
+    )
+    return (
+        f"which is more than the {limit_bytes / 2**20:,.0f} MiB of this device: it will hardly "
+        f"fit. Try {smaller}config.model.remat=convolutions or blocks, "
+        "config.model.precision=bfloat16, fewer parts in the phase's train, or a data set of "
+        "smaller images"
+    )
+
+
+def device_bytes() -> int | None:
+    """Returns the memory that arrays may take: a device's own, or the machine's for a CPU."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    statistics = device.memory_stats()
+    return statistics["bytes_limit"] if statistics else None
+
+
+def _memory(memory_bytes: int | None) -> str:
+    if memory_bytes is None:
+        return "memory unknown on this device"
+    return f"{memory_bytes / 2**20:,.0f} MiB of arrays by XLA's own count"
+
+
+def _bytes_of(compiled: Any) -> int | None:
+    memory = compiled.memory_analysis()
+    if memory is None:
+        return None
+    return (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        + memory.temp_size_in_bytes
+        - memory.alias_size_in_bytes
+    )

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from psp_jax import init_from, objectives
+from psp_jax.evaluation import oracle, tables
+
+SIZE = (48, 64)
+
+
+def examples_of(*classes):
+    """Records of a prepared data set with these classes everywhere."""
+    return [
+        {
+            "image": np.zeros((*SIZE, 3), np.uint8),
+            "depth": np.full(SIZE, 1000, np.uint16),
+            "filled": np.zeros(SIZE, bool),
+            "frontier_seeds": np.broadcast_to(each, SIZE).astype(np.uint8),
+        }
+        for each in classes
+    ]
+
+
+@pytest.fixture
+def measured(tiny):
+    tiny.objective, tiny.data.batch_size = objectives.FrontierSoftmax(), 2
+    model = tiny.model.make(tiny.objective.channels)
+    variables = init_from.shapes(model)
+    return lambda examples: oracle.measure(tiny, model, variables, examples)
+
+
+def test_outputs_at_an_eighth_express_areas_but_no_classes_of_single_pixels(measured):
+    rows, columns = np.indices(SIZE)
+    halves = np.where(columns < 32, 0, 5)
+    areas = measured(examples_of(halves, halves[:, ::-1]))
+    assert areas["grid"] == [6, 8] and areas["images"] == 2
+    assert areas["accuracy"] > 0.98 and areas["interior_share"] == 0.5
+    # Neighbours differ everywhere, and what is interpolated over 9 pixels follows no such step.
+    chess = measured(examples_of(4 * ((rows + columns) % 2), 4 * ((rows + columns + 1) % 2)))
+    assert 0.4 < chess["accuracy"] < 0.6
+    result = {
+        **areas,
+        "spaces": 3,
+        "intervals": {name: (value, value) for name, value in areas.items()},
+        "baselines": {"always_interior": areas},
+        "untrained": None,
+        "ceiling": chess,
+    }
+    lines = tables.class_lines(result)
+    (line,) = [line for line in lines if line.startswith("ceiling***")]
+    assert line.split()[1] == f"{chess['accuracy']:.4f}"
+    assert any("*** 6x8 outputs" in line for line in lines)

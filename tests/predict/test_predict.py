@@ -1,0 +1,307 @@
+"""The command on people's files, in this process: starting it anew takes seconds."""
+
+import csv
+import json
+import os
+import re
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+import psp_jax
+from data_builders import sources
+from psp_jax.partition import scores
+from psp_jax.predict import __main__ as command
+from psp_jax.predict import files, frames, viewer
+from psp_jax.predict.predictor import ImagePrediction
+from tests import scans
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+
+
+def read_png(path):
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None, path
+    return np.asarray(pixels)
+
+
+def read_table(out, name):
+    return list(csv.DictReader((out / "tables" / f"{name}.csv").read_text().splitlines()))
+
+
+@pytest.fixture(autouse=True)
+def known_cuts(monkeypatch):
+    monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: scans.small_config().cuts)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command; returns its status and what it printed."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
+        try:
+            command.main()
+            status = 0
+        except SystemExit as ended:
+            status = ended.code
+        return status, "".join(capsys.readouterr())
+
+    return run
+
+
+def blocks(turn=0, size=8):
+    """An image of blocks, different for every turn."""
+    return np.kron(np.roll(COLOURS, turn, axis=1), np.ones((size, size, 1), np.uint8))
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three images in a folder, one of which is damaged."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / "a.png").write_bytes(files.encoded(blocks(0)))
+    (folder / "trip" / "b.jpg").write_bytes(files.encoded(blocks(1, 12), ".jpg"))
+    (folder / "bad.png").write_bytes(files.encoded(blocks(2))[:-30])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_a_folder_becomes_depth_classes_regions_overlays_and_tables(depth_run, photos, run):
+    out = photos.parent / "out"
+    status, said = run("--workdir", depth_run, photos, f"--out={out}")
+    assert status == 1
+    assert "2 frames predicted" in said and "bad.png: a PNG that is cut off" in said
+    predict = psp_jax.load(depth_run)
+    for name, path in (("a", photos / "a.png"), ("trip/b", photos / "trip" / "b.jpg")):
+        image = frames.read_image(path)
+        found = predict(image)
+        assert found.depth_m is not None and found.regions is not None
+        read = {k: read_png(out / k / f"{name}.png") for k in ("depth", "regions")}
+        assert all(each.dtype == np.uint16 for each in read.values())
+        # A batch of two rounds otherwise than one image by itself.
+        assert np.abs(read["depth"] - 1000 * found.depth_m).max() < 1.5
+        assert read_png(out / "overlay" / f"{name}.png").shape == image.shape
+        classes = read_png(out / "classes" / f"{name}.png")
+        assert classes.max() < 16
+        np.testing.assert_array_equal(classes > 0, scores.boundary(read["regions"]))
+        rows = read_table(out, name)
+        assert [int(row["region"]) for row in rows] == list(range(read["regions"].max() + 1))
+        for number, row in enumerate(rows):
+            inside = read["regions"] == number
+            assert int(row["area_px"]) == inside.sum()
+            assert abs(float(row["mean_depth_m"]) - read["depth"][inside].mean() / 1000) < 2e-3
+            around = cv2.dilate(inside.astype(np.uint8), CROSS)
+            expected = sorted(set(read["regions"][around > 0].tolist()) - {number})
+            assert row["neighbours"] == " ".join(map(str, expected))
+
+
+def test_a_broken_run_goes_on_and_only_with_the_same_settings(edges_run, photos, run):
+    out = photos.parent / "out"
+    (photos / "bad.png").unlink()
+    command_line = ("--workdir", edges_run, photos, "--out", out)
+    assert run(*command_line)[0] == 0
+    assert run(*command_line)[1].startswith("0 frames predicted, 2 were there already")
+    # Killed while it wrote: a half line, and a file that is gone.
+    (out / "regions" / "a.png").unlink()
+    with (out / "frames.jsonl").open("a") as file:
+        file.write('{"name": "trip/b", "sour')
+    assert run(*command_line)[1].startswith("1 frames predicted, 1 were there already")
+    assert (out / "regions" / "a.png").exists()
+    os.utime(photos / "trip" / "b.jpg", ns=(1, 1))
+    assert run(*command_line)[1].startswith("1 frames predicted, 1 were there already")
+    assert not (out / "depth").exists()  # The run does not speak of it.
+
+    status, said = run(*command_line, "--format=npz")
+    assert status == 2 and "made otherwise (format: png -> npz)" in said
+    (photos.parent / "other").mkdir()
+    shutil.copy(photos / "a.png", photos.parent / "other" / "a.png")
+    status, said = run("--workdir", edges_run, photos.parent / "other", "--out", out)
+    assert status == 1 and "has that name already" in said
+    assert run(*command_line, "--format=npz", "--overwrite")[0] == 0
+    assert not (out / "regions").exists()
+    with np.load(out / "arrays" / "a.npz") as stored:
+        arrays = dict(stored)
+    found = psp_jax.load(edges_run)(frames.read_image(photos / "a.png"))
+    assert sorted(arrays) == ["classes", "edges", "regions"]
+    assert found.edges is not None
+    np.testing.assert_allclose(arrays["edges"], found.edges, atol=1e-4)
+
+
+def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
+    scan = next(scans_dir.glob("scans/*/*.sens"))
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for turn in range(5):
+        writer.write(blocks(turn)[..., ::-1])
+    writer.release()
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    cut = tmp_path / "cut.sens"
+    cut.write_bytes(scan.read_bytes()[: scan.stat().st_size * 2 // 3])
+    inputs = [scan, film, tmp_path / "no.mp4", cut]
+    status, said = run(*inputs, "--workdir", edges_run, "--out", tmp_path / "out", "--stride=2")
+    assert status == 1
+    assert "no.mp4: no video that OpenCV can decode" in said
+    assert "cut.sens: the rest can't be read" in said
+    found = sorted(
+        path.relative_to(tmp_path / "out" / "regions").as_posix()
+        for path in tmp_path.glob("out/regions/*/*.png")
+    )
+    names = [f"film/{index:06d}.png" for index in (0, 2, 4)]
+    names += [f"{scan.stem}/{index:06d}.png" for index in (0, 2)]
+    assert sorted({*names, *(name for name in found if name.startswith("cut"))}) == found
+    (frame, *_) = frames.find([str(film)], 1)[0].frames(lambda frame: True)
+    assert frame.read is not None
+    assert np.abs(frame.read().astype(int) - blocks(0)).mean() < 12  # JPEG's colours bleed.
+
+
+def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
+    jpeg = files.encoded(blocks(), ".jpg")
+    turned = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+    segment = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(jpeg[:2] + segment + jpeg[2:] + b"a film, say" * 99)
+    image = frames.read_image(path)
+    assert image.shape == (64, 48, 3)
+    assert np.abs(image.astype(int) - np.rot90(blocks(), -1)).mean() < 12
+    path.write_bytes(jpeg[: len(jpeg) // 2])
+    with pytest.raises(ValueError, match="cut off|neither"):
+        frames.read_image(path)
+    path.write_bytes(files.encoded(np.full((9, 9), 1500, np.uint16)))
+    with pytest.raises(ValueError, match="as depth images are"):
+        frames.read_image(path)
+
+
+def test_what_does_not_fit_a_png_is_refused():
+    image = np.zeros((300, 300, 3), np.uint8)
+    deep = ImagePrediction(depth_m=np.full((300, 300), 65.6, np.float32))
+    with pytest.raises(ValueError, match=r"depth of 65\.6 m; .*npz"):
+        files.as_pngs("x", image, deep)
+    many = ImagePrediction(regions=np.arange(90000, dtype=np.int32).reshape(300, 300))
+    with pytest.raises(ValueError, match="90000 regions; .*npz"):
+        files.as_pngs("x", image, many)
+    assert set(files.as_arrays("x", image, many)) == {"arrays/x.npz"}
+    near = ImagePrediction(depth_m=np.full((4, 4), -1.0, np.float32))
+    stored = files.as_pngs("x", image, near)["depth/x.png"]
+    assert (
+        np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), -1)) == 1
+    ).all()  # 0 is no reading.
+
+
+def test_wrong_commands_are_refused_in_one_line(depth_run, photos, tmp_path, run):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("four years")
+    good = {"--workdir": depth_run, "--out": tmp_path / "out"}
+    for inputs, changed, message in (
+        ([photos], {"--workdir": tmp_path / "nowhere"}, "nowhere holds no run"),
+        ([tmp_path / "empty"], {}, "empty holds no .jpg"),
+        ([tmp_path / "gone.png"], {}, "gone.png is not there"),
+        ([tmp_path / "*.webp"], {}, "nothing matches"),
+        ([photos / "notes.txt"], {}, "notes.txt: an image"),
+        ([photos], {"--batch_size": 0}, "--batch_size=0: at least 1"),
+        ([photos], {"--size": "480"}, "HEIGHTxWIDTH"),
+        ([photos], {"--out": tmp_path / "mine"}, "mine holds files that are no results"),
+        ([], {}, "required: INPUT"),
+    ):
+        options = [f"{name}={value}" for name, value in {**good, **changed}.items()]
+        status, said = run(*inputs, *options)
+        assert status == 2 and message in said, said
+        assert len(said.strip().splitlines()) == 1
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def shown(depth_run, photos, run):
+    """A page of two frames, one of them with a name that pages trip over."""
+    (photos / "bad.png").unlink()
+    (photos / "trip" / "b.jpg").rename(photos / "trip" / "50% <b>#1.jpg")
+    out = photos.parent / "out"
+    status, said = run("--workdir", depth_run, photos, f"--out={out}", "--page")
+    assert status == 0 and str(out / viewer.INDEX_FILE) in said
+    return out
+
+
+def test_a_page_needs_nothing_but_its_folder(shown):
+    text = (shown / viewer.INDEX_FILE).read_text()
+    assert not re.search(r"(src|href)=.?(https?:|//|/)", text)
+    assert "<b>" not in text.partition("<script>")[2]
+    for name in ("a", "trip/50% <b>#1"):
+        script = (shown / "page" / "frames" / f"{name}.js").read_text()
+        facts = json.loads(script.removeprefix("show(").removesuffix(");\n"))
+        assert facts["name"] == name
+        assert [layer["key"] for layer in facts["layers"]] == ["image", "depth", "classes"]
+        rows = read_table(shown, name)
+        assert [area for area, _, _ in facts["regions"]] == [int(row["area_px"]) for row in rows]
+
+
+@pytest.fixture
+def browser():
+    """Headless Chromium, driven by Selenium."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
+    chromium, driver = (shutil.which(name) for name in ("chromium", "chromedriver"))
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--no-first-run", "--window-size=1280,860",
+    ):  # fmt: skip
+        options.add_argument(flag)
+    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+@pytest.mark.filterwarnings("ignore")  # Of the driver's own sockets.
+def test_a_browser_shows_regions_under_pointer_and_keys(shown, browser, tmp_path):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def text(name):
+        return browser.find_element("id", name).get_attribute("textContent")
+
+    def colours():
+        return len(set(browser.execute_script(
+            "const c = document.getElementById('canvas'), d = c.getContext('2d')"
+            ".getImageData(0, 0, c.width, c.height).data, s = [];"
+            "for (let i = 0; i < d.length; i += 4004) s.push(d.slice(i, i + 3).join());"
+            "return s;"
+        )))  # fmt: skip
+
+    def facts_of(name):
+        labels = read_png(shown / "regions" / f"{name}.png")
+        rows = read_table(shown, name)
+        row = rows[int(labels[labels.shape[0] // 2, labels.shape[1] // 2])]
+        area, depth = int(row["area_px"]), float(row["mean_depth_m"])
+        return f"number{row['region']}area{area:,} px", f"mean depth{depth:.2f} m"
+
+    wait = WebDriverWait(browser, 20)
+    browser.get((shown / viewer.INDEX_FILE).as_uri())
+    wait.until(lambda _: text("name") == "a")
+    canvas = browser.find_element("id", "canvas")
+    ActionChains(browser).move_to_element(canvas).perform()
+    wait.until(lambda _: "number" in text("region"))
+    assert all(fact in text("region") for fact in facts_of("a"))
+    body = browser.find_element("tag name", "body")
+    seen = []
+    for key in "1234":
+        body.send_keys(key)
+        seen.append(colours())
+    assert min(seen) > 2 and len(set(seen)) > 2
+    body.send_keys(Keys.ARROW_RIGHT)
+    wait.until(lambda _: text("name") == "trip/50% <b>#1")
+    browser.execute_script("arguments[0].focus()", canvas)
+    canvas.send_keys(Keys.ARROW_LEFT)  # The pointer appears in the middle.
+    wait.until(lambda _: "number" in text("region"))
+    assert all(fact in text("region") for fact in facts_of("trip/50% <b>#1"))
+    assert text("error") == "" and text("count") == "2 of 2"
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    browser.save_screenshot(str(tmp_path / "page.png"))

@@ -1,0 +1,396 @@
+"""Files of every format and every source come back as the variables they were made from."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import flax.linen as nn
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from psp_jax.models import architecture, layers, segmenter
+from psp_jax.weights import layout, reading
+from psp_jax.weights.network import Network, flatten
+from tests import published
+
+WIDTH, CLASSES = 4, 7
+
+
+@functools.cache
+def sample(
+    flavour: architecture.Geometry, *, depth: int = 50, auxiliary: bool = True, trunk: bool = False
+) -> tuple[Network, published.Leaves]:
+    """A narrow network of a geometry, and drawn arrays for it."""
+    channels = 0 if trunk else CLASSES
+    network = Network(depth, WIDTH, 3, channels, auxiliary and not trunk, flavour)
+    return network, published.make_leaves(network)
+
+
+def torch_state(rename, flavour, **options) -> published.Leaves:
+    return published.torch_names(sample(flavour, **options)[1], rename)
+
+
+def assert_comes_back(weights: reading.Weights, network: Network, leaves: published.Leaves):
+    found = flatten(weights.variables)
+    assert found.keys() == leaves.keys()
+    for path, value in leaves.items():
+        np.testing.assert_array_equal(found[path], value, err_msg=path)
+    assert weights.network == network
+
+
+# ----- Caffe and Keras
+
+
+def write_caffemodel(path, network, leaves):
+    path.write_bytes(published.caffe_bytes(leaves, network))
+
+
+def write_old_caffemodel(path, network, leaves):
+    path.write_bytes(published.caffe_bytes(leaves, network, old_shapes=True))
+
+
+def write_npy(path, network, leaves):
+    published.write_npy(path, published.keras_npy(leaves))
+
+
+def write_h5(path, network, leaves):
+    published.write_h5(path, leaves)
+
+
+def write_h5_model(path, network, leaves):
+    published.write_h5(path, leaves, nested=True, pieces=3)
+    with h5py.File(path, "a") as file:
+        file.attrs["model_config"] = published.keras_json(network).encode()
+
+
+def write_h5_and_json(path, network, leaves):
+    published.write_h5(path, leaves)
+    path.with_suffix(".json").write_text(published.keras_json(network))
+
+
+FROM_CAFFE = {
+    "caffemodel": (write_caffemodel, ".caffemodel"),
+    "caffemodel with n, c, h, w": (write_old_caffemodel, ".caffemodel"),
+    "npy": (write_npy, ".npy"),
+    "h5": (write_h5, ".h5"),
+    "h5 of a model": (write_h5_model, ".h5"),
+    "h5 and json": (write_h5_and_json, ".h5"),
+}
+
+
+@pytest.mark.parametrize("format", FROM_CAFFE)
+def test_caffe_and_keras_files_come_back(format, tmp_path):
+    write, suffix = FROM_CAFFE[format]
+    network, leaves = sample(architecture.CAFFE_50)
+    path = tmp_path / f"weights{suffix}"
+    write(path, network, leaves)
+    assert_comes_back(reading.load(path), network, leaves)
+
+
+def test_a_101_layer_caffemodel_strides_on_its_3x3(tmp_path):
+    network, leaves = sample(architecture.CAFFE_101, depth=101)
+    path = tmp_path / "pspnet101.caffemodel"
+    write_caffemodel(path, network, leaves)
+    assert_comes_back(reading.load(path), network, leaves)
+
+
+def test_the_geometry_of_a_caffemodel_is_its_own(tmp_path):
+    """A 50-layer net that strides on the 3x3, dilates less and joins the branches upwards."""
+    flavour = dataclasses.replace(
+        architecture.CAFFE_101, contracted_dilation=True, bins=(1, 2, 3, 6)
+    )
+    network, leaves = sample(flavour)
+    path = tmp_path / "own.caffemodel"
+    write_caffemodel(path, network, leaves)
+    assert reading.load(path).network.geometry == flavour
+    with pytest.raises(ValueError, match=r"another geometry.*stride_on_reduce.*bins"):
+        reading.load(path, architecture.CAFFE_50)
+
+
+def test_the_json_beside_an_h5_decides_its_geometry(tmp_path):
+    network, leaves = sample(architecture.CAFFE_101)
+    path = tmp_path / "trained.h5"
+    write_h5_and_json(path, network, leaves)
+    assert reading.load(path).network.geometry == architecture.CAFFE_101
+    text = published.keras_json(network).replace('"epsilon": 1e-05', '"epsilon": 0.001')
+    path.with_suffix(".json").write_text(text)
+    assert reading.load(path).network.geometry.epsilon == 0.001
+
+
+def test_an_npy_of_python_2_is_read(tmp_path):
+    """Its arrays are pickled as text in Latin-1, under names of an older NumPy."""
+    network, leaves = sample(architecture.CAFFE_50)
+    path = tmp_path / "old.npy"
+    write_npy(path, network, leaves)
+    layers_ = {
+        layer: {leaf: published.python2_array(value) for leaf, value in arrays.items()}
+        for layer, arrays in published.keras_npy(leaves).items()
+    }
+    body = published.dict_pickle(
+        {layer: published.dict_pickle(arrays) for layer, arrays in layers_.items()}
+    )
+    path.write_bytes(published.npy_header() + published.object_array(body))
+    assert_comes_back(reading.load(path), network, leaves)
+
+
+# ----- PyTorch
+
+
+def write_safetensors(path, state):
+    safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path)
+
+
+WRITERS = {
+    "zip": (published.write_zip, ".pth"),
+    "zip in a checkpoint": (functools.partial(published.write_zip, nest="state_dict"), ".pth"),
+    "legacy": (published.write_legacy, ".pth"),
+    "legacy in a checkpoint": (functools.partial(published.write_legacy, nest="model"), ".pt"),
+    "safetensors": (write_safetensors, ".safetensors"),
+}
+
+
+@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_semseg_files_come_back(format, prefix, tmp_path):
+    write, suffix = WRITERS[format]
+    network, leaves = sample(architecture.SEMSEG)
+    path = tmp_path / f"train_epoch_100{suffix}"
+    state = published.torch_names(leaves, published.semseg)
+    write(path, {prefix + name: value for name, value in state.items()})
+    assert_comes_back(reading.load(path), network, leaves)
+
+
+SOURCES = {
+    "mmsegmentation": (published.mmsegmentation, architecture.MMSEGMENTATION, False),
+    "mmsegmentation, 7x7 stem": (
+        published.mmsegmentation_plain,
+        dataclasses.replace(architecture.MMSEGMENTATION, stem=architecture.PLAIN_STEM),
+        False,
+    ),
+    "semseg's initial trunk": (published.torchvision, architecture.SEMSEG, True),
+    "torchvision segmentation": (
+        published.torchvision_segmentation,
+        architecture.TORCHVISION_TRUNK,
+        True,
+    ),
+    "torchvision": (published.torchvision, architecture.TORCHVISION_TRUNK, True),
+    "timm, deep stem": (
+        published.timm_deep,
+        dataclasses.replace(architecture.SEMSEG, contracted_dilation=True),
+        True,
+    ),
+}
+STATED = ("torchvision", "timm, deep stem")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_comes_back(source, tmp_path):
+    rename, flavour, trunk = SOURCES[source]
+    network, leaves = sample(flavour, trunk=trunk)
+    path = tmp_path / "weights.pth"
+    published.write_zip(path, published.torch_names(leaves, rename))
+    stated = flavour if source in STATED else None
+    assert_comes_back(reading.load(path, stated), network, leaves)
+    if stated:
+        with pytest.raises(ValueError, match="so state it: --geometry=TORCHVISION_TRUNK"):
+            reading.load(path)
+
+
+@pytest.mark.parametrize("depth", [10, 34, 152])
+def test_every_depth_comes_back(depth, tmp_path):
+    network, leaves = sample(architecture.TORCHVISION_TRUNK, depth=depth, trunk=True)
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, published.torch_names(leaves, published.torchvision))
+    assert_comes_back(reading.load(path, architecture.TORCHVISION_TRUNK), network, leaves)
+
+
+def test_heads_of_other_tasks_are_set_aside_by_name(tmp_path):
+    state = torch_state(published.torchvision, architecture.TORCHVISION_TRUNK, trunk=True)
+    state |= {"fc.weight": np.zeros((10, 128), np.float32), "fc.bias": np.zeros(10, np.float32)}
+    path = tmp_path / "resnet50.pth"
+    published.write_zip(path, state)
+    found = reading.match(path, architecture.TORCHVISION_TRUNK)
+    assert not found.problems
+    assert "fc.weight" in found.table() and "classifier of whole images" in found.table()
+
+
+def test_half_precision_and_transposed_storage_are_read(tmp_path):
+    """A kernel that is a transposed view keeps its values; nothing assumes contiguity."""
+    network, leaves = sample(architecture.TORCHVISION_TRUNK, depth=10, trunk=True)
+    state = published.torch_names(leaves, published.torchvision)
+    path = tmp_path / "weights.safetensors"
+    write_safetensors(path, {name: value.astype(np.float16) for name, value in state.items()})
+    found = flatten(reading.load(path, architecture.TORCHVISION_TRUNK).variables)
+    for leaf, value in leaves.items():
+        np.testing.assert_array_equal(found[leaf], value.astype(np.float16).astype(np.float32))
+
+
+# ----- what must not load
+
+
+def test_a_missing_a_left_over_and_a_misshapen_array_are_named(tmp_path):
+    state = torch_state(published.semseg, architecture.SEMSEG)
+    path = tmp_path / "weights.pth"
+    del state["layer3.2.bn2.weight"]
+    state["ppm.extra.weight"] = np.zeros(3, np.float32)
+    state["layer1.0.conv1.weight"] = np.zeros((4, 9, 1, 1), np.float32)
+    published.write_zip(path, state)
+    with pytest.raises(ValueError) as error:
+        reading.load(path)
+    message = str(error.value)
+    assert "1 arrays are missing: params/trunk/stage3/block3/norm2/scale" in message
+    assert "1 arrays are left over: ppm.extra.weight" in message
+    assert "layer1.0.conv1.weight is 1x1x9x4 where" in message
+
+
+def wrong_class_count(leaves):
+    return leaves | {"params/classifier/bias": np.zeros(CLASSES + 2, np.float32)}
+
+
+def wrong_order(leaves):
+    """Scale, offset, mean and variance shifted by two, as pspnet-video.py of the port sets them."""
+    shifted = dict(leaves)
+    for path in leaves:
+        if path.endswith("/var"):
+            params = "params/" + path.split("/", 1)[1].rpartition("/")[0]
+            mean = path.removesuffix("var") + "mean"
+            shifted[f"{params}/scale"], shifted[f"{params}/bias"] = leaves[mean], leaves[path]
+            shifted[mean], shifted[path] = leaves[f"{params}/scale"], leaves[f"{params}/bias"]
+    return shifted
+
+
+def _write_any(format, path, network, leaves):
+    if format in FROM_CAFFE:
+        FROM_CAFFE[format][0](path, network, leaves)
+    else:
+        WRITERS[format][0](path, published.torch_names(leaves, published.semseg))
+
+
+# One of each kind.
+EVERY = {
+    **{name: FROM_CAFFE[name] for name in ("caffemodel", "npy", "h5 and json")},
+    **{name: WRITERS[name] for name in ("zip", "legacy in a checkpoint", "safetensors")},
+}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (wrong_class_count, "arrays have another shape: .*where params/classifier/kernel is"),
+        (wrong_order, "variances are not positive, so batch norms may be stored in another order"),
+    ],
+)
+@pytest.mark.parametrize("format", EVERY)
+def test_a_spoilt_file_of_every_format_is_refused(format, spoil, message, tmp_path):
+    flavour = architecture.CAFFE_50 if format in FROM_CAFFE else architecture.SEMSEG
+    network, leaves = sample(flavour)
+    path = tmp_path / f"spoilt{EVERY[format][1]}"
+    _write_any(format, path, network, spoil(leaves))
+    with pytest.raises(ValueError, match=message):
+        reading.load(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.999])
+@pytest.mark.parametrize("format", EVERY)
+def test_a_truncated_file_of_every_format_is_refused(format, share, tmp_path):
+    flavour = architecture.CAFFE_50 if format in FROM_CAFFE else architecture.SEMSEG
+    network, leaves = sample(flavour)
+    path = tmp_path / f"truncated{EVERY[format][1]}"
+    _write_any(format, path, network, leaves)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ValueError, match="is refused: it|arrays are missing|or not whole"):
+        reading.load(path)
+
+
+@pytest.mark.parametrize("format", EVERY)
+def test_another_geometry_than_the_weights_is_refused_by_its_field(format, tmp_path):
+    """Wrong stride or wrong order of branches: the shapes would fit."""
+    flavour = architecture.CAFFE_50 if format in FROM_CAFFE else architecture.SEMSEG
+    network, leaves = sample(flavour)
+    path = tmp_path / f"weights{EVERY[format][1]}"
+    _write_any(format, path, network, leaves)
+    stride = dataclasses.replace(flavour, stride_on_reduce=not flavour.stride_on_reduce)
+    with pytest.raises(ValueError, match="another geometry .*: stride_on_reduce: "):
+        reading.load(path, stride)
+    order = dataclasses.replace(flavour, bins=flavour.bins[::-1])
+    with pytest.raises(ValueError, match=r"another geometry .*: bins: "):
+        reading.load(path, order)
+
+
+def test_a_file_that_contradicts_its_own_stride_is_refused(tmp_path):
+    network, leaves = sample(architecture.CAFFE_50)
+    path = tmp_path / "weights.h5"
+    published.write_h5(path, leaves)
+    model = json.loads(published.keras_json(network))
+    for layer in model["config"]["layers"]:
+        if layer["config"]["name"] in ("conv3_1_3x3", "conv4_2_3x3"):
+            layer["config"]["strides"] = [2, 2]
+    path.with_suffix(".json").write_text(json.dumps(model))
+    with pytest.raises(ValueError, match="stride 2 where 1 was expected .and 1 more such"):
+        reading.load(path)
+
+
+def test_another_network_is_refused_by_name(tmp_path):
+    path = tmp_path / "vgg.pth"
+    published.write_zip(path, {"features.0.weight": np.zeros((4, 3, 3, 3), np.float32)})
+    with pytest.raises(ValueError, match=r"features.0.weight .* are of no source that is known"):
+        reading.load(path)
+
+
+@pytest.mark.parametrize("shape", [(10**12, 0, 1, 1), (0, 8, 1, 1)])
+def test_an_array_without_values_does_not_decide_the_width(shape, tmp_path):
+    state = torch_state(published.semseg, architecture.SEMSEG)
+    state["layer1.0.conv1.weight"] = np.zeros(shape, np.float32)
+    path = tmp_path / "weights.pth"
+    published.write_zip(path, state)
+    with pytest.raises(ValueError, match=f"width {shape[0]}, .* 1 to 65536 was expected"):
+        reading.load(path)
+
+
+# ----- the layout that a file's settings are held against
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(
+    "flavour",
+    [
+        architecture.SEMSEG,
+        architecture.CAFFE_50,
+        architecture.MMSEGMENTATION,
+        architecture.PLAIN_STEM,
+    ],
+)
+def test_the_layout_is_how_the_network_applies_its_convolutions(depth, flavour):
+    if not isinstance(flavour, architecture.Geometry):
+        flavour = dataclasses.replace(architecture.SEMSEG, stem=flavour)
+    applied = {}
+
+    def watch(call, args, kwargs, context):
+        module = context.module
+        if isinstance(module, layers.Convolution) and context.method_name == "__call__":
+            path = "/".join(module.path)
+            applied[path] = (module.size, module.stride, module.dilation)
+        return call(*args, **kwargs)
+
+    model = segmenter.Segmenter(depth, WIDTH, geometry=flavour, auxiliary=True).make(5)
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    with nn.intercept_methods(watch):
+        jax.eval_shape(model.init, jax.random.key(0), image)
+    plans = layout.convolutions(depth, flavour)
+    del plans["head/conv"]  # A module of its own, of 3x3 by construction.
+    assert {path: (p.size, p.stride, p.dilation) for path, p in plans.items()} == applied
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".caffemodel", ".pth"])
+def test_a_file_of_anything_else_is_refused(suffix, tmp_path):
+    path = pathlib.Path(tmp_path / f"weights{suffix}")
+    for data in (b"", b"hello, this is a text and no weights\n" * 40, bytes(range(256)) * 9):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="is no weight file|is refused: it"):
+            reading.load(path)
