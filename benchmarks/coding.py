@@ -404,7 +404,9 @@ def main() -> None:
     )
     default_rooms = pathlib.Path("data/rooms_480x640_seed1")
     parser.add_argument("--rooms", type=pathlib.Path, default=default_rooms)
-    parser.add_argument("--table", choices=("all", "cuts", "rates", "planar"), default="all")
+    parser.add_argument(
+        "--table", choices=("all", "segmentations", "rates", "planar"), default="all"
+    )
     parser.add_argument("--of", choices=("all", "captures", "rooms"), default="all")
     parser.add_argument("--frames", type=int, help="so many of each, evenly spread; default all")
     parser.add_argument(
@@ -426,9 +428,9 @@ def main() -> None:
             images = [images[int(index)] for index in chosen]
         print(f"\n{len(images)} frames of 480x640: {name}", flush=True)
         frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
-        if frames_mm and arguments.table in ("all", "cuts"):
+        if frames_mm and arguments.table in ("all", "segmentations"):
             print_cuts(frames_mm)
-        if frames_mm and arguments.table != "cuts":
+        if frames_mm and arguments.table != "segmentations":
             codecs = [superpixel_codecs, block_codecs, planar_codecs]
             if arguments.table == "planar":
                 codecs = [planar_codecs]

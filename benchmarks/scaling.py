@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.models import segmenter
-from psp_jax.models.architecture import Sight
+from psp_jax.models.architecture import Modality
 from psp_jax.runtime import mesh
 
 BATCH_SIZE, WARM_STEPS = 8, 4
@@ -46,9 +46,9 @@ def main() -> None:
             coordinator, count, index = arguments.process.split(",")
             mesh.join(coordinator, int(index), int(count))
         sizes = arguments.steps, arguments.size, arguments.width
-        _, images_per_s = _train(*sizes, Sight.RGB, np.float32)
+        _, images_per_s = _train(*sizes, Modality.RGB, np.float32)
         jax.config.update("jax_enable_x64", True)
-        losses, _ = _train(*sizes, Sight.DEPTH, np.float64)
+        losses, _ = _train(*sizes, Modality.DEPTH, np.float64)
         print(json.dumps((losses, images_per_s)))
         return
     found = {}
@@ -93,18 +93,18 @@ def _start(processes: int, devices: int) -> tuple[list[float], float]:
 
 
 def _train(
-    count: int, size: tuple[int, int], width: int, sight: Sight, dtype: type
+    count: int, size: tuple[int, int], width: int, modality: Modality, dtype: type
 ) -> tuple[list[float], float]:
     """Returns the loss of every step, and images/s."""
     phase = experiment.Phase(steps=count, learning_rate=1e-3, optimizer=experiment.Optimizer.SGD)
     objective, tx = objectives.DepthMSE(), optim.make(phase)
-    network = segmenter.Segmenter(depth=18, width=width, dropout=0.1, sight=sight)
+    network = segmenter.Segmenter(depth=18, width=width, dropout=0.1, modality=modality)
     model = network.make(objective.channels)
     take_step = functools.partial(
         steps.train_step, model=model, objective=objective, tx=tx, phase=phase, seed=0
     )
     devices = mesh.Devices()
-    variables = state.initial_variables(model, (*size, sight.channels), 0)
+    variables = state.initial_variables(model, (*size, modality.channels), 0)
     variables = devices.place(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables))
     make = functools.partial(state.create, tx=tx, train=phase.train, step=0)
     current, rows = devices.create(make, variables), devices.rows(BATCH_SIZE)

@@ -10,7 +10,7 @@ image has 2.54 %; RMSE 0.442 m against 0.594 m), and
 
 a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first. The thesis reports 3.78 %
 of the pixels of its 981 test images in the right level, without saying which loss or what range; it
-fits 3 images on its 12 GB card. `"--config.objective.range_m=6.55"` gives the levels another range.
+fits 3 images on its 12 GB card. `"--config.objective.max_depth_m=6.55"` gives the levels another range.
 """
 
 from data_builders import sources

@@ -32,7 +32,6 @@ def _rooms() -> experiment.Experiment:
         model=presets.narrow(softmax=True),
         train=("classifier", "softmax"),
     )
-    config.cache_features = "data/features"
     return _thesis(config, init_from="runs/depth_mse")
 
 
@@ -50,6 +49,6 @@ def _scannet() -> experiment.Experiment:
 
 def _thesis(config: experiment.Experiment, init_from: str = "") -> experiment.Experiment:
     """What the thesis says beside the parts: a tenth of the data."""
-    config.data.train_share = 0.1
+    config.data.train_fraction = 0.1
     config.init_from = init_from
     return config

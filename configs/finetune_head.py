@@ -32,7 +32,6 @@ def _rooms() -> experiment.Experiment:
         train=("head", "classifier", "softmax"),
     )
     config.init_from = "runs/depth_mse"
-    config.cache_features = "data/features"
     return config
 
 

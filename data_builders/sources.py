@@ -27,11 +27,11 @@ class ScanNet:
     config: str = "thesis"
     version: str = "3.0.0"
 
-    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+    def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns what made the labels, by label set; none for a configuration of one's own."""
         from data_builders.scannet_frontiers import configurations
 
-        known = {config.name: config.cuts for config in configurations.CONFIGS}
+        known = {config.name: config.segmentations for config in configurations.CONFIGS}
         return known.get(self.config, {})
 
     def size(self) -> tuple[int, int] | None:
@@ -82,11 +82,11 @@ class EmbeddedRooms:
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
 
-    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+    def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns what made the labels, by label set."""
         from data_builders.scannet_frontiers import configurations
 
-        return configurations.named("rooms").cuts
+        return configurations.named("rooms").segmentations
 
     def size(self) -> tuple[int, int]:
         """Returns the (height, width) of the images."""

@@ -15,8 +15,7 @@ class Batch:
     """A batch of examples.
 
     Attributes:
-        image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device. Where
-            `features` stand for it, it is not decoded and has no channels: `[B, H, W, 0]`.
+        image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device.
         depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
         filled_depth: `[B, H, W]` float32 metres, holes filled with the nearest reading: what a
             network that sees depth is given.
@@ -25,8 +24,6 @@ class Batch:
         filled: `[B, H, W]` bool, True where the sensor had no reading, so that neither depth nor
             classes carry truth; nowhere if the config has `data.ignore_filled` off.
         valid: `[B]` bool, False for the padding that completes the last batch of an evaluation.
-        features: `[B, h, w, C]` float16, what a frozen part of the network makes of the image,
-            where it has been kept; None elsewhere.
     """
 
     image: Array
@@ -35,7 +32,6 @@ class Batch:
     frontier: Array
     filled: Array
     valid: Array
-    features: Array | None = None
 
 
 class Prediction(NamedTuple):

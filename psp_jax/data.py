@@ -5,7 +5,7 @@ import copy
 import functools
 import pathlib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import grain
@@ -21,7 +21,6 @@ from psp_jax.partition import frontier_classes
 MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
-FEATURES = "kept_features"  # Where `feature_cache` adds a reader of features to records.
 
 
 _REBUILD = "build the data set again, and check disk and memory"
@@ -111,17 +110,6 @@ def sound(splits: dict[str, Examples]) -> dict[str, Examples]:
     return kept
 
 
-def without_images(examples: Examples) -> Examples:
-    """Returns examples whose images are not decoded and have no channels: `[H, W, 0]`.
-
-    Their JPEGs are still compared with the checksums.
-    """
-    if isinstance(examples, Subset):
-        return examples.of(without_images)
-    assert isinstance(examples, _Checked), "splits come from open_splits"
-    return examples.blind()
-
-
 def image_size(examples: Examples) -> tuple[int, int]:
     """Returns the (height, width) of the images."""
     return examples[0]["depth"].shape
@@ -209,22 +197,6 @@ def eval_batches(
     return iter(dataset.to_iter_dataset(options))
 
 
-def images(examples: Examples, data: experiment.Data) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Yields the images `[B, H, W, 3]` uint8 in order, with their checksums.
-
-    The last batch is completed with black ones, which have no checksum.
-    """
-
-    def join(records: Sequence[dict[str, Any]]) -> tuple[np.ndarray, list[int]]:
-        batch = np.stack([record["image"] for record in records])
-        padding = [(0, data.batch_size - len(batch))] + [(0, 0)] * 3
-        return np.pad(batch, padding), [int(record[CHECKSUM]) for record in records]
-
-    dataset = grain.MapDataset.source(examples).batch(data.batch_size, batch_fn=join)
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
-    return iter(dataset.to_iter_dataset(options))
-
-
 def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
     """Returns the number of full batches in the split."""
     return len(examples) // data.batch_size
@@ -234,7 +206,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     """Turns a decoded record into a batch without its batch axis."""
     filled = record["filled"]
     filled_depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
-    depth = np.where(filled_depth <= data.range_m, filled_depth, np.float32(0))
+    depth = np.where(filled_depth <= data.max_depth_m, filled_depth, np.float32(0))
     if data.ignore_filled:
         depth = np.where(filled, np.float32(0), depth)
     else:
@@ -246,7 +218,6 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
         frontier=record[frontier_classes.FEATURE_PREFIX + data.labels],
         filled=filled,
         valid=np.ones((), bool),
-        features=record[FEATURES](mirrored=False) if FEATURES in record else None,
     )
 
 
@@ -262,7 +233,6 @@ def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experim
         frontier=frontier_classes.mirror(np.asarray(example.frontier)),
         filled=example.filled[:, ::-1],
         valid=example.valid,
-        features=record[FEATURES](mirrored=True) if FEATURES in record else None,
     )
 
 
@@ -310,10 +280,6 @@ class Subset:
         """Takes the examples and the indices of the chosen ones."""
         self._examples, self._chosen = examples, [int(index) for index in chosen]
 
-    def of(self, change: Callable[[Examples], Examples]) -> "Subset":
-        """Returns the same choice of changed examples."""
-        return Subset(change(self._examples), self._chosen)
-
     def __len__(self) -> int:
         """Returns how many were chosen."""
         return len(self._chosen)
@@ -335,7 +301,6 @@ class _Checked:
         self._source: Any = builder.as_data_source(split, decoders=skip)
         self._features, self._place = builder.info.features, place
         self._chosen: Sequence[int] = range(len(self._source))
-        self._decoders: dict[str, Any] = {}
 
     def __len__(self) -> int:
         return len(self._chosen)
@@ -343,24 +308,15 @@ class _Checked:
     def __getitem__(self, index: int) -> dict[str, Any]:
         record = self.undecoded(index)
         try:
-            decoded = self._features.decode_example_np(record, decoders=self._decoders)
+            return self._features.decode_example_np(record)
         except Exception as error:
             raise self._damaged(index, _first_line(error)) from error
-        if "image" in self._decoders:
-            decoded["image"] = np.zeros((*decoded["depth"].shape, 0), np.uint8)
-        return decoded
 
     def chosen(self, indices: Sequence[int]) -> "_Checked":
         """Returns the split without the others."""
         smaller = copy.copy(self)
         smaller._chosen = [self._chosen[index] for index in indices]
         return smaller
-
-    def blind(self) -> "_Checked":
-        """Returns the split without its images, see `without_images`."""
-        blind = copy.copy(self)
-        blind._decoders = {"image": tfds.decode.SkipDecoding()}
-        return blind
 
     def undecoded(self, index: int) -> dict[str, Any]:
         """Reads a record and compares its JPEG with the checksum."""

@@ -32,7 +32,7 @@ class ConfigError(ValueError):
 class Source(Protocol):
     """Where the prepared data set comes from."""
 
-    def cuts(self) -> Mapping[str, superpixels.Superpixels]:
+    def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns what made the labels, by label set."""
         ...
 
@@ -57,11 +57,11 @@ class Data:
         source: the prepared data set.
         labels: label set of the frontier classes, such as `seeds` (the thesis's superpixels) or
             `planar`.
-        train_share: share of the training images that are used, evenly spaced.
+        train_fraction: share of the training images that are used, evenly spaced.
         batch_size: images per step.
         flip_probability: chance that a training image is mirrored, classes with it.
         ignore_filled: whether pixels without a reading are left out of losses and figures.
-        range_m: readings beyond are taken for none; also the depth of gray level 255, metres.
+        max_depth_m: readings beyond are taken for none; also the depth of gray level 255, metres.
         threads: threads that read and decode.
         skip_damaged: whether records that are not what was written are left out, which costs
             reading all of them first; otherwise the first one stops the run.
@@ -69,11 +69,11 @@ class Data:
 
     source: Source
     labels: str = "seeds"
-    train_share: float = 1.0
+    train_fraction: float = 1.0
     batch_size: int = 8
     flip_probability: float = 0.5
     ignore_filled: bool = True
-    range_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
+    max_depth_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
     threads: int = 2
     skip_damaged: bool = False
 
@@ -104,10 +104,10 @@ class Phase:
         learning_rate: after the warm-up.
         warmup_steps: steps over which the rate rises linearly from a small one.
         schedule: how the rate falls after it.
-        final_share: share of the rate that is left at the end of the phase; 1 keeps a cosine
+        final_lr_fraction: share of the rate that is left at the end of the phase; 1 keeps a cosine
             constant.
         power: of the schedule `poly`.
-        rate_factors: what the rate is multiplied by in parts of the model, such as {"head": 10.0};
+        lr_multipliers: what the rate is multiplied by in parts of the model, such as {"head": 10.0};
             the longest name that fits counts, and 1 where none does.
         optimizer: Adam, or SGD with momentum.
         momentum: SGD's.
@@ -128,9 +128,9 @@ class Phase:
     learning_rate: float = 1e-3
     warmup_steps: int = 0
     schedule: Schedule = Schedule.COSINE
-    final_share: float = 1.0
+    final_lr_fraction: float = 1.0
     power: float = 0.9
-    rate_factors: dict[str, float] = dataclasses.field(default_factory=dict)
+    lr_multipliers: dict[str, float] = dataclasses.field(default_factory=dict)
     optimizer: Optimizer = Optimizer.ADAM
     momentum: float = 0.9
     weight_decay: float = 0.0
@@ -151,7 +151,7 @@ class Experiment:
         data: what the network sees.
         phases: trained one after the other.
         init_from: workdir of an earlier run, or file of weights, converted or as published, of the
-            same depth, width and geometry; classifiers of other classes and what it lacks start
+            same depth, width and architecture; classifiers of other classes and what it lacks start
             anew. Empty starts from random ones.
         seed: decides initial values, data order, flips and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
@@ -159,9 +159,6 @@ class Experiment:
             end of a phase is always validated.
         keep_checkpoints: newest checkpoints that are kept.
         pictures: test images in the sheet of predictions.
-        cache_features: folder, such as `data/features`, where the features of a trunk that no phase
-            trains (and of the head, likewise) are kept as float16, to be computed once and not in
-            every epoch. Runs with the same weights and data share them. Empty computes them.
         shard_parameters: whether parameters and moments are split among the devices, where memory
             asks for it; otherwise every device holds all of them.
     """
@@ -177,7 +174,6 @@ class Experiment:
     validate_every: int = 200
     keep_checkpoints: int = 2
     pictures: int = 6
-    cache_features: str = ""
     shard_parameters: bool = False
 
 
@@ -188,9 +184,9 @@ def check(experiment: Experiment) -> None:
         _check_phase(f"phases[{index}]", phase)
     data = experiment.data
     _expect(data.batch_size >= 1, "data.batch_size", data.batch_size, "at least 1")
-    share = data.train_share
-    _expect(0 < share <= 1, "data.train_share", share, "above 0, up to 1")
-    _expect(data.range_m > 0, "data.range_m", data.range_m, "above 0")
+    share = data.train_fraction
+    _expect(0 < share <= 1, "data.train_fraction", share, "above 0, up to 1")
+    _expect(data.max_depth_m > 0, "data.max_depth_m", data.max_depth_m, "above 0")
     _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
     probability = data.flip_probability
     _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
@@ -212,14 +208,14 @@ def _check_phase(name: str, phase: Phase) -> None:
     expect(0 < phase.learning_rate < math.inf, "learning_rate", "a positive number")
     expect(0 <= phase.warmup_steps < phase.steps, "warmup_steps", "less than steps")
     expect(phase.schedule in list(Schedule), "schedule", f"one of {', '.join(Schedule)}")
-    expect(0 <= phase.final_share <= 1, "final_share", "from 0 to 1")
-    falls = phase.schedule != Schedule.POLY or phase.final_share < 1
-    expect(falls, "final_share", "less than 1 (0 as published) with the schedule poly")
+    expect(0 <= phase.final_lr_fraction <= 1, "final_lr_fraction", "from 0 to 1")
+    falls = phase.schedule != Schedule.POLY or phase.final_lr_fraction < 1
+    expect(falls, "final_lr_fraction", "less than 1 (0 as published) with the schedule poly")
     expect(0 < phase.power < math.inf, "power", "a positive number")
-    factors = phase.rate_factors
-    expect(isinstance(factors, dict), "rate_factors", "a dict, such as {'head': 10},")
+    factors = phase.lr_multipliers
+    expect(isinstance(factors, dict), "lr_multipliers", "a dict, such as {'head': 10},")
     positive = all(isinstance(x, int | float) and 0 < x < math.inf for x in factors.values())
-    expect(positive, "rate_factors", "positive numbers by part, such as {'head': 10},")
+    expect(positive, "lr_multipliers", "positive numbers by part, such as {'head': 10},")
     expect(phase.optimizer in list(Optimizer), "optimizer", f"one of {', '.join(Optimizer)}")
     expect(0 <= phase.momentum < 1, "momentum", "from 0 to less than 1")
     expect(0 <= phase.weight_decay < math.inf, "weight_decay", "0 or more")

@@ -29,7 +29,7 @@ def check(source: str, model: Any) -> None:
     """Finds what would keep a model from starting with the weights of `source`.
 
     Raises:
-        ValueError: if the source can't be read, or is of another depth, width or geometry, or if
+        ValueError: if the source can't be read, or is of another depth, width or architecture, or if
             the model has no network of a name in it.
         OSError: if there is none.
     """
@@ -68,7 +68,7 @@ def _check_one(source: str, model: Any) -> None:
                 surgery.RGB,
                 donor.channels,
                 donor.auxiliary,
-                donor.geometry,
+                donor.architecture,
             )
             _check_network(source, network, model)
     else:
@@ -174,7 +174,7 @@ def _load_file(source: str, model: Any) -> Weights:
     path = pathlib.Path(source)
     if not path.exists():
         raise FileNotFoundError(f"config.init_from={source}: there is no such workdir or file")
-    weights = reading.load(path, model.geometry)
+    weights = reading.load(path, model.architecture)
     _check_network(source, weights.network, model)
     return weights
 
@@ -185,7 +185,7 @@ def _check_network(source: str, network: Network, model: Any) -> None:
         for name in _FIELDS
         if getattr(network, name) != getattr(model, name)
     ]
-    found += differences(network.geometry, model.geometry)
+    found += differences(network.architecture, model.architecture)
     if found:
         raise experiment.ConfigError(
             f"config.init_from={source} is of another model than config.model: {'; '.join(found)}"

@@ -42,7 +42,7 @@ _EXPECTED = {  # By what the parsers of flags say.
 
 
 class _DictParser(flags.ArgumentParser):
-    """Reads fields that are dicts, such as --config.phases[0].rate_factors="{'head': 10}"."""
+    """Reads fields that are dicts, such as --config.phases[0].lr_multipliers="{'head': 10}"."""
 
     def parse(self, argument: Any) -> dict:
         """Takes a dict as it is, and text as a literal."""

@@ -20,16 +20,16 @@ def check(name: str, phase: Phase, known: Sequence[str]) -> None:
         phase: what is checked.
         known: the parts of the model.
     """
-    for part in phase.rate_factors:
+    for part in phase.lr_multipliers:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
             raise ConfigError(
-                f"config.{name}.rate_factors names {part!r}, which is no part of the model; {hint}"
+                f"config.{name}.lr_multipliers names {part!r}, which is no part of the model; {hint}"
             )
         if not parts.covers(phase.train, part) and not parts.inside(phase.train, part):
             raise ConfigError(
-                f"config.{name}.rate_factors names {part!r}, nothing of which is in its train, "
+                f"config.{name}.lr_multipliers names {part!r}, nothing of which is in its train, "
                 f"{phase.train}"
             )
 
@@ -42,8 +42,8 @@ def make(phase: Phase) -> optax.GradientTransformation:
     """
     # Without factors and decay this is the chain that checkpoints of earlier versions hold.
     chain = [optax.clip_by_global_norm(phase.clip_norm), *_optimizer(phase)]
-    if phase.rate_factors:
-        chain.append(_scale_by_part(phase.rate_factors))
+    if phase.lr_multipliers:
+        chain.append(_scale_by_part(phase.lr_multipliers))
     return optax.chain(*chain)
 
 
@@ -66,10 +66,12 @@ def _of_schedule(path: Sequence[Any], unused: Any) -> bool:
 
 def schedule(phase: Phase) -> optax.Schedule:
     """Returns the learning rate by step: linear warm-up, then what the phase's schedule says."""
-    steps, lowest = phase.steps - phase.warmup_steps, phase.final_share * phase.learning_rate
+    steps, lowest = phase.steps - phase.warmup_steps, phase.final_lr_fraction * phase.learning_rate
     match Schedule(phase.schedule):
         case Schedule.COSINE:
-            decay = optax.cosine_decay_schedule(phase.learning_rate, steps, alpha=phase.final_share)
+            decay = optax.cosine_decay_schedule(
+                phase.learning_rate, steps, alpha=phase.final_lr_fraction
+            )
         case Schedule.POLY:
             decay = optax.polynomial_schedule(phase.learning_rate, lowest, phase.power, steps)
         case Schedule.CONSTANT:

@@ -44,7 +44,7 @@ def rooms(
                 train=train,
                 learning_rate=2e-3,
                 warmup_steps=40,
-                final_share=0.01,
+                final_lr_fraction=0.01,
                 clip_norm=1.0,
             ),
         ),

@@ -157,7 +157,7 @@ def eval_step(
     *,
     model: Any,
     objective: objectives.Objective,
-    range_m: float,
+    max_depth_m: float,
     depth_figures: DepthFigures = depth_metrics.depth_figures,
 ) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
     """Returns the loss and the per-image figures of a batch, without training anything.
@@ -166,7 +166,7 @@ def eval_step(
     """
     output, prediction = predict(variables, batch, model=model, objective=objective)
     return objective.loss(output, batch), judge(
-        prediction, batch, range_m=range_m, depth_figures=depth_figures
+        prediction, batch, max_depth_m=max_depth_m, depth_figures=depth_figures
     )
 
 
@@ -174,7 +174,7 @@ def judge(
     prediction: Prediction,
     batch: Batch,
     *,
-    range_m: float,
+    max_depth_m: float,
     depth_figures: DepthFigures = depth_metrics.depth_figures,
 ) -> dict[str, dict]:
     """Compares a prediction with the truth, image by image.
@@ -185,7 +185,7 @@ def judge(
     """
     figures = {}
     if prediction.depth is not None:
-        figures["depth"] = depth_figures(prediction.depth, batch, range_m=range_m)
+        figures["depth"] = depth_figures(prediction.depth, batch, max_depth_m=max_depth_m)
     if prediction.edges is not None:
         figures["edges"] = edge_metrics.edge_counts(prediction.edges, batch)
     if prediction.classes is not None:

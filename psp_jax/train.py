@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import checkpoints, data, experiment, feature_cache, init_from, optim, state, steps
+from psp_jax import checkpoints, data, experiment, init_from, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, Phase
@@ -37,7 +37,6 @@ def check(config: Experiment, workdir: str) -> None:
         parts.check(model.PARTS, phase.train)
         optim.check(f"phases[{index}]", phase, model.PARTS)
     _check_auxiliary(config, model)
-    feature_cache.check(config)
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if config.init_from and checkpoints.latest_step(folder) is None:
@@ -103,7 +102,7 @@ def _run(
     if config.data.skip_damaged:
         splits = data.sound(splits)
     data.check_labels(splits["train"], config.data)
-    splits["train"] = data.shared(splits["train"], config.data.train_share)
+    splits["train"] = data.shared(splits["train"], config.data.train_fraction)
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
     devices.check_agreement({"config": experiment.text(config), **images})
     model = config.model.make(config.objective.channels)
@@ -127,11 +126,6 @@ def _run(
             variables = devices.place(variables)
         log = metric_log.Journal(own, start)
         job = _Job(config, model, validate, splits, store, log, termination, clock, devices)
-        if config.cache_features and start < sum(phase.steps for phase in config.phases):
-            fixed = devices.local(variables)
-            rest, kept = feature_cache.open_or_build(config, model, fixed, splits, place)
-            validate = scoring.make(config, rest, devices, depth_metrics.brief_depth_figures)
-            job = dataclasses.replace(job, model=rest, validate=validate, splits=kept)
         first = 0
         for phase in config.phases:
             last = first + phase.steps

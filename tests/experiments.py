@@ -18,7 +18,7 @@ def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
         ),
         phases=(
             experiment.Phase(steps=6, train=("head", "classifier")),
-            experiment.Phase(steps=10, learning_rate=1e-3, warmup_steps=2, final_share=0.1),
+            experiment.Phase(steps=10, learning_rate=1e-3, warmup_steps=2, final_lr_fraction=0.1),
         ),
         checkpoint_every=3,
         validate_every=4,

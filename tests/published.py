@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 
 from psp_jax.models import resnet
-from psp_jax.models.architecture import Geometry
+from psp_jax.models.architecture import Architecture
 from psp_jax.weights.network import Network
 
 Leaves = dict[str, np.ndarray]  # By path, collection first.
@@ -256,19 +256,20 @@ def blob(array: np.ndarray, *, old: bool = False) -> bytes:
     return (sizes if old else field(7, field(1, shape))) + data
 
 
-def caffe_settings(depth: int, geometry: Geometry) -> dict[str, tuple[int, int, int]]:
+def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[int, int, int]]:
     """Size, stride and dilation by our paths of the convolutions."""
     blocks, _ = resnet.DEPTHS[depth]
     found = {
-        f"trunk/stem/conv{i}": (s.size, s.stride, 1) for i, s in enumerate(geometry.stem, start=1)
+        f"trunk/stem/conv{i}": (s.size, s.stride, 1)
+        for i, s in enumerate(architecture.stem, start=1)
     }
     for stage, count in enumerate(blocks, start=1):
         for block in range(1, count + 1):
             path, stride = f"trunk/stage{stage}/block{block}", 2 if (stage, block) == (2, 1) else 1
             dilation = {3: 2, 4: 4}.get(stage, 1)
-            if block == 1 and geometry.contracted_dilation:
+            if block == 1 and architecture.contracted_dilation:
                 dilation = max(1, dilation // 2)
-            reduce = geometry.stride_on_reduce
+            reduce = architecture.stride_on_reduce
             found[f"{path}/conv1"] = (1, stride if reduce else 1, 1)
             found[f"{path}/conv2"] = (3, 1 if reduce else stride, dilation)
             found[f"{path}/conv3"] = (1, 1, 1)
@@ -277,8 +278,8 @@ def caffe_settings(depth: int, geometry: Geometry) -> dict[str, tuple[int, int, 
 
 
 def caffe_bytes(leaves: Leaves, network: Network, *, old_shapes: bool = False) -> bytes:
-    """The bytes of a .caffemodel with the settings of the network's geometry."""
-    settings = caffe_settings(network.depth, network.geometry)
+    """The bytes of a .caffemodel with the settings of the network's architecture."""
+    settings = caffe_settings(network.depth, network.architecture)
     net = field(1, "PSPNet")
     for layer in layers_of(leaves):
 
@@ -308,10 +309,10 @@ def caffe_bytes(leaves: Leaves, network: Network, *, old_shapes: bool = False) -
         net += field(100, body + parameter)
     pool = field(1, 0) + field(2, 3) + field(3, 2) + field(4, 1)
     net += field(100, field(1, "pool1_3x3_s2") + field(2, "Pooling") + field(121, pool))
-    for bins in network.geometry.bins:
+    for bins in network.architecture.bins:
         pool = field(1, 1) + field(2, 60 // bins) + field(3, 60 // bins)
         net += field(100, field(1, f"conv5_3_pool{bins}") + field(2, "Pooling") + field(121, pool))
-    joined = ["conv5_3", *(f"conv5_3_pool{bins}_interp" for bins in network.geometry.bins)]
+    joined = ["conv5_3", *(f"conv5_3_pool{bins}_interp" for bins in network.architecture.bins)]
     bottoms = b"".join(field(3, name) for name in joined)
     return net + field(100, field(1, "conv5_3_concat") + field(2, "Concat") + bottoms)
 
@@ -394,9 +395,11 @@ def write_h5(path: pathlib.Path, leaves: Leaves, *, nested: bool = False, pieces
 
 
 def keras_json(network: Network) -> str:
-    """A model's JSON with the settings of the network's geometry."""
+    """A model's JSON with the settings of the network's architecture."""
     layers: list[dict[str, Any]] = []
-    for layer, (size, stride, dilation) in caffe_settings(network.depth, network.geometry).items():
+    for layer, (size, stride, dilation) in caffe_settings(
+        network.depth, network.architecture
+    ).items():
         config = {
             "name": caffe(layer),
             "kernel_size": [size, size],
@@ -405,6 +408,6 @@ def keras_json(network: Network) -> str:
         }
         layers.append({"class_name": "Conv2D", "config": config})
         name = caffe(layer) + "_bn"
-        norm = {"name": name, "epsilon": network.geometry.epsilon, "momentum": 0.95}
+        norm = {"name": name, "epsilon": network.architecture.epsilon, "momentum": 0.95}
         layers.append({"class_name": "BatchNormalization", "config": norm})
     return json.dumps({"class_name": "Model", "config": {"layers": layers}})

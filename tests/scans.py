@@ -59,7 +59,7 @@ def small_config() -> dataset.FrontierConfig:
         name="small",
         frame_stride=1,
         size=SIZE,
-        cuts={
+        segmentations={
             "seeds": superpixels.Seeds(superpixels=20, levels=2),
             "planar": planar.Planar(superpixels.Slic(region_px=8, ruler=20.0)),
         },

@@ -100,7 +100,7 @@ def test_a_label_set_that_the_data_set_lacks_is_named(examples, tiny):
 def test_readings_beyond_the_range_are_none(examples, tiny):
     record = examples[0]
     limit_m = float(np.median(record["depth"])) / 1000
-    example = data.example_of(record, dataclasses.replace(tiny.data, range_m=limit_m))
+    example = data.example_of(record, dataclasses.replace(tiny.data, max_depth_m=limit_m))
     assert example.depth.max() <= limit_m
     assert (example.depth[record["depth"] / np.float32(1000) > limit_m] == 0).all()
 

@@ -24,22 +24,24 @@ def test_fields_newer_than_a_workdir_have_their_defaults_there(tmp_path, tiny):
     path = tmp_path / "config.json"
     text = json.loads(path.read_text())
     for phase in text["phases"]:
-        del phase["optimizer"], phase["rate_factors"]
+        del phase["optimizer"], phase["lr_multipliers"]
     path.write_text(json.dumps(text))
     assert experiment.load(tmp_path) == tiny
     assert experiment.differences(tiny, tmp_path) == []
 
 
 def test_fields_of_a_phase_survive_their_text_form(tmp_path, tiny):
-    tiny.phases[1].rate_factors = {"head": 10.0, "trunk/stem": 0.5}
+    tiny.phases[1].lr_multipliers = {"head": 10.0, "trunk/stem": 0.5}
     tiny.phases[1].schedule = experiment.Schedule.POLY
     tiny.phases[1].optimizer = experiment.Optimizer.SGD
     experiment.save(tiny, tmp_path)
     assert experiment.load(tmp_path) == tiny
     assert experiment.differences(tiny, tmp_path) == []
-    other = dataclasses.replace(tiny.phases[1], rate_factors={"head": 5.0, "trunk/stem": 0.5})
+    other = dataclasses.replace(tiny.phases[1], lr_multipliers={"head": 5.0, "trunk/stem": 0.5})
     changed = dataclasses.replace(tiny, phases=(tiny.phases[0], other))
-    assert experiment.differences(changed, tmp_path) == ["phases.1.rate_factors.head: 10.0 -> 5.0"]
+    assert experiment.differences(changed, tmp_path) == [
+        "phases.1.lr_multipliers.head: 10.0 -> 5.0"
+    ]
 
 
 def test_a_folder_without_a_run_is_named(tmp_path):
@@ -64,14 +66,23 @@ def test_a_config_file_cannot_name_foreign_classes(tmp_path):
         (lambda e: setattr(e.phases[1], "learning_rate", -1.0), r"phases\[1\]\.learning_rate=-1"),
         (lambda e: setattr(e.phases[1], "warmup_steps", 10), "warmup_steps=10"),
         (lambda e: setattr(e.phases[1], "schedule", "step"), r"schedule=step: one of cosine, poly"),
-        (lambda e: setattr(e.phases[0], "schedule", "poly"), r"phases\[0\]\.final_share=1.0: less"),
+        (
+            lambda e: setattr(e.phases[0], "schedule", "poly"),
+            r"phases\[0\]\.final_lr_fraction=1.0: less",
+        ),
         (lambda e: setattr(e.phases[1], "power", 0.0), "power=0.0"),
         (lambda e: setattr(e.phases[1], "optimizer", "lamb"), "optimizer=lamb: one of adam, sgd"),
         (lambda e: setattr(e.phases[1], "momentum", 1.0), "momentum=1.0"),
         (lambda e: setattr(e.phases[1], "weight_decay", -1e-4), "weight_decay=-0.0001"),
-        (lambda e: setattr(e.phases[1], "rate_factors", {"head": 0}), r"rate_factors={'head': 0}"),
-        (lambda e: setattr(e.phases[1], "rate_factors", {"head": "x"}), "positive numbers by part"),
-        (lambda e: setattr(e.phases[1], "rate_factors", ("head", 2)), "rate_factors=.*a dict"),
+        (
+            lambda e: setattr(e.phases[1], "lr_multipliers", {"head": 0}),
+            r"lr_multipliers={'head': 0}",
+        ),
+        (
+            lambda e: setattr(e.phases[1], "lr_multipliers", {"head": "x"}),
+            "positive numbers by part",
+        ),
+        (lambda e: setattr(e.phases[1], "lr_multipliers", ("head", 2)), "lr_multipliers=.*a dict"),
         (lambda e: setattr(e.phases[0], "accumulate", 0), r"phases\[0\]\.accumulate=0"),
         (lambda e: setattr(e.phases[0], "ema_decay", 1.0), "ema_decay=1.0"),
         (lambda e: setattr(e.phases[0], "skip_nonfinite", -1), "skip_nonfinite=-1"),

@@ -42,7 +42,9 @@ def start(source, *, channels=CLASSES, inputs=3, **fields):
     """The flat initial and grafted variables of a model, and the words."""
     fields = {"depth": 10, "width": 4, "auxiliary": True} | fields
     model = segmenter.Segmenter(**fields).make(channels)
-    network = Network(model.depth, model.width, inputs, channels, model.auxiliary, model.geometry)
+    network = Network(
+        model.depth, model.width, inputs, channels, model.auxiliary, model.architecture
+    )
     drawn = unflatten(published.make_leaves(network, seed=1))
     init_from.check(str(source), model)
     taken, words = init_from.take(str(source), model, drawn)
@@ -110,7 +112,7 @@ def test_a_trunk_alone_leaves_the_rest_new(tmp_path, leaves):
     published.write_legacy(path, published.torch_names(own, published.torchvision))
     # What the heads are like is the model's own affair.
     wanted = dataclasses.replace(flavour, align_corners=False, bins=(6, 3, 2, 1))
-    drawn, taken, words = start(path, geometry=wanted, auxiliary=False)
+    drawn, taken, words = start(path, architecture=wanted, auxiliary=False)
     assert "are new: classifier, head, pyramid" in words
     for name in taken:
         np.testing.assert_array_equal(taken[name], own.get(name, drawn[name]))
@@ -122,11 +124,11 @@ def test_a_trunk_alone_leaves_the_rest_new(tmp_path, leaves):
         ({"depth": 18}, "depth: 10 against 18"),
         ({"width": 5}, "width: 4 against 5"),
         (
-            {"geometry": architecture.CAFFE_101},
+            {"architecture": architecture.CAFFE_101},
             r"ceil_pool: False against True; bins: \(1, 2, 3, 6\)",
         ),
         (
-            {"geometry": dataclasses.replace(architecture.SEMSEG, contracted_dilation=True)},
+            {"architecture": dataclasses.replace(architecture.SEMSEG, contracted_dilation=True)},
             "contracted_dilation: False against True",
         ),
     ],
@@ -187,7 +189,7 @@ def test_verify_agrees_with_what_convert_stored_and_not_with_other_weights(
 def test_inspect_says_what_can_load_a_file(raw, converted, capsys):
     for path in (raw, converted):
         output = run(capsys, "inspect", path)
-        assert "into Segmenter(depth=10, width=4, geometry=SEMSEG)" in output
+        assert "into Segmenter(depth=10, width=4, architecture=SEMSEG)" in output
         count = sum(
             int(np.prod(shape))
             for name, shape in NETWORK.shapes().items()
@@ -218,10 +220,13 @@ def test_a_json_of_another_file_is_refused(converted, tmp_path, capsys):
         (("convert", "RAW", "out.npz"), "a name that ends in .safetensors was expected"),
         (("convert", "RAW", "out.safetensors", "--classes=19"), "--classes=19 was expected"),
         (("convert", "CONVERTED", "out.safetensors"), "is converted already"),
-        (("inspect", "RAW", "--geometry=VGG"), "'VGG' is none of SEMSEG"),
-        (("inspect", "RAW", "--geometry=SEMSEG,strid=1"), "a geometry has no 'strid'"),
-        (("inspect", "RAW", "--geometry=SEMSEG,ceil_pool=7"), "ceil_pool is a bool, not '7'"),
-        (("inspect", "RAW", "--geometry=SEMSEG,channel_order=BGR"), "channel_order: RGB against"),
+        (("inspect", "RAW", "--architecture=VGG"), "'VGG' is none of SEMSEG"),
+        (("inspect", "RAW", "--architecture=SEMSEG,strid=1"), "an architecture has no 'strid'"),
+        (("inspect", "RAW", "--architecture=SEMSEG,ceil_pool=7"), "ceil_pool is a bool, not '7'"),
+        (
+            ("inspect", "RAW", "--architecture=SEMSEG,channel_order=BGR"),
+            "channel_order: RGB against",
+        ),
         (("inspect", "nothing.pth"), "No such file"),
     ],
 )
@@ -244,8 +249,8 @@ def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, monkeypatch):
     np.testing.assert_array_equal(
         found["params/head/conv/kernel"], leaves["params/head/conv/kernel"]
     )
-    tiny.model = dataclasses.replace(tiny.model, geometry=architecture.CAFFE_101)
-    with pytest.raises(ValueError, match="another geometry .*: ceil_pool"):
+    tiny.model = dataclasses.replace(tiny.model, architecture=architecture.CAFFE_101)
+    with pytest.raises(ValueError, match="another architecture .*: ceil_pool"):
         train.check(tiny, str(tmp_path / "run"))
 
 
@@ -254,7 +259,7 @@ def test_a_workdir_of_another_geometry_is_refused(tiny, tmp_path, monkeypatch):
     folder.mkdir()
     experiment.save(tiny, folder)
     monkeypatch.setattr(init_from.checkpoints, "require", lambda workdir: 1)
-    model = dataclasses.replace(tiny.model, geometry=architecture.CAFFE_50).make(1)
+    model = dataclasses.replace(tiny.model, architecture=architecture.CAFFE_50).make(1)
     with pytest.raises(experiment.ConfigError, match="stride_on_reduce: False against True"):
         init_from.check(str(folder), model)
 
@@ -312,7 +317,7 @@ def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
     donor = run_of(
         tmp_path / "rgb", segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE(), seed=1
     )
-    model = segmenter.Segmenter(depth=10, width=4, sight=architecture.Sight.DEPTH).make(1)
+    model = segmenter.Segmenter(depth=10, width=4, modality=architecture.Modality.DEPTH).make(1)
     init_from.check(str(tmp_path / "rgb"), model)
     taken, words = init_from.take(str(tmp_path / "rgb"), model, drawn_for(model, seed=3))
     assert any("adapted from 3 to 1 inputs" in line for line in words)

@@ -26,7 +26,10 @@ def main(*arguments, cwd):
         ([CONFIG, "--config.phases[4].steps=3"], "phases[4]"),
         ([CONFIG, "--config.seed=many"], "--config.seed=many: an integer was expected"),
         ([CONFIG, "--config.phases[0].schedule=step"], "--config.phases[0].schedule=step"),
-        ([CONFIG, "--config.phases[0].rate_factors=head"], "phases[0].rate_factors=head: a dict"),
+        (
+            [CONFIG, "--config.phases[0].lr_multipliers=head"],
+            "phases[0].lr_multipliers=head: a dict",
+        ),
         ([CONFIG, "--confg.seed=3"], "confg.seed"),
         ([f"{CONFIG}:kitchen"], "variant 'kitchen': one of rooms, scannet was expected"),
         (["--config=nowhere.py"], "nowhere.py"),
@@ -71,7 +74,7 @@ def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
         "--config.phases[0].steps=12",
         "--config.phases[0].warmup_steps=2",
         "--config.phases[0].schedule=poly",
-        "--config.phases[0].rate_factors={'head': 10}",
+        "--config.phases[0].lr_multipliers={'head': 10}",
         "--config.data.batch_size=4",
         "--config.data.source.rooms.spaces=9",
         "--config.data.source.rooms.frames_per_scan=3",
@@ -89,4 +92,4 @@ def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
     (drawn,) = (tmp_path / "data").glob("rooms_*/rooms.json")
     assert json.loads(drawn.read_text())["spaces"] == 9
     (phase,) = experiment.load(tmp_path / "runs" / "depth_mse").phases
-    assert (phase.schedule, phase.rate_factors) == (experiment.Schedule.POLY, {"head": 10})
+    assert (phase.schedule, phase.lr_multipliers) == (experiment.Schedule.POLY, {"head": 10})

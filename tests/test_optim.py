@@ -27,7 +27,7 @@ def moves(phase, gradients):
 
 
 def test_learning_rate_warms_up_and_falls_along_a_cosine():
-    phase = Phase(steps=110, learning_rate=1.0, warmup_steps=10, final_share=0.1)
+    phase = Phase(steps=110, learning_rate=1.0, warmup_steps=10, final_lr_fraction=0.1)
     rate: Any = optim.schedule(phase)
     np.testing.assert_allclose([rate(0), rate(5), rate(10)], [0.1, 0.55, 1.0], atol=1e-6)
     np.testing.assert_allclose(rate(60), 0.55, atol=1e-6)
@@ -39,14 +39,18 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
 def test_learning_rate_falls_along_a_polynomial_or_stays():
     poly: Any = optim.schedule(
         Phase(
-            steps=110, learning_rate=2.0, warmup_steps=10, schedule=Schedule.POLY, final_share=0.25
+            steps=110,
+            learning_rate=2.0,
+            warmup_steps=10,
+            schedule=Schedule.POLY,
+            final_lr_fraction=0.25,
         )
     )
     np.testing.assert_allclose([poly(9), poly(10)], [2.0, 2.0], rtol=0.1)
     np.testing.assert_allclose(poly(60), 0.5 + 1.5 * 0.5**0.9, rtol=1e-5)
     np.testing.assert_allclose(poly(109), 0.5 + 1.5 * 0.01**0.9, rtol=1e-4)
     constant: Any = optim.schedule(
-        Phase(steps=9, learning_rate=2.0, schedule=Schedule.CONSTANT, final_share=0.1)
+        Phase(steps=9, learning_rate=2.0, schedule=Schedule.CONSTANT, final_lr_fraction=0.1)
     )
     np.testing.assert_allclose([constant(0), constant(8)], 2.0)
 
@@ -59,7 +63,7 @@ def test_sgd_decays_kernels_only_and_multiplies_the_rate_by_part():
         optimizer=Optimizer.SGD,
         momentum=0.5,
         weight_decay=0.1,
-        rate_factors={"trunk": 2.0, "trunk/stem": 10.0},
+        lr_multipliers={"trunk": 2.0, "trunk/stem": 10.0},
         clip_norm=100.0,
     )
     first, second = moves(phase, [lambda p: jnp.ones_like(p)] * 2)
@@ -82,7 +86,11 @@ def test_sgd_decays_kernels_only_and_multiplies_the_rate_by_part():
 def test_adam_decays_kernels_apart_from_the_gradient():
     """Loshchilov and Hutter 2019, algorithm 2: the first step is rate * (sign(g) + decay p)."""
     phase = Phase(
-        steps=10, learning_rate=0.01, weight_decay=0.1, rate_factors={"head": 10.0}, clip_norm=100.0
+        steps=10,
+        learning_rate=0.01,
+        weight_decay=0.1,
+        lr_multipliers={"head": 10.0},
+        clip_norm=100.0,
     )
     (first,) = moves(phase, [lambda p: jnp.full_like(p, -0.5)])
     np.testing.assert_allclose(first["head"]["kernel"], -0.1 * (-1 + 0.3), rtol=1e-4)
@@ -101,14 +109,14 @@ def test_fields_left_alone_keep_the_optimizer_of_earlier_checkpoints():
 @pytest.mark.parametrize(
     ("factors", "message"),
     [
-        ({"haed": 10.0}, r"phases\[1\].rate_factors names 'haed'.*did you mean 'head'"),
+        ({"haed": 10.0}, r"phases\[1\].lr_multipliers names 'haed'.*did you mean 'head'"),
         ({"pyramid": 1.0}, "names 'pyramid', nothing of which is in its train"),
     ],
 )
 def test_factors_of_parts_that_are_not_there_or_not_trained_are_refused(factors, message):
     known = ("trunk", "trunk/stem", "trunk/stage1", "pyramid", "head")
-    phase = Phase(steps=5, train=("trunk/stem", "head"), rate_factors=factors)
+    phase = Phase(steps=5, train=("trunk/stem", "head"), lr_multipliers=factors)
     with pytest.raises(experiment.ConfigError, match=message):
         optim.check("phases[1]", phase, known)
-    phase.rate_factors = {"trunk": 2.0, "trunk/stem": 1.0, "head": 3.0}
+    phase.lr_multipliers = {"trunk": 2.0, "trunk/stem": 1.0, "head": 3.0}
     optim.check("phases[1]", phase, known)

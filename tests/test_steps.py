@@ -247,7 +247,7 @@ def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting)
     model, variables, batch = setting
     loss, figures = jax.jit(
         functools.partial(
-            steps.eval_step, model=model, objective=objectives.DepthMSE(), range_m=10.0
+            steps.eval_step, model=model, objective=objectives.DepthMSE(), max_depth_m=10.0
         )
     )(variables, batch)
     assert float(loss.count) == 2 * 32 * 32

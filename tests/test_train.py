@@ -51,8 +51,8 @@ def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
     assert any((workdir / "tensorboard").iterdir())
     result = figures_of(workdir)
     names = {"rmse_m", "abs_rel", "delta1", "mad_levels", "silog", "rmse_m_affine", "boundary_f1"}
-    assert names | {"range_m", "images", "baselines"} <= result.keys()
-    assert result["range_m"] == 10.0
+    assert names | {"max_depth_m", "images", "baselines"} <= result.keys()
+    assert result["max_depth_m"] == 10.0
     assert result["images"] == len(data.open_splits(config.data.source.prepare())["test"])
     for baseline in ("constant", "mean_image"):
         assert names <= result["baselines"][baseline].keys()
@@ -263,7 +263,7 @@ def test_interruptions_change_nothing_with_averages_accumulated_batches_and_skip
             optimizer=experiment.Optimizer.SGD,
             learning_rate=0.01,
             schedule=experiment.Schedule.POLY,
-            final_share=0.0,
+            final_lr_fraction=0.0,
             accumulate=2,
             ema_decay=0.9,
             skip_nonfinite=9,

@@ -31,7 +31,7 @@ class FrontierConfig(tfds.core.BuilderConfig):
 
     frame_stride: int = 30  # One frame a second: ScanNet records 30.
     size: tuple[int, int] = (480, 640)
-    cuts: Mapping[str, superpixels.Superpixels] = dataclasses.field(
+    segmentations: Mapping[str, superpixels.Superpixels] = dataclasses.field(
         default_factory=lambda: {"seeds": superpixels.Seeds()}
     )
     split: splits.Splitter = splits.HashSplit()
@@ -41,7 +41,7 @@ class FrontierConfig(tfds.core.BuilderConfig):
     @property
     def recipe(self) -> examples.Recipe:
         """How frames become examples."""
-        return examples.Recipe(self.frame_stride, self.size, dict(self.cuts))
+        return examples.Recipe(self.frame_stride, self.size, dict(self.segmentations))
 
 
 # The thesis counts 917, 390 and 198 scans.
@@ -67,25 +67,25 @@ CONFIGS = (
         name="planar",
         description="As thesis, but planar regions of inverse depth instead of SEEDS.",
         split=_THESIS_SPLIT,
-        cuts={"planar": planar.Planar()},
+        segmentations={"planar": planar.Planar()},
     ),
     FrontierConfig(
         name="thesis_planar",
         description="As thesis, with both SEEDS and planar regions, in one pass over the scans.",
         split=_THESIS_SPLIT,
-        cuts={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
     ),
     FrontierConfig(
         name="found",
         description="Any scans at 480x640, 60/25/15 by the spaces that are there; both labels.",
-        cuts={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
     ),
     FrontierConfig(
         name="rooms",
         description="The embedded procedural rooms at a quarter of ScanNet's size.",
         frame_stride=1,
         size=(120, 160),
-        cuts={
+        segmentations={
             # Regions as large, in pixels, as 192 are at 640x480 would leave 12; frontiers grow
             # with the side, not with the area, so 48 keep a useful number of both.
             "seeds": superpixels.Seeds(superpixels=48, levels=3),

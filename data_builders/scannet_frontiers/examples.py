@@ -28,7 +28,7 @@ class Recipe:
 
     frame_stride: int
     size: tuple[int, int]
-    cuts: Mapping[str, superpixels.Superpixels]
+    segmentations: Mapping[str, superpixels.Superpixels]
 
 
 def examples_of(
@@ -109,7 +109,9 @@ def _example(
     except (recording.Damaged, OSError) as error:
         return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
-    classes = {name: frontier_classes.encode(cut(filled_mm)) for name, cut in recipe.cuts.items()}
+    classes = {
+        name: frontier_classes.encode(cut(filled_mm)) for name, cut in recipe.segmentations.items()
+    }
     report.keep(scan.id, filled, classes)
     return {
         "image": image,

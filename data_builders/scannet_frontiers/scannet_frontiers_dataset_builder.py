@@ -97,7 +97,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                         frontier_classes.FEATURE_PREFIX + name: tensor(
                             dtype=np.uint8, doc=f"Class 0 to 15: {cut}"
                         )
-                        for name, cut in self.config.cuts.items()
+                        for name, cut in self.config.segmentations.items()
                     },
                     "scene_id": tfds.features.Text(),
                     "space_id": tfds.features.Text(),

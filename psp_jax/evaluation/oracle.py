@@ -66,6 +66,6 @@ def _fit(config: Experiment) -> Callable[[jax.Array, Batch], dict[str, dict]]:
 
         output, _ = jax.lax.fori_loop(0, STEPS, step, (output, tx.init(output)))
         prediction = objective.predict(output, batch.image.shape[1:3])
-        return steps.judge(prediction, batch, range_m=config.data.range_m)
+        return steps.judge(prediction, batch, max_depth_m=config.data.max_depth_m)
 
     return fit

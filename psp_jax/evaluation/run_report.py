@@ -38,7 +38,7 @@ def report(
     result: dict[str, Any] = scores.figures() | {"baselines": {}, "intervals": {}}
     result.pop("loss")
     if scores.depth is not None:
-        result["range_m"] = config.data.range_m
+        result["max_depth_m"] = config.data.max_depth_m
         result["baselines"] |= scoring.baselines(config, splits)
     views = functools.partial(views_of, predictor(config, model, variables), config)
     table = _partitions(config, scores, views, splits, folder)
@@ -85,7 +85,7 @@ def _partitions(
     if scores.edges is not None:
         calibrated = _calibrated(views, splits["validation"])
         calibration.save(calibrated, folder / CALIBRATION_FILE)
-    cut = config.data.source.cuts().get(config.data.labels)
+    cut = config.data.source.segmentations().get(config.data.labels)
     if calibrated is None and cut is None:
         print(f"no regions of predicted depth: what made the labels {config.data.labels!r} is")
         print("not known, since their data set was built with a configuration of its own")

@@ -87,7 +87,7 @@ def make(
             batch,
             model=model,
             objective=config.objective,
-            range_m=config.data.range_m,
+            max_depth_m=config.data.max_depth_m,
             depth_figures=depth_figures,
         )
         return loss, values, batch.valid
@@ -116,7 +116,7 @@ def make(
                 terms[name] = terms.get(name, 0.0) + float(loss.count * term)
         if "depth" in met and not depth.images:
             raise ConfigError(
-                f"config.data.range_m={config.data.range_m}: no image of the split has "
+                f"config.data.max_depth_m={config.data.max_depth_m}: no image of the split has "
                 f"{depth_metrics.MIN_READINGS} readings within it, so there is nothing to evaluate"
             )
         return Scores(
@@ -139,7 +139,9 @@ def baselines(config: Experiment, splits: dict[str, data.Examples]) -> dict[str,
         mean at every pixel.
     """
     mean_image, mean = _mean_depth(splits["train"], config.data)
-    score = jax.jit(functools.partial(depth_metrics.depth_figures, range_m=config.data.range_m))
+    score = jax.jit(
+        functools.partial(depth_metrics.depth_figures, max_depth_m=config.data.max_depth_m)
+    )
     averages = {"constant": depth_metrics.Averages(), "mean_image": depth_metrics.Averages()}
     for batch in data.eval_batches(splits["test"], config.data):
         shape = batch.depth.shape

@@ -23,7 +23,7 @@ def depth_lines(result: dict) -> list[str]:
     return [
         *lines,
         "*  mean absolute difference in gray levels and share of pixels in the right one; "
-        f"255 levels are {result['range_m']} m",
+        f"255 levels are {result['max_depth_m']} m",
         "** of the mean, by drawing rooms again; more figures are in "
         f"{TEST_FILE}, those of single images in {IMAGES_FILE}",
     ]

@@ -16,7 +16,9 @@ MIN_READINGS = 10  # Images with fewer readings say nothing and are left out.
 BOUNDARY_RATIOS = np.linspace(1.05, 1.25, 10)
 
 
-def depth_figures(predicted: jax.Array, batch: Batch, *, range_m: float) -> dict[str, jax.Array]:
+def depth_figures(
+    predicted: jax.Array, batch: Batch, *, max_depth_m: float
+) -> dict[str, jax.Array]:
     """Compares depth with the readings, image by image (Eigen et al. 2014, section 4.2).
 
     With d the prediction, t the reading, e = ln d - ln t, and means over an image's readings:
@@ -26,29 +28,29 @@ def depth_figures(predicted: jax.Array, batch: Batch, *, range_m: float) -> dict
       mean e, `silog` = 100 * root of mean e^2 - (mean e)^2, as KITTI and BTS have it;
     - `delta1`, `delta2`, `delta3`: share with max(d / t, t / d) < 1.25, 1.25^2, 1.25^3;
     - `mad_levels` = mean |d - t| in gray levels, `level_accuracy` = share in the right level; both
-      say nothing without `range_m`;
+      say nothing without `max_depth_m`;
     - `abs_rel_median`, `rmse_m_median`, `delta1_median`: after the prediction was multiplied by the
       ratio of the medians; `..._affine`: after it was fitted to the readings by least squares.
       They forgive the errors of scale that the others are about, and are not comparable with them;
     - `boundary_f1`, see there.
 
     Args:
-        predicted: `[B, H, W]` float32 metres; clipped to [`MIN_DEPTH_M`, `range_m`], before an
+        predicted: `[B, H, W]` float32 metres; clipped to [`MIN_DEPTH_M`, `max_depth_m`], before an
             alignment and after it.
-        batch: readings beyond `range_m` are left out.
-        range_m: depth of gray level 255, metres.
+        batch: readings beyond `max_depth_m` are left out.
+        max_depth_m: depth of gray level 255, metres.
 
     Returns:
         `[B]` arrays: the figures, `pixels` = the number of readings, and `counted`, False for
         padding and images with fewer than `MIN_READINGS` readings.
     """
     truth = jnp.asarray(batch.depth)
-    mask = (truth > 0) & (truth <= range_m)
-    depth = jnp.clip(predicted, MIN_DEPTH_M, range_m)
-    figures = _errors(depth, truth, mask, range_m=range_m)
+    mask = (truth > 0) & (truth <= max_depth_m)
+    depth = jnp.clip(predicted, MIN_DEPTH_M, max_depth_m)
+    figures = _errors(depth, truth, mask, max_depth_m=max_depth_m)
     for name, align in (("median", _median_aligned), ("affine", _affine_aligned)):
-        aligned = jnp.clip(align(depth, truth, mask), MIN_DEPTH_M, range_m)
-        errors = _errors(aligned, truth, mask, range_m=range_m)
+        aligned = jnp.clip(align(depth, truth, mask), MIN_DEPTH_M, max_depth_m)
+        errors = _errors(aligned, truth, mask, max_depth_m=max_depth_m)
         figures |= {f"{key}_{name}": errors[key] for key in ("abs_rel", "rmse_m", "delta1")}
     pixels = mask.sum((1, 2))
     return figures | {
@@ -59,31 +61,33 @@ def depth_figures(predicted: jax.Array, batch: Batch, *, range_m: float) -> dict
 
 
 def brief_depth_figures(
-    predicted: jax.Array, batch: Batch, *, range_m: float
+    predicted: jax.Array, batch: Batch, *, max_depth_m: float
 ) -> dict[str, jax.Array]:
     """Computes `abs_rel`, `rmse_m` and `delta1` of `depth_figures` alone, for a training's lines.
 
     Args:
         predicted: as there.
         batch: as there.
-        range_m: as there.
+        max_depth_m: as there.
 
     Returns:
         `[B]` arrays: the three, `pixels` and `counted`.
     """
-    every = depth_figures(predicted, batch, range_m=range_m)  # Jitted, the others cost nothing.
+    every = depth_figures(
+        predicted, batch, max_depth_m=max_depth_m
+    )  # Jitted, the others cost nothing.
     return {name: every[name] for name in ("abs_rel", "rmse_m", "delta1", "pixels", "counted")}
 
 
 def _errors(
-    depth: jax.Array, truth: jax.Array, mask: jax.Array, *, range_m: float
+    depth: jax.Array, truth: jax.Array, mask: jax.Array, *, max_depth_m: float
 ) -> dict[str, jax.Array]:
     # Where there is no reading both become 1, so that no division is by zero.
     depth, truth = jnp.where(mask, depth, 1.0), jnp.where(mask, truth, 1.0)
     difference, ratio = jnp.abs(depth - truth), jnp.maximum(depth / truth, truth / depth)
     e = jnp.log(depth) - jnp.log(truth)
     bias = _mean(e, mask)
-    levels = [bins.gray_level(x, range_m=range_m) for x in (depth, truth)]
+    levels = [bins.gray_level(x, max_depth_m=max_depth_m) for x in (depth, truth)]
     return {
         "abs_rel": _mean(difference / truth, mask),
         "sq_rel_m": _mean(jnp.square(difference) / truth, mask),
@@ -96,7 +100,7 @@ def _errors(
         "delta1": _mean(ratio < 1.25, mask),
         "delta2": _mean(ratio < 1.25**2, mask),
         "delta3": _mean(ratio < 1.25**3, mask),
-        "mad_levels": _mean(difference, mask) * (bins.GRAY_LEVELS / range_m),
+        "mad_levels": _mean(difference, mask) * (bins.GRAY_LEVELS / max_depth_m),
         "level_accuracy": _mean(levels[0] == levels[1], mask),
     }
 

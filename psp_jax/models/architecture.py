@@ -23,7 +23,7 @@ def normalise(rgb: Array) -> Array:
     return (rgb.astype(np.float32) - mean) / std
 
 
-class Sight(enum.StrEnum):
+class Modality(enum.StrEnum):
     """What of a batch a network sees."""
 
     RGB = "RGB"
@@ -33,7 +33,7 @@ class Sight(enum.StrEnum):
     @property
     def channels(self) -> int:
         """Number of input channels."""
-        return {Sight.RGB: 3, Sight.DEPTH: 1, Sight.RGBD: 4}[self]
+        return {Modality.RGB: 3, Modality.DEPTH: 1, Modality.RGBD: 4}[self]
 
 
 class ChannelOrder(enum.StrEnum):
@@ -68,7 +68,7 @@ PLAIN_STEM = (StemConvolution(1, 7, 2),)
 
 
 @dataclasses.dataclass(frozen=True)
-class Geometry:
+class Architecture:
     """The choices that weights do not show; the defaults are those of hszhao/semseg.
 
     Attributes:
@@ -85,7 +85,7 @@ class Geometry:
         bins: cells per side of the pyramid's branches, in the order of their concatenation.
         dropout_of_channels: whether dropout takes whole channels rather than single values.
         epsilon: added to the variance in batch norms.
-        kept: share of the running statistics that a training step keeps; 1 - PyTorch's momentum.
+        momentum: share of the running statistics that a training step keeps; 1 - PyTorch's momentum.
         channel_order: the weights' order of the colours. Images always come to the network as
             ImageNet-normalised RGB; it turns them into what its weights want by itself.
         mean: what the weights want subtracted, on the 0 to 255 scale, in the order R, G, B.
@@ -100,7 +100,7 @@ class Geometry:
     bins: tuple[int, ...] = (1, 2, 3, 6)
     dropout_of_channels: bool = True
     epsilon: float = 1e-5
-    kept: float = 0.9
+    momentum: float = 0.9
     channel_order: ChannelOrder = ChannelOrder.RGB
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -110,29 +110,29 @@ class Geometry:
         object.__setattr__(self, "channel_order", ChannelOrder(self.channel_order))
 
 
-def differences(one: Geometry, other: Geometry) -> list[str]:
-    """Lists the fields, `name: one's value against other's`, in which two geometries differ."""
+def differences(one: Architecture, other: Architecture) -> list[str]:
+    """Lists the fields, `name: one's value against other's`, in which two architectures differ."""
     return [
         f"{field.name}: {getattr(one, field.name)} against {getattr(other, field.name)}"
-        for field in dataclasses.fields(Geometry)
+        for field in dataclasses.fields(Architecture)
         if getattr(one, field.name) != getattr(other, field.name)
     ]
 
 
-SEMSEG = Geometry()  # hszhao/semseg, ResNet-50, 101 and 152.
-CAFFE_101 = Geometry(  # hszhao/PSPNet on VOC 2012 and Cityscapes.
+SEMSEG = Architecture()  # hszhao/semseg, ResNet-50, 101 and 152.
+CAFFE_101 = Architecture(  # hszhao/PSPNet on VOC 2012 and Cityscapes.
     ceil_pool=True,
     bins=(6, 3, 2, 1),
     dropout_of_channels=False,
-    kept=0.95,
+    momentum=0.95,
     channel_order=ChannelOrder.BGR,
     mean=(123.68, 116.779, 103.939),
     std=(1.0, 1.0, 1.0),
 )
 CAFFE_50 = dataclasses.replace(CAFFE_101, stride_on_reduce=True)  # hszhao/PSPNet on ADE20K.
-MMSEGMENTATION = Geometry(  # PSPNet r50-d8 and r101-d8 ("v1c" trunk).
+MMSEGMENTATION = Architecture(  # PSPNet r50-d8 and r101-d8 ("v1c" trunk).
     stem=NARROW_DEEP_STEM, contracted_dilation=True, align_corners=False
 )
-TORCHVISION_TRUNK = Geometry(  # torchvision's and timm's ResNets with output stride 8.
+TORCHVISION_TRUNK = Architecture(  # torchvision's and timm's ResNets with output stride 8.
     stem=PLAIN_STEM, contracted_dilation=True
 )

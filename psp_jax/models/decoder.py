@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from psp_jax.batch import Array, Batch
 from psp_jax.models import parts, resampling
-from psp_jax.models.architecture import Geometry, Sight, normalise
+from psp_jax.models.architecture import Architecture, Modality, normalise
 from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.precision import Precision, Remat, at_least_float32
 from psp_jax.models.pspnet import CLASSIFIER_INIT, Head, Pyramid, call_head
@@ -34,7 +34,7 @@ class Skips(nn.Module):
 
     channels: int
     width: int
-    geometry: Geometry
+    architecture: Architecture
 
     @nn.compact
     def __call__(
@@ -56,7 +56,7 @@ class Skips(nn.Module):
 
     def _convolved(self, name: str, x: jax.Array, width: int, train: bool) -> jax.Array:
         x = Convolution(width, name=name)(x)
-        norm = BatchNorm(self.geometry.epsilon, self.geometry.kept, name=f"norm_{name}")
+        norm = BatchNorm(self.architecture.epsilon, self.architecture.momentum, name=f"norm_{name}")
         return nn.relu(norm(x, train=train))
 
 
@@ -93,7 +93,7 @@ class FullResolutionPSPNet(nn.Module):
         depth: layers of the trunk, one of `resnet.DEPTHS`.
         width: of the trunk; 64 as published.
         dropout: rate of channels dropped after the head.
-        geometry: the choices that weights do not show.
+        architecture: the choices that weights do not show.
         decoder_width: channels of the decoder with skips; 0 spreads sub-pixels instead.
         precision: in what everything before the last convolution computes.
         remat: what is kept for the gradient.
@@ -113,7 +113,7 @@ class FullResolutionPSPNet(nn.Module):
     depth: int
     width: int
     dropout: float
-    geometry: Geometry
+    architecture: Architecture
     decoder_width: int
     precision: Precision = Precision.FLOAT32
     remat: Remat = Remat.NONE
@@ -134,15 +134,17 @@ class FullResolutionPSPNet(nn.Module):
             `[B, H, W, channels]`, float32 or wider.
         """
         image = self.precision.cast(image)
-        trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
+        trunk = ResNet(self.depth, self.width, self.architecture, self.remat, name="trunk")
         stages = trunk(image, train=parts.inside(train, "trunk"))
         x = stages["stage4"]
-        branches = Pyramid(self.geometry, name="pyramid")(x, train=parts.covers(train, "pyramid"))
-        head = Head(8 * self.width, self.dropout, self.geometry, name="head")
+        branches = Pyramid(self.architecture, name="pyramid")(
+            x, train=parts.covers(train, "pyramid")
+        )
+        head = Head(8 * self.width, self.dropout, self.architecture, name="head")
         in_head = functools.partial(call_head, train=parts.covers(train, "head"))
         x = self.remat.apply(in_head, head, x, branches)
         if self.decoder_width:
-            skips = Skips(self.channels, self.decoder_width, self.geometry, name="decoder")
+            skips = Skips(self.channels, self.decoder_width, self.architecture, name="decoder")
             in_decoder = functools.partial(_decode, train=parts.covers(train, "decoder"))
             x = self.remat.apply(in_decoder, skips, x, stages, image)
         else:
@@ -173,14 +175,16 @@ class FullResolution:
             raise ValueError(f"model.decoder_width={self.decoder_width}: 0 or more was expected")
         if inner.auxiliary or inner.softmax:
             raise ValueError("model.segmenter: auxiliary and softmax belong to the coarse outputs")
-        if inner.sight != Sight.RGB:
-            raise ValueError(f"model.segmenter.sight={inner.sight}: {Sight.RGB} was expected")
+        if inner.modality != Modality.RGB:
+            raise ValueError(
+                f"model.segmenter.modality={inner.modality}: {Modality.RGB} was expected"
+            )
         return FullResolutionPSPNet(
             channels=channels,
             depth=inner.depth,
             width=inner.width,
             dropout=inner.dropout,
-            geometry=inner.geometry,
+            architecture=inner.architecture,
             decoder_width=self.decoder_width,
             precision=inner.precision,
             remat=inner.remat,

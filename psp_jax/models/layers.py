@@ -170,11 +170,11 @@ class BatchNorm(nn.Module):
 
     Attributes:
         epsilon: added to the variance.
-        kept: share of the running statistics kept each step; 1 - PyTorch's momentum.
+        momentum: share of the running statistics kept each step; 1 - PyTorch's momentum.
     """
 
     epsilon: float = 1e-5
-    kept: float = 0.9
+    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -198,8 +198,8 @@ class BatchNorm(nn.Module):
         batch_variance = jnp.square(wide - batch_mean).mean((0, 1, 2))
         if not self.is_initializing():
             unbiased = batch_variance * (count / (count - 1))
-            mean.value = self.kept * mean.value + (1 - self.kept) * batch_mean
-            variance.value = self.kept * variance.value + (1 - self.kept) * unbiased
+            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+            variance.value = self.momentum * variance.value + (1 - self.momentum) * unbiased
         return self._normalise(x, batch_mean, batch_variance, scale, bias)
 
     def _normalise(self, x, mean, variance, scale, bias):

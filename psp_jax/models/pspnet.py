@@ -1,7 +1,7 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from psp_jax.batch import Array, Batch
 from psp_jax.models import parts, resampling
-from psp_jax.models.architecture import Geometry, Sight, normalise
+from psp_jax.models.architecture import Architecture, Modality, normalise
 from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
 from psp_jax.models.precision import Precision, Remat, at_least_float32
 from psp_jax.models.resnet import STAGES, ResNet
@@ -22,25 +22,25 @@ CLASSIFIER_INIT = nn.initializers.normal(0.01)
 class Pyramid(nn.Module):
     """Pyramid pooling: averages over 1, 4, 9 and 36 cells, with fewer channels."""
 
-    geometry: Geometry = Geometry()
+    architecture: Architecture = Architecture()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
         """Maps `[B, h, w, C]` to a `[B, bins, bins, C/4]` for each branch, in order."""
-        geometry, branches = self.geometry, []
-        for bins in geometry.bins:
+        architecture, branches = self.architecture, []
+        for bins in architecture.bins:
             y = resampling.adaptive_average_pool(x, bins)  # [B, bins, bins, C]
-            y = Convolution(x.shape[-1] // len(geometry.bins), size=1, name=f"conv{bins}")(y)
-            y = BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name=f"norm{bins}")(
-                y, train=train
-            )
+            y = Convolution(x.shape[-1] // len(architecture.bins), size=1, name=f"conv{bins}")(y)
+            y = BatchNorm(
+                epsilon=architecture.epsilon, momentum=architecture.momentum, name=f"norm{bins}"
+            )(y, train=train)
             branches.append(nn.relu(y))
         return branches
 
 
-def beside(x: jax.Array, branches: Sequence[jax.Array], geometry: Geometry) -> jax.Array:
+def beside(x: jax.Array, branches: Sequence[jax.Array], architecture: Architecture) -> jax.Array:
     """Resizes pyramid branches to the map `[B, h, w, C]` and appends them: `[B, h, w, 2 * C]`."""
-    size, align_corners = x.shape[1:3], geometry.align_corners
+    size, align_corners = x.shape[1:3], architecture.align_corners
     resized = [resampling.resize(y, size, align_corners=align_corners) for y in branches]
     return jnp.concatenate([x, *resized], axis=-1)
 
@@ -50,14 +50,14 @@ class Head(nn.Module):
 
     features: int
     dropout: float
-    geometry: Geometry = Geometry()
+    architecture: Architecture = Architecture()
 
     @nn.compact
     def __call__(self, x: jax.Array, branches: Sequence[jax.Array], *, train: bool) -> jax.Array:
         """Maps `[B, h, w, C]` and its branches to `[B, h, w, features]`."""
-        align_corners = self.geometry.align_corners
+        align_corners = self.architecture.align_corners
         x = PyramidConvolution(self.features, align_corners, name="conv")(x, branches)
-        return _finish(x, self.dropout, self.geometry, train)
+        return _finish(x, self.dropout, self.architecture, train)
 
 
 def call_head(
@@ -74,13 +74,13 @@ class AuxiliaryHead(nn.Module):
     channels: int
     features: int
     dropout: float
-    geometry: Geometry = Geometry()
+    architecture: Architecture = Architecture()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, h, w, C]` to `[B, h, w, channels]`."""
         x = Convolution(self.features, name="conv")(x)
-        x = _finish(x, self.dropout, self.geometry, train)
+        x = _finish(x, self.dropout, self.architecture, train)
         return _classifier(self.channels)(at_least_float32(x))
 
 
@@ -96,11 +96,11 @@ class PSPNet(nn.Module):
         depth: layers of the trunk, one of `resnet.DEPTHS`.
         width: 64 as published; everything scales with it.
         dropout: rate of channels dropped before the classifier.
-        geometry: the choices that weights do not show.
+        architecture: the choices that weights do not show.
         auxiliary: whether there is an auxiliary head on stage 3. Where the collection "auxiliary"
             is mutable and the part `auxiliary` is trained, its outputs `[B, h, w, channels]` are
             stored there, for a share in the loss; elsewhere it costs nothing.
-        sight: what the network sees; images are RGB unless it says otherwise.
+        modality: what the network sees; images are RGB unless it says otherwise.
         softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
             softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
         precision: in what trunk, pyramid and head compute; the scores are float32.
@@ -111,24 +111,24 @@ class PSPNet(nn.Module):
     depth: int = 50
     width: int = 64
     dropout: float = 0.1
-    geometry: Geometry = Geometry()
+    architecture: Architecture = Architecture()
     auxiliary: bool = False
     softmax: bool = False
-    sight: Sight = Sight.RGB
+    modality: Modality = Modality.RGB
     precision: Precision = Precision.FLOAT32
     remat: Remat = Remat.NONE
 
     @property
     def INPUT_CHANNELS(self) -> int:
         """Channels that `inputs` gives."""
-        return self.sight.channels
+        return self.modality.channels
 
     def inputs(self, batch: Batch) -> Array:
         """Returns what of a batch the network sees, `[B, H, W, INPUT_CHANNELS]`."""
-        if self.sight == Sight.RGB:
+        if self.modality == Modality.RGB:
             return normalise(batch.image)
         depth = batch.filled_depth[..., None]
-        if self.sight == Sight.DEPTH:
+        if self.modality == Modality.DEPTH:
             return depth
         return jnp.concatenate([normalise(batch.image), depth], -1)
 
@@ -141,13 +141,7 @@ class PSPNet(nn.Module):
         return tuple(names)
 
     @nn.compact
-    def features(
-        self,
-        image: jax.Array | None,
-        *,
-        train: Sequence[str] = (),
-        known: Mapping[str, jax.Array] | None = None,
-    ) -> dict[str, jax.Array]:
+    def features(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
         """Maps an image to what each part makes of it, by the names of the parts.
 
             features = model.apply(variables, image, method="features")["trunk/stage3"]
@@ -155,37 +149,29 @@ class PSPNet(nn.Module):
         Args:
             image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
             train: parts in train mode; with heads among them a `dropout` rng is needed.
-            known: what this method returned of `trunk` or of `head`, to go on from there; no image
-                is needed then, and what comes before has no gradient.
 
         Returns:
             `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
             and the others, rounded up, `[B, H/8, W/8, C]`.
         """
-        known = known or {}
-        features = {name: self.precision.cast(at_least_float32(x)) for name, x in known.items()}
-        if image is not None:
-            trunk = ResNet(self.depth, self.width, self.geometry, self.remat, name="trunk")
-            stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
-            features |= {f"trunk/{name}": x for name, x in stages.items()}
-            features["trunk"] = stages["stage4"]
-        if "head" not in features:
-            x = features["trunk"]
-            pyramid = Pyramid(self.geometry, name="pyramid")
-            branches = pyramid(x, train=parts.covers(train, "pyramid"))
-            features["pyramid"] = beside(x, branches, self.geometry)
-            head = Head(8 * self.width, self.dropout, self.geometry, name="head")
-            in_head = functools.partial(call_head, train=parts.covers(train, "head"))
-            features["head"] = self.remat.apply(in_head, head, x, branches)
-        x = features["head"]
+        trunk = ResNet(self.depth, self.width, self.architecture, self.remat, name="trunk")
+        stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
+        features = {f"trunk/{name}": x for name, x in stages.items()}
+        x = features["trunk"] = stages["stage4"]
+        pyramid = Pyramid(self.architecture, name="pyramid")
+        branches = pyramid(x, train=parts.covers(train, "pyramid"))
+        features["pyramid"] = beside(x, branches, self.architecture)
+        head = Head(8 * self.width, self.dropout, self.architecture, name="head")
+        in_head = functools.partial(call_head, train=parts.covers(train, "head"))
+        x = features["head"] = self.remat.apply(in_head, head, x, branches)
         x = features["classifier"] = _classifier(self.channels)(at_least_float32(x))
         if self.softmax:
             layer = Convolution(
                 self.channels, size=1, bias=True, kernel_init=identity_kernel, name="softmax"
             )
             features["softmax"] = layer(x)
-        if self.auxiliary and "trunk/stage3" in features:
-            self._store_auxiliary(features["trunk/stage3"], train=parts.covers(train, "auxiliary"))
+        if self.auxiliary:
+            self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
         return features
 
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
@@ -198,31 +184,29 @@ class PSPNet(nn.Module):
         Returns:
             `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
         """
-        return self.features(image, train=train)[self.last]
-
-    @property
-    def last(self) -> str:
-        """The part whose features are the outputs."""
-        return "softmax" if self.softmax else "classifier"
+        features = self.features(image, train=train)
+        return features["softmax" if self.softmax else "classifier"]
 
     def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
         wanted = train and self.is_mutable_collection("auxiliary")
         if not (wanted or self.is_initializing()):
             return
         head = AuxiliaryHead(
-            self.channels, 4 * self.width, self.dropout, self.geometry, name="auxiliary"
+            self.channels, 4 * self.width, self.dropout, self.architecture, name="auxiliary"
         )
         output = head(x, train=train)
         if wanted and not self.is_initializing():
             self.sow("auxiliary", "output", output)
 
 
-def _finish(x: jax.Array, dropout: float, geometry: Geometry, train: bool) -> jax.Array:
+def _finish(x: jax.Array, dropout: float, architecture: Architecture, train: bool) -> jax.Array:
     """Batch norm, ReLU and dropout of a head."""
     x = nn.relu(
-        BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name="norm")(x, train=train)
+        BatchNorm(epsilon=architecture.epsilon, momentum=architecture.momentum, name="norm")(
+            x, train=train
+        )
     )
-    shared = (1, 2) if geometry.dropout_of_channels else ()
+    shared = (1, 2) if architecture.dropout_of_channels else ()
     return nn.Dropout(dropout, broadcast_dims=shared, deterministic=not train)(x)
 
 

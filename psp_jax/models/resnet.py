@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from psp_jax.models import parts
-from psp_jax.models.architecture import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, Geometry
+from psp_jax.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture, ChannelOrder
 from psp_jax.models.layers import BatchNorm, Convolution
 from psp_jax.models.precision import Remat
 
@@ -36,15 +36,17 @@ class Stem(nn.Module):
     """The first convolutions."""
 
     width: int
-    geometry: Geometry
+    architecture: Architecture
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, 3]` to `[B, H/2, W/2, C]`."""
-        for index, plan in enumerate(self.geometry.stem, start=1):
+        for index, plan in enumerate(self.architecture.stem, start=1):
             features = round(plan.widths * self.width)
             x = Convolution(features, size=plan.size, stride=plan.stride, name=f"conv{index}")(x)
-            x = nn.relu(_norm(self.geometry, f"norm{index}")(x, train=train))  # [B, H/2, W/2, C]
+            x = nn.relu(
+                _norm(self.architecture, f"norm{index}")(x, train=train)
+            )  # [B, H/2, W/2, C]
         return x
 
 
@@ -54,16 +56,16 @@ class BasicBlock(nn.Module):
     features: int
     stride: int
     dilation: int
-    geometry: Geometry
+    architecture: Architecture
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
         y = Convolution(self.features, stride=self.stride, dilation=self.dilation, name="conv1")(x)
-        y = nn.relu(_norm(self.geometry, "norm1")(y, train=train))
+        y = nn.relu(_norm(self.architecture, "norm1")(y, train=train))
         y = Convolution(self.features, dilation=self.dilation, name="conv2")(y)
-        y = _norm(self.geometry, "norm2")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.geometry, train))
+        y = _norm(self.architecture, "norm2")(y, train=train)
+        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
 
 
 class BottleneckBlock(nn.Module):
@@ -72,20 +74,20 @@ class BottleneckBlock(nn.Module):
     features: int
     stride: int
     dilation: int
-    geometry: Geometry
+    architecture: Architecture
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
         inner = self.features // 4
-        first, second = (self.stride, 1) if self.geometry.stride_on_reduce else (1, self.stride)
+        first, second = (self.stride, 1) if self.architecture.stride_on_reduce else (1, self.stride)
         y = Convolution(inner, size=1, stride=first, name="conv1")(x)
-        y = nn.relu(_norm(self.geometry, "norm1")(y, train=train))
+        y = nn.relu(_norm(self.architecture, "norm1")(y, train=train))
         y = Convolution(inner, stride=second, dilation=self.dilation, name="conv2")(y)
-        y = nn.relu(_norm(self.geometry, "norm2")(y, train=train))
+        y = nn.relu(_norm(self.architecture, "norm2")(y, train=train))
         y = Convolution(self.features, size=1, name="conv3")(y)
-        y = _norm(self.geometry, "norm3")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.geometry, train))
+        y = _norm(self.architecture, "norm3")(y, train=train)
+        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
 
 
 class Stage(nn.Module):
@@ -96,7 +98,7 @@ class Stage(nn.Module):
     stride: int
     dilation: int
     bottleneck: bool
-    geometry: Geometry
+    architecture: Architecture
     remat: Remat
 
     @nn.compact
@@ -105,9 +107,11 @@ class Stage(nn.Module):
         block = BottleneckBlock if self.bottleneck else BasicBlock
         for index in range(self.blocks):
             stride, dilation = (self.stride, self.dilation) if index == 0 else (1, self.dilation)
-            if index == 0 and self.geometry.contracted_dilation:
+            if index == 0 and self.architecture.contracted_dilation:
                 dilation = max(self.dilation // 2, 1)
-            layer = block(self.features, stride, dilation, self.geometry, name=f"block{index + 1}")
+            layer = block(
+                self.features, stride, dilation, self.architecture, name=f"block{index + 1}"
+            )
             x = self.remat.apply(functools.partial(_call, train=train), layer, x)
         return x
 
@@ -118,13 +122,13 @@ class ResNet(nn.Module):
     Attributes:
         depth: one of `DEPTHS`.
         width: channels of the first stage's 3x3 convolutions; 64 in the paper.
-        geometry: the choices that weights do not show.
+        architecture: the choices that weights do not show.
         remat: what the stem and the blocks keep for the gradient.
     """
 
     depth: int
     width: int = 64
-    geometry: Geometry = Geometry()
+    architecture: Architecture = Architecture()
     remat: Remat = Remat.NONE
 
     @nn.compact
@@ -141,11 +145,11 @@ class ResNet(nn.Module):
         """
         blocks, bottleneck = DEPTHS[self.depth]
         on = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
-        stem = Stem(self.width, self.geometry, name="stem")
-        image = adapt(image, self.geometry)
+        stem = Stem(self.width, self.architecture, name="stem")
+        image = adapt(image, self.architecture)
         x = self.remat.apply(functools.partial(_call, train=on[0]), stem, image)
         features = {"stem": x}
-        x = max_pool(x, ceil=self.geometry.ceil_pool)  # [B, H/4, W/4, C]
+        x = max_pool(x, ceil=self.architecture.ceil_pool)  # [B, H/4, W/4, C]
         for index, name in enumerate(STAGES):
             stage = Stage(
                 blocks=blocks[index],
@@ -153,7 +157,7 @@ class ResNet(nn.Module):
                 stride=STRIDES[index],
                 dilation=DILATIONS[index],
                 bottleneck=bottleneck,
-                geometry=self.geometry,
+                architecture=self.architecture,
                 remat=self.remat,
                 name=name,
             )
@@ -162,19 +166,19 @@ class ResNet(nn.Module):
         return features
 
 
-def adapt(image: jax.Array, geometry: Geometry) -> jax.Array:
-    """Turns ImageNet-normalised RGB into the colours that the geometry's weights were made for.
+def adapt(image: jax.Array, architecture: Architecture) -> jax.Array:
+    """Turns ImageNet-normalised RGB into the colours that the architecture's weights were made for.
 
     Channels after the third, such as depth, pass as they are; so does everything where the weights
     want ImageNet-normalised RGB, or where there are fewer channels than colours.
     """
-    wanted = (geometry.channel_order, geometry.mean, geometry.std)
+    wanted = (architecture.channel_order, architecture.mean, architecture.std)
     if wanted == (ChannelOrder.RGB, IMAGENET_MEAN, IMAGENET_STD) or image.shape[-1] < 3:
         return image
-    factor = np.array(IMAGENET_STD) / geometry.std
-    offset = (np.array(IMAGENET_MEAN) - geometry.mean) / geometry.std
+    factor = np.array(IMAGENET_STD) / architecture.std
+    offset = (np.array(IMAGENET_MEAN) - architecture.mean) / architecture.std
     colours = image[..., :3] * factor.astype(image.dtype) + offset.astype(image.dtype)
-    if geometry.channel_order == ChannelOrder.BGR:
+    if architecture.channel_order == ChannelOrder.BGR:
         colours = colours[..., ::-1]
     return jnp.concatenate([colours, image[..., 3:]], axis=-1)
 
@@ -184,17 +188,17 @@ def _call(block: nn.Module, x: jax.Array, *, train: bool) -> jax.Array:
     return layer(x, train=train)
 
 
-def _norm(geometry: Geometry, name: str) -> BatchNorm:
-    return BatchNorm(epsilon=geometry.epsilon, kept=geometry.kept, name=name)
+def _norm(architecture: Architecture, name: str) -> BatchNorm:
+    return BatchNorm(epsilon=architecture.epsilon, momentum=architecture.momentum, name=name)
 
 
 def _shortcut(
-    x: jax.Array, features: int, stride: int, geometry: Geometry, train: bool
+    x: jax.Array, features: int, stride: int, architecture: Architecture, train: bool
 ) -> jax.Array:
     if x.shape[-1] == features and stride == 1:
         return x
     x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
-    return _norm(geometry, "shortcut_norm")(x, train=train)
+    return _norm(architecture, "shortcut_norm")(x, train=train)
 
 
 def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from psp_jax.models import pspnet, resnet
-from psp_jax.models.architecture import SEMSEG, Geometry, Sight
+from psp_jax.models.architecture import SEMSEG, Architecture, Modality
 from psp_jax.models.precision import Precision, Remat
 
 
@@ -15,10 +15,10 @@ class Segmenter:
         depth: layers of the trunk: 10, 18, 34, 50, 101 or 152.
         width: channels of the first stage; 64 as published. Everything scales with it.
         dropout: rate of channels dropped before the classifier.
-        geometry: the choices that weights do not show; of hszhao/semseg unless said otherwise.
+        architecture: the choices that weights do not show; of hszhao/semseg unless said otherwise.
         auxiliary: whether there is an auxiliary head on stage 3; phases that train the part
             `auxiliary` add 0.4 times its loss, elsewhere it costs nothing.
-        sight: what the network sees: colour, filled depth, or both. Weights for colour are adapted
+        modality: what the network sees: colour, filled depth, or both. Weights for colour are adapted
             to the others when a run starts from them.
         softmax: whether a dense layer, the thesis's softmax classifier, follows the classifier.
         precision: in what trunk, pyramid and head compute, `float32` or `bfloat16`; parameters,
@@ -30,10 +30,10 @@ class Segmenter:
     depth: int = 50
     width: int = 64
     dropout: float = 0.1
-    geometry: Geometry = SEMSEG
+    architecture: Architecture = SEMSEG
     auxiliary: bool = False
     softmax: bool = False
-    sight: Sight = Sight.RGB
+    modality: Modality = Modality.RGB
     precision: Precision = Precision.FLOAT32
     remat: Remat = Remat.NONE
 
@@ -55,10 +55,10 @@ class Segmenter:
             depth=self.depth,
             width=self.width,
             dropout=self.dropout,
-            geometry=self.geometry,
+            architecture=self.architecture,
             auxiliary=self.auxiliary,
             softmax=self.softmax,
-            sight=Sight(self.sight),
+            modality=Modality(self.modality),
             precision=Precision(self.precision),
             remat=Remat(self.remat),
         )

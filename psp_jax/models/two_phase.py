@@ -110,7 +110,7 @@ class TwoPhase:
 
 
 class _Frozen:
-    """Keeps an objective out of flax's sight, which would take a dataclass apart."""
+    """Keeps an objective out of flax's modality, which would take a dataclass apart."""
 
     def __init__(self, objective: ToDepth):
         self._objective = objective

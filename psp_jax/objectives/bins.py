@@ -13,15 +13,15 @@ from psp_jax.batch import Array
 GRAY_LEVELS = 255  # Level 255 stands for the far end of the range.
 
 
-def gray_level(depth: Array, *, range_m: float) -> jax.Array:
-    """Rounds depth in metres to int32 gray levels 0 to 255 of [0, `range_m`]."""
-    level = jnp.round(jnp.clip(depth, 0.0, range_m) * (GRAY_LEVELS / range_m))
+def gray_level(depth: Array, *, max_depth_m: float) -> jax.Array:
+    """Rounds depth in metres to int32 gray levels 0 to 255 of [0, `max_depth_m`]."""
+    level = jnp.round(jnp.clip(depth, 0.0, max_depth_m) * (GRAY_LEVELS / max_depth_m))
     return level.astype(jnp.int32)
 
 
-def gray_level_depths(*, range_m: float) -> np.ndarray:
+def gray_level_depths(*, max_depth_m: float) -> np.ndarray:
     """Returns the `[256]` float32 depths of the gray levels in metres."""
-    return np.linspace(0, range_m, GRAY_LEVELS + 1, dtype=np.float32)
+    return np.linspace(0, max_depth_m, GRAY_LEVELS + 1, dtype=np.float32)
 
 
 def log_edges(near_m: float, far_m: float, count: int) -> np.ndarray:

@@ -88,11 +88,11 @@ class DepthMSLE:
 
     Attributes:
         center_m: depth where the network's output is 0.
-        range_m: depth of gray level 255; it decides where the 1 beside the level matters.
+        max_depth_m: depth of gray level 255; it decides where the 1 beside the level matters.
     """
 
     center_m: float = 2.5
-    range_m: float = 10.0
+    max_depth_m: float = 10.0
 
     @property
     def channels(self) -> int:
@@ -102,7 +102,7 @@ class DepthMSLE:
     def check(self) -> None:
         """Raises ValueError unless centre and range are positive."""
         expect_positive("center_m", self.center_m)
-        expect_positive("range_m", self.range_m)
+        expect_positive("max_depth_m", self.max_depth_m)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
@@ -111,7 +111,7 @@ class DepthMSLE:
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the squared error of ln(1 + level) over the pixels with a reading."""
         depth = jnp.asarray(batch.depth)
-        levels_per_m = bins.GRAY_LEVELS / self.range_m
+        levels_per_m = bins.GRAY_LEVELS / self.max_depth_m
         log_level = _log_depth(output, depth.shape[1:], self.center_m) + math.log(levels_per_m)
         return masked_mean(
             losses.squared_log_error(log_level, depth * levels_per_m), readings(batch)

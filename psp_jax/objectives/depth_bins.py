@@ -17,11 +17,11 @@ class DepthCE:
     """Cross-entropy over 256 gray levels (thesis, section 3.4.4.1).
 
     Attributes:
-        range_m: depth of gray level 255; pixels beyond count as level 255.
+        max_depth_m: depth of gray level 255; pixels beyond count as level 255.
         decode: what of a distribution is taken for the level.
     """
 
-    range_m: float = 10.0
+    max_depth_m: float = 10.0
     decode: bins.Decoder = dataclasses.field(default_factory=bins.Argmax)
 
     @property
@@ -31,17 +31,17 @@ class DepthCE:
 
     def check(self) -> None:
         """Raises ValueError unless the range is positive."""
-        regression.expect_positive("range_m", self.range_m)
+        regression.expect_positive("max_depth_m", self.max_depth_m)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 256]` outputs to depth `[B, H, W]` in metres."""
-        depths = bins.gray_level_depths(range_m=self.range_m)
+        depths = bins.gray_level_depths(max_depth_m=self.max_depth_m)
         decode = functools.partial(self.decode, values=depths)
         return Prediction(depth=strips.map_pixels(decode, output, size))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the cross-entropy in nats over the pixels with a reading."""
-        levels = bins.gray_level(jnp.asarray(batch.depth), range_m=self.range_m)
+        levels = bins.gray_level(jnp.asarray(batch.depth), max_depth_m=self.max_depth_m)
         values = strips.map_pixels(losses.cross_entropy, output, levels.shape[1:], levels)
         return masked_mean(values, regression.readings(batch))
 

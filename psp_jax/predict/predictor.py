@@ -114,7 +114,7 @@ class Predictor:
         self.size = found
         self.step, variables = checkpoints.load_newest(folder)
         self._variables = jax.device_put(variables)
-        self.cut = self.config.data.source.cuts().get(self.config.data.labels)
+        self.cut = self.config.data.source.segmentations().get(self.config.data.labels)
         path = folder / run_report.CALIBRATION_FILE
         self.is_calibrated = path.exists()
         self.calibrated = (

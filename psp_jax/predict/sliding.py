@@ -5,7 +5,7 @@ detail that can differ, which is worth points of mIoU, so each detail is a field
 
     @jax.jit
     def scores(image):
-        align_corners = model.geometry.align_corners
+        align_corners = model.architecture.align_corners
         output = model.apply(variables, image)
         return resampling.resize(output, image.shape[1:3], align_corners=align_corners)
 

@@ -72,7 +72,7 @@ FIGURES: dict[str, tuple[str, Callable[[float | None], str]]] = {
 def _range_of(run: Run, key: str) -> str:
     """What a figure says nothing without: the range of gray levels."""
     gray = key in ("level_accuracy", "mad_levels")
-    return f" (255 = {run.figure('range_m') or float('nan'):g} m)" if gray else ""
+    return f" (255 = {run.figure('max_depth_m') or float('nan'):g} m)" if gray else ""
 
 
 def _side_by_side(finished: list[Run]) -> Table:
@@ -245,13 +245,13 @@ def _depth(chosen: list[Run]) -> Table:
     rows = []
     for run in chosen:
         cells = [write(run.figure(key)) for _, key, write in _DEPTH_COLUMNS]
-        rows.append((run.name, f"{run.steps:,}", *cells, f"{run.figure('range_m') or 0:g} m"))
+        rows.append((run.name, f"{run.steps:,}", *cells, f"{run.figure('max_depth_m') or 0:g} m"))
     seen = []
     for run in chosen:
         for name, title in (("mean_image", "mean depth image"), ("constant", "mean depth")):
             keys = [(key, write) for _, key, write in _DEPTH_COLUMNS]
             cells = [write(run.figure("baselines", name, key)) for key, write in keys]
-            row = (SUB + title, NOTHING, *cells, f"{run.figure('range_m') or 0:g} m")
+            row = (SUB + title, NOTHING, *cells, f"{run.figure('max_depth_m') or 0:g} m")
             if row not in seen:
                 seen.append(row)
     columns = ("depth", "steps", *(title for title, *_ in _DEPTH_COLUMNS), "255 levels are")

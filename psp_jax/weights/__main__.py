@@ -10,36 +10,36 @@ import sys
 import numpy as np
 
 from psp_jax.models import architecture
-from psp_jax.models.architecture import Geometry
+from psp_jax.models.architecture import Architecture
 from psp_jax.weights import converted, golden, matching, reading
 from psp_jax.weights.network import Network, flatten
 
-GEOMETRIES = {
-    name: value for name, value in vars(architecture).items() if isinstance(value, Geometry)
+ARCHITECTURES = {
+    name: value for name, value in vars(architecture).items() if isinstance(value, Architecture)
 }
 
 
-def parse_geometry(text: str) -> Geometry:
+def parse_architecture(text: str) -> Architecture:
     """Reads `NAME` or `NAME,field=value,...`.
 
     Raises:
         ValueError: if the name or a field is not known, or a value is of another type.
     """
     name, *changes = text.split(",")
-    if name not in GEOMETRIES:
-        raise ValueError(f"--geometry={text}: {name!r} is none of {', '.join(GEOMETRIES)}")
-    chosen = GEOMETRIES[name]
+    if name not in ARCHITECTURES:
+        raise ValueError(f"--architecture={text}: {name!r} is none of {', '.join(ARCHITECTURES)}")
+    chosen = ARCHITECTURES[name]
     for change in changes:
         field, _, value = change.partition("=")
-        if field not in {f.name for f in dataclasses.fields(Geometry)}:
-            raise ValueError(f"--geometry={text}: a geometry has no {field!r}")
+        if field not in {f.name for f in dataclasses.fields(Architecture)}:
+            raise ValueError(f"--architecture={text}: an architecture has no {field!r}")
         kind = type(getattr(chosen, field))
         try:
             parsed = kind(value) if kind not in (bool, tuple) else ast.literal_eval(value)
         except (ValueError, SyntaxError):
             parsed = None
         if not isinstance(parsed, kind):
-            raise ValueError(f"--geometry={text}: {field} is a {kind.__name__}, not {value!r}")
+            raise ValueError(f"--architecture={text}: {field} is a {kind.__name__}, not {value!r}")
         chosen = dataclasses.replace(chosen, **{field: parsed})
     return chosen
 
@@ -51,7 +51,7 @@ def convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{target}: a name that ends in .safetensors was expected")
     if reading.read_converted(source) is not None:
         raise ValueError(f"{source} is converted already")
-    found = reading.match(source, arguments.geometry)
+    found = reading.match(source, arguments.architecture)
     print(found.table())
     _say(found.network, found.notes)
     reading.check(source, found)
@@ -78,7 +78,7 @@ def inspect(arguments: argparse.Namespace) -> None:
     archive = reading.open_archive(path)
     print(f"{path}: {archive.kind}, {len(archive.arrays)} arrays")
     try:
-        found = matching.match(archive, arguments.geometry)
+        found = matching.match(archive, arguments.architecture)
     except ValueError:
         for name, array in archive.arrays.items():
             print(f"  {name}  {'x'.join(map(str, array.shape)) or 1}")
@@ -93,7 +93,7 @@ def inspect(arguments: argparse.Namespace) -> None:
 def verify(arguments: argparse.Namespace) -> None:
     """Runs the stored images and compares; with --golden it stores their outputs first."""
     path = pathlib.Path(arguments.FILE)
-    weights = reading.load(path, arguments.geometry)
+    weights = reading.load(path, arguments.architecture)
     _say(weights.network, list(weights.notes))
     if arguments.golden:
         print(f"written: {golden.write(path, weights.network, weights.variables)}")
@@ -110,8 +110,8 @@ def verify(arguments: argparse.Namespace) -> None:
 
 def _say(network: Network, notes: list[str]) -> None:
     print(network.describe())
-    for field in dataclasses.fields(Geometry):
-        value = getattr(network.geometry, field.name)
+    for field in dataclasses.fields(Architecture):
+        value = getattr(network.architecture, field.name)
         if field.name == "stem":
             value = ", ".join(f"{s.size}x{s.size} to {s.widths:g}w /{s.stride}" for s in value)
         print(f"  {field.name:<22}{value}")
@@ -129,10 +129,10 @@ def _count(variables: dict) -> None:
 
 
 def _loader(path: pathlib.Path, network: Network) -> str:
-    named = [name for name, value in GEOMETRIES.items() if value == network.geometry]
+    named = [name for name, value in ARCHITECTURES.items() if value == network.architecture]
     shape = f"depth={network.depth}, width={network.width}"
     return (
-        f"init_from={path} loads it into Segmenter({shape}, geometry="
+        f"init_from={path} loads it into Segmenter({shape}, architecture="
         f"{named[0] if named else 'as above'})"
     )
 
@@ -149,9 +149,9 @@ def main(argv: list[str] | None = None) -> None:
         for name in names:
             sub.add_argument(name)
         sub.add_argument(
-            "--geometry",
+            "--architecture",
             metavar="NAME[,field=value]",
-            help=f"what the weights are made for: {', '.join(GEOMETRIES)}",
+            help=f"what the weights are made for: {', '.join(ARCHITECTURES)}",
         )
         if command is convert:
             sub.add_argument("--classes", type=int, help="refuse files of another number")
@@ -159,8 +159,8 @@ def main(argv: list[str] | None = None) -> None:
             sub.add_argument("--golden", action="store_true", help="store instead of compare")
     arguments = parser.parse_args(argv)
     try:
-        if arguments.geometry is not None:
-            arguments.geometry = parse_geometry(arguments.geometry)
+        if arguments.architecture is not None:
+            arguments.architecture = parse_architecture(arguments.architecture)
         arguments.command(arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Caffe's .caffemodel: a protocol buffer, read by hand; its geometry is in it.
+"""Caffe's .caffemodel: a protocol buffer, read by hand; its architecture is in it.
 
 Field numbers are those of caffe.proto in hszhao/PSPNet. Only what PSPNet uses is read.
 """

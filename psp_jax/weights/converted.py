@@ -1,4 +1,4 @@
-"""The package's own weight files: safetensors with the network and its geometry as JSON.
+"""The package's own weight files: safetensors with the network and its architecture as JSON.
 
 The JSON is in the file's metadata, so that the file is whole by itself, and beside it for people.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from psp_jax.models.architecture import Geometry, StemConvolution
+from psp_jax.models.architecture import Architecture, StemConvolution
 from psp_jax.state import Variables
 from psp_jax.weights.archive import Archive, DamagedError, without_prefix
 from psp_jax.weights.matching import Match
@@ -111,13 +111,13 @@ def network_from_plain(plain: dict[str, Any]) -> Network:
         TypeError, KeyError: if a field is missing or unknown.
     """
     fields = dict(plain)
-    own = dict(fields.pop("geometry"))
+    own = dict(fields.pop("architecture"))
     stem = tuple(StemConvolution(**each) for each in own.pop("stem"))
     values: Any = {name: tuple(v) if isinstance(v, list) else v for name, v in own.items()}
-    network = Network(geometry=Geometry(stem=stem, **values), **fields)
+    network = Network(architecture=Architecture(stem=stem, **values), **fields)
     for value, like in (
-        (network, Network(50, 64, 3, 1, False, Geometry())),
-        (network.geometry, Geometry()),
+        (network, Network(50, 64, 3, 1, False, Architecture())),
+        (network.architecture, Architecture()),
     ):
         for field in dataclasses.fields(like):
             kind = type(getattr(like, field.name))

@@ -93,7 +93,7 @@ def _forward(network: Network, variables: Variables) -> Callable[[np.ndarray], n
     if network.channels:
         model, inside = network.make(), variables
     else:
-        model = resnet.ResNet(network.depth, network.width, network.geometry)
+        model = resnet.ResNet(network.depth, network.width, network.architecture)
         inside = {collection: tree["trunk"] for collection, tree in variables.items()}
     apply = jax.jit(model.apply)
 

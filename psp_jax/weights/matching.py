@@ -7,7 +7,7 @@ import re
 import numpy as np
 
 from psp_jax.models import resnet
-from psp_jax.models.architecture import Geometry, differences
+from psp_jax.models.architecture import Architecture, differences
 from psp_jax.state import Variables
 from psp_jax.weights import layout, names
 from psp_jax.weights.archive import Archive, Facts, Setting
@@ -56,16 +56,16 @@ class Match:
         return "\n".join(lines)
 
 
-def match(archive: Archive, stated: Geometry | None = None) -> Match:
+def match(archive: Archive, stated: Architecture | None = None) -> Match:
     """Lays an archive beside the network that its arrays make.
 
     Args:
         archive: the file.
-        stated: the geometry that the user says the weights are made for, if any.
+        stated: the architecture that the user says the weights are made for, if any.
 
     Raises:
         ValueError: if the names are of no known source, their blocks of no ResNet, or their
-            geometry is not known, another than stated, or not that of the file's own settings.
+            architecture is not known, another than stated, or not that of the file's own settings.
     """
     layers = sorted({name.rpartition(".")[0] for name in archive.arrays})
     family = names.identify(layers)
@@ -78,8 +78,8 @@ def match(archive: Archive, stated: Geometry | None = None) -> Match:
         )
     placed, rows, problems = _place(archive, family)
     depth = _depth(archive, set(placed))
-    geometry, notes = _geometry(archive, family, depth, stated)
-    network = _network(archive, placed, depth, geometry, whole=family.whole)
+    architecture, notes = _geometry(archive, family, depth, stated)
+    network = _network(archive, placed, depth, architecture, whole=family.whole)
     problems += _fit(placed, {row.path: row.name for row in rows if row.path}, network.shapes())
     variables = unflatten({path: np.ascontiguousarray(value) for path, value in placed.items()})
     return Match(family.title, network, variables, rows, problems, notes)
@@ -133,20 +133,20 @@ def _depth(archive: Archive, paths: set[str]) -> int:
 
 
 def _geometry(
-    archive: Archive, family: names.Family, depth: int, stated: Geometry | None
-) -> tuple[Geometry, list[str]]:
-    """Reads the geometry from the file where it says it, and holds it against what is stated."""
+    archive: Archive, family: names.Family, depth: int, stated: Architecture | None
+) -> tuple[Architecture, list[str]]:
+    """Reads the architecture from the file where it says it, and holds it against what is stated."""
     facts = archive.facts
     settings = _settings(family, facts)
-    known = layout.derive(settings, family.geometry(depth))
+    known = layout.derive(settings, family.architecture(depth))
     said = {"bins": facts.bins, "ceil_pool": facts.ceil_pool, "epsilon": facts.epsilon}
     known = dataclasses.replace(known, **{k: v for k, v in said.items() if v is not None})
     if stated is None and family.silent:
         raise ValueError(
             f"{archive.path}: a {family.title} says nothing of the stride and the dilation it "
-            "shall have here, so state it: --geometry=TORCHVISION_TRUNK for contracted dilation, "
+            "shall have here, so state it: --architecture=TORCHVISION_TRUNK for contracted dilation, "
             "as their own dilated variants have it, or "
-            "--geometry=TORCHVISION_TRUNK,contracted_dilation=False for full dilation"
+            "--architecture=TORCHVISION_TRUNK,contracted_dilation=False for full dilation"
         )
     chosen = reconcile(archive.path, known, stated, family.free)
     wrong = layout.differences(settings, depth, chosen)
@@ -157,18 +157,18 @@ def _geometry(
             f"{archive.path}: it does not apply {path} as a PSPNet does: {difference}{more}"
         )
     if settings:
-        notes = [f"geometry read from the file's settings of {len(settings)} convolutions"]
+        notes = [f"architecture read from the file's settings of {len(settings)} convolutions"]
     elif stated and family.free:
-        notes = [f"geometry as stated; the file does not decide its {', '.join(family.free)}"]
+        notes = [f"architecture as stated; the file does not decide its {', '.join(family.free)}"]
     else:
-        notes = [f"geometry assumed: that of {family.title}, {depth} layers"]
+        notes = [f"architecture assumed: that of {family.title}, {depth} layers"]
     return chosen, notes
 
 
 def reconcile(
-    path: pathlib.Path, known: Geometry, stated: Geometry | None, free: tuple[str, ...]
-) -> Geometry:
-    """Returns the geometry of weights, with what they leave free as it is stated.
+    path: pathlib.Path, known: Architecture, stated: Architecture | None, free: tuple[str, ...]
+) -> Architecture:
+    """Returns the architecture of weights, with what they leave free as it is stated.
 
     Raises:
         ValueError: if another field is stated otherwise.
@@ -178,7 +178,7 @@ def reconcile(
     chosen = dataclasses.replace(known, **{name: getattr(stated, name) for name in free})
     if chosen != stated:
         raise ValueError(
-            f"{path}: its weights are made for another geometry than is asked for: "
+            f"{path}: its weights are made for another architecture than is asked for: "
             f"{'; '.join(differences(chosen, stated))}"
         )
     return chosen
@@ -193,7 +193,7 @@ def _network(
     archive: Archive,
     placed: dict[str, np.ndarray],
     depth: int,
-    geometry: Geometry,
+    architecture: Architecture,
     *,
     whole: bool,
 ) -> Network:
@@ -214,7 +214,7 @@ def _network(
         inputs=size("trunk/stem/conv1/kernel", -2),
         channels=size("classifier/bias", -1) if whole else 0,
         auxiliary=any(path.startswith("params/auxiliary/") for path in placed),
-        geometry=geometry,
+        architecture=architecture,
     )
 
 

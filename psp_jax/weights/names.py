@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from psp_jax.models import architecture
-from psp_jax.models.architecture import Geometry
+from psp_jax.models.architecture import Architecture
 
 Rule = tuple[str, Callable[..., str]]  # Pattern of a layer's name, and our path from its groups.
 
@@ -18,17 +18,17 @@ class Family:
         title: what it is called.
         mark: pattern of a layer's name that no other family has.
         rules: from the names of its layers to our paths.
-        geometry: what its weights are made for, by the number of layers.
+        architecture: what its weights are made for, by the number of layers.
         whole: whether it is all of PSPNet rather than its trunk.
-        free: fields of the geometry that its weights do not decide.
-        silent: whether nobody can know the dilation, so that the user has to state a geometry.
+        free: fields of the architecture that its weights do not decide.
+        silent: whether nobody can know the dilation, so that the user has to state an architecture.
         aside: patterns of layers that are no part of our network, with what they are.
     """
 
     title: str
     mark: str
     rules: tuple[Rule, ...]
-    geometry: Callable[[int], Geometry]
+    architecture: Callable[[int], Architecture]
     whole: bool = True
     free: tuple[str, ...] = ()
     silent: bool = False
@@ -134,13 +134,13 @@ def _fixed(path: str) -> Callable[[], str]:
     return lambda: path
 
 
-def _plain(base: Geometry) -> Callable[[int], Geometry]:
+def _plain(base: Architecture) -> Callable[[int], Architecture]:
     plain = dataclasses.replace(base, stem=architecture.PLAIN_STEM)
     return lambda depth: plain
 
 
 # What a trunk alone leaves open, and what those of image classifiers do, which never dilated.
-OF_HEADS = ("align_corners", "bins", "dropout_of_channels", "kept")
+OF_HEADS = ("align_corners", "bins", "dropout_of_channels", "momentum")
 OF_DILATION = (*OF_HEADS, "contracted_dilation")
 IMAGE_CLASSIFIER = ((r"fc|head\.fc|classifier", "classifier of whole images"),)
 

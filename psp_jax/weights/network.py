@@ -1,4 +1,4 @@
-"""What the arrays of a file make: the sizes and the geometry of a network."""
+"""What the arrays of a file make: the sizes and the architecture of a network."""
 
 import dataclasses
 import functools
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.models import pspnet, segmenter
-from psp_jax.models.architecture import Geometry
+from psp_jax.models.architecture import Architecture
 
 MAX_SIZE = 1 << 16  # Channels and classes; no published network is near it.
 MAX_SMALL = 64  # Cells of the pyramid, and sizes in the stem.
@@ -24,7 +24,7 @@ class Network:
         inputs: channels of the image.
         channels: outputs per pixel; 0 if there is only a trunk.
         auxiliary: whether there is an auxiliary head.
-        geometry: how the arrays are applied.
+        architecture: how the arrays are applied.
     """
 
     depth: int
@@ -32,18 +32,18 @@ class Network:
     inputs: int
     channels: int
     auxiliary: bool
-    geometry: Geometry
+    architecture: Architecture
 
     def __post_init__(self):
         """Refuses sizes that would take long or much memory before anything is compared."""
         sizes = [self.width, self.inputs, max(self.channels, 1)]
-        cells, stem = self.geometry.bins, self.geometry.stem
+        cells, stem = self.architecture.bins, self.architecture.stem
         small = [len(cells), len(stem), *cells, *(n for s in stem for n in (s.size, s.stride))]
         if not all(1 <= size <= MAX_SIZE for size in sizes):
             raise ValueError(f"a network of {self.describe()}: 1 to {MAX_SIZE} was expected")
         if not all(1 <= size <= MAX_SMALL for size in small):
             raise ValueError(
-                f"a geometry of {self.geometry}: sizes up to {MAX_SMALL} were expected"
+                f"an architecture of {self.architecture}: sizes up to {MAX_SMALL} were expected"
             )
         if not all(0 < s.widths <= MAX_SMALL for s in stem):
             raise ValueError(f"a stem of {stem}: widths up to {MAX_SMALL} were expected")
@@ -51,7 +51,7 @@ class Network:
     def make(self) -> pspnet.PSPNet:
         """Builds the module; of a trunk alone its classifier has one output."""
         model = segmenter.Segmenter(
-            self.depth, self.width, geometry=self.geometry, auxiliary=self.auxiliary
+            self.depth, self.width, architecture=self.architecture, auxiliary=self.auxiliary
         )
         return model.make(max(self.channels, 1))
 

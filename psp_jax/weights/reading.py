@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from psp_jax.models.architecture import Geometry
+from psp_jax.models.architecture import Architecture
 from psp_jax.state import Variables
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
@@ -58,29 +58,29 @@ def open_archive(path: pathlib.Path) -> Archive:
         raise ValueError(f"{path} is refused: {error}") from None
 
 
-def match(path: pathlib.Path, stated: Geometry | None = None) -> Match:
+def match(path: pathlib.Path, stated: Architecture | None = None) -> Match:
     """Lays a foreign file beside the network that its arrays make; see `matching.match`."""
     return matching.match(open_archive(path), stated)
 
 
-def load(path: pathlib.Path, stated: Geometry | None = None) -> Weights:
+def load(path: pathlib.Path, stated: Architecture | None = None) -> Weights:
     """Reads a converted or a foreign file strictly.
 
     Args:
         path: the file.
-        stated: the geometry that the weights are made for, for files that do not say it; of
+        stated: the architecture that the weights are made for, for files that do not say it; of
             others it has to be theirs.
 
     Raises:
-        ValueError: if the file is damaged, dangerous, of another geometry, or its arrays are not
+        ValueError: if the file is damaged, dangerous, of another architecture, or its arrays are not
             all and only those of a network.
         OSError: if it can't be read.
     """
     own = read_converted(path)
     if own is not None:
         free = () if own.network.channels else names.OF_HEADS
-        chosen = matching.reconcile(path, own.network.geometry, stated, free)
-        network = dataclasses.replace(own.network, geometry=chosen)
+        chosen = matching.reconcile(path, own.network.architecture, stated, free)
+        network = dataclasses.replace(own.network, architecture=chosen)
         return dataclasses.replace(own, network=network)
     found = match(path, stated)
     check(path, found)

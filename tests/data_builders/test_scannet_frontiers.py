@@ -34,7 +34,7 @@ def test_examples_hold_the_frames_of_the_files(data_dir, scans_dir):
         np.testing.assert_array_equal(example["intrinsics"], camera)
         np.testing.assert_array_equal(example["pose"], frame.camera_to_world)
         assert example["space_id"].decode() == scan[:9]
-        for name, cut in small_config().cuts.items():
+        for name, cut in small_config().segmentations.items():
             expected = frontier_classes.encode(cut(filled_mm))
             np.testing.assert_array_equal(example[f"frontier_{name}"], expected)
         color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR_RGB)

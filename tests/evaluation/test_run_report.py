@@ -38,7 +38,9 @@ KINDS = {
 def test_every_kind_of_network_trains_and_reports_its_regions(
     tiny, tmp_path, kind, capsys, monkeypatch
 ):
-    monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: scans.small_config().cuts)
+    monkeypatch.setattr(
+        sources.ScanNet, "segmentations", lambda self: scans.small_config().segmentations
+    )
     model, objective, parts = KINDS[kind]
     tiny.model, tiny.objective = model, objective
     tiny.data.labels = "planar"

@@ -9,7 +9,7 @@ from sklearn import metrics as sklearn_metrics
 from psp_jax.metrics import depth_metrics
 from tests.batches import make_batch
 
-figures_of = jax.jit(depth_metrics.depth_figures, static_argnames="range_m")
+figures_of = jax.jit(depth_metrics.depth_figures, static_argnames="max_depth_m")
 
 
 def test_figures_of_a_frame_computed_by_hand():
@@ -17,7 +17,7 @@ def test_figures_of_a_frame_computed_by_hand():
     depth[0, 0, :2] = 0, 12.0  # No reading, and one beyond the range.
     predicted = np.full((1, 3, 4), 2.2)
     predicted[0, 0] = 99.0, 99.0, 2.2, 4.0
-    figures = figures_of(jnp.asarray(predicted), make_batch(depth), range_m=10.0)
+    figures = figures_of(jnp.asarray(predicted), make_batch(depth), max_depth_m=10.0)
     differences = np.array([0.2] * 9 + [2.0])
     np.testing.assert_allclose(figures["abs_rel"], [differences.mean() / 2], rtol=1e-5)
     np.testing.assert_allclose(figures["rmse_m"], [np.sqrt((differences**2).mean())], rtol=1e-5)
@@ -29,7 +29,7 @@ def test_figures_of_a_frame_computed_by_hand():
 def test_predictions_are_clipped_to_the_range():
     batch = make_batch(np.full((2, 4, 4), 5.0))
     predicted = jnp.asarray([np.full((4, 4), -3.0), np.full((4, 4), 1e9)])
-    figures = figures_of(predicted, batch, range_m=10.0)
+    figures = figures_of(predicted, batch, max_depth_m=10.0)
     np.testing.assert_allclose(figures["rmse_m"], [5.0 - depth_metrics.MIN_DEPTH_M, 5.0], rtol=1e-5)
 
 
@@ -41,7 +41,7 @@ def test_averages_are_over_images_and_leave_out_padding_and_empty_frames():
     predicted[2] = 3.0
     predicted[3] = 9.0
     averages = depth_metrics.Averages()
-    averages.add(figures_of(jnp.asarray(predicted), batch, range_m=10.0))
+    averages.add(figures_of(jnp.asarray(predicted), batch, max_depth_m=10.0))
     means = averages.means()
     assert averages.images == 2
     np.testing.assert_allclose(means["rmse_m"], 0.5, rtol=1e-6)
@@ -57,9 +57,9 @@ def make_scene(seed, count=3, size=(12, 16)):
     return truth.astype(np.float32), predicted.astype(np.float32)
 
 
-def figures_by_hand(d, t, range_m):
+def figures_by_hand(d, t, max_depth_m):
     """One image, by the definitions, on arrays without holes and in float64."""
-    e, levels = np.log(d) - np.log(t), 255 / range_m
+    e, levels = np.log(d) - np.log(t), 255 / max_depth_m
     ratio = np.maximum(d / t, t / d)
     return {
         "abs_rel": (abs(d - t) / t).mean(),
@@ -78,21 +78,23 @@ def figures_by_hand(d, t, range_m):
     }
 
 
-def aligned_by_hand(d, t, range_m):
+def aligned_by_hand(d, t, max_depth_m):
     ones = np.ones_like(d)
     scale, shift = np.linalg.lstsq(np.stack([d, ones], 1), t, rcond=None)[0]
     ways = {"median": d * np.median(t) / np.median(d), "affine": scale * d + shift}
     chosen = ("abs_rel", "rmse_m", "delta1")
     result = {}
     for way, aligned in ways.items():
-        figures = figures_by_hand(np.clip(aligned, depth_metrics.MIN_DEPTH_M, range_m), t, range_m)
+        figures = figures_by_hand(
+            np.clip(aligned, depth_metrics.MIN_DEPTH_M, max_depth_m), t, max_depth_m
+        )
         result |= {f"{name}_{way}": figures[name] for name in chosen}
     return result
 
 
 def test_every_figure_is_its_definition_image_by_image_and_pooled():
     truth, predicted = make_scene(0)
-    figures = figures_of(predicted, make_batch(truth), range_m=10.0)
+    figures = figures_of(predicted, make_batch(truth), max_depth_m=10.0)
     known = (truth > 0) & (truth <= 10)
     images = [
         (np.clip(predicted[i], 1e-3, 10)[known[i]].astype(np.float64),
@@ -118,10 +120,10 @@ def test_every_figure_is_its_definition_image_by_image_and_pooled():
 def test_alignment_forgives_scale_and_shift():
     truth, _ = make_scene(1)
     truth = np.minimum(truth, 6)
-    figures = figures_of(jnp.asarray(0.4 * truth + 0.3), make_batch(truth), range_m=10.0)
+    figures = figures_of(jnp.asarray(0.4 * truth + 0.3), make_batch(truth), max_depth_m=10.0)
     np.testing.assert_allclose(figures["abs_rel_affine"], 0, atol=1e-5)
     assert (np.asarray(figures["abs_rel"]) > 0.1).all()
-    figures = figures_of(jnp.asarray(0.4 * truth), make_batch(truth), range_m=10.0)
+    figures = figures_of(jnp.asarray(0.4 * truth), make_batch(truth), max_depth_m=10.0)
     np.testing.assert_allclose(figures["abs_rel_median"], 0, atol=1e-5)
     assert (np.asarray(figures["silog"]) < 0.1).all()
 
@@ -130,7 +132,7 @@ def test_predictions_that_are_constant_or_infinite_have_finite_figures():
     truth, _ = make_scene(2)
     for value in (2.5, np.inf, -np.inf):
         predicted = jnp.full(truth.shape, value)
-        figures = figures_of(predicted, make_batch(truth), range_m=10.0)
+        figures = figures_of(predicted, make_batch(truth), max_depth_m=10.0)
         for name, values in figures.items():
             assert np.isfinite(values).all(), name
         known = [image[(image > 0) & (image <= 10)] for image in truth]

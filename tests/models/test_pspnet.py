@@ -52,7 +52,7 @@ def count(tree) -> int:
     ],
 )
 def test_parameter_counts_are_the_published_ones(depth, flavour, classes, with_auxiliary, without):
-    params = shapes_of(classes, depth=depth, geometry=flavour, auxiliary=True)["params"]
+    params = shapes_of(classes, depth=depth, architecture=flavour, auxiliary=True)["params"]
     if with_auxiliary is not None:
         assert count(params) == with_auxiliary
     if without is not None:
@@ -183,10 +183,13 @@ def test_geometries_that_differ_say_where_and_the_order_is_taken_by_name():
         "stride_on_reduce: True against False"
     ]
     order: Any = "BGR"
-    assert architecture.Geometry(channel_order=order).channel_order is architecture.ChannelOrder.BGR
+    assert (
+        architecture.Architecture(channel_order=order).channel_order
+        is architecture.ChannelOrder.BGR
+    )
     order = "GBR"
     with pytest.raises(ValueError, match="GBR"):
-        architecture.Geometry(channel_order=order)
+        architecture.Architecture(channel_order=order)
 
 
 def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
@@ -276,7 +279,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), x)
     branches: Any = jax.jit(functools.partial(module.apply, train=False))(variables, x)
     assert [branch.shape for branch in branches] == [(1, n, n, 2) for n in (1, 2, 3, 6)]
-    y = pspnet.beside(x, branches, module.geometry)
+    y = pspnet.beside(x, branches, module.architecture)
     assert y.shape == (1, 9, 12, 16)
     np.testing.assert_array_equal(y[..., :8], x)
     # The branch of one bin is constant over the image, the others are not.
@@ -290,7 +293,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
 @pytest.mark.parametrize("size", [(9, 12), (2, 3)])
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_convolving_a_pyramid_equals_convolving_its_resized_branches(size, align_corners):
-    flavour = architecture.Geometry(align_corners=align_corners)
+    flavour = architecture.Architecture(align_corners=align_corners)
     x = jax.random.normal(jax.random.key(0), (2, *size, 8))
     keys = jax.random.split(jax.random.key(1), 4)
     branches = [
@@ -371,10 +374,10 @@ def test_models_need_no_opencv_tensorflow_or_pytorch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize(("sight", "channels"), [("RGB", 3), ("depth", 1), ("RGB and depth", 4)])
-def test_a_network_sees_colour_depth_or_both(sight, channels):
+@pytest.mark.parametrize(("modality", "channels"), [("RGB", 3), ("depth", 1), ("RGB and depth", 4)])
+def test_a_network_sees_colour_depth_or_both(modality, channels):
     batch = batch_of([partition()])
-    model = segmenter.Segmenter(depth=10, width=4, sight=architecture.Sight(sight)).make(2)
+    model = segmenter.Segmenter(depth=10, width=4, modality=architecture.Modality(modality)).make(2)
     seen = model.inputs(batch)
     assert seen.shape[-1] == model.INPUT_CHANNELS == channels
     if channels != 3:

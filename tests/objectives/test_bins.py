@@ -36,9 +36,13 @@ def test_depths_outside_fall_into_the_outermost_bins():
 
 def test_gray_levels_divide_the_range_into_255():
     depth = jnp.asarray([0.0, 10 / 255, 5.1 / 2.55, 9.99, 10.0, 12.0])
-    np.testing.assert_array_equal(bins.gray_level(depth, range_m=10.0), [0, 1, 51, 255, 255, 255])
-    depths = bins.gray_level_depths(range_m=10.0)
-    np.testing.assert_array_equal(bins.gray_level(jnp.asarray(depths), range_m=10.0), range(256))
+    np.testing.assert_array_equal(
+        bins.gray_level(depth, max_depth_m=10.0), [0, 1, 51, 255, 255, 255]
+    )
+    depths = bins.gray_level_depths(max_depth_m=10.0)
+    np.testing.assert_array_equal(
+        bins.gray_level(jnp.asarray(depths), max_depth_m=10.0), range(256)
+    )
 
 
 @pytest.mark.parametrize("sharpness", [0.2, 2.0])

@@ -173,7 +173,7 @@ def test_following_the_gradient_leads_to_the_truth(objective):
 
 
 def test_gray_levels_are_learned_as_classes_of_the_range():
-    objective = objectives.DepthCE(range_m=5.1)  # 2 cm a level.
+    objective = objectives.DepthCE(max_depth_m=5.1)  # 2 cm a level.
     output = np.zeros((1, 1, 2, 256), np.float32)
     output[0, 0, 0, 100] = output[0, 0, 1, 255] = 50.0
     depth = depth_of(objective, jnp.asarray(output), (1, 2))
@@ -185,7 +185,7 @@ def test_gray_levels_are_learned_as_classes_of_the_range():
 
 
 def test_msle_is_in_gray_levels():
-    objective = objectives.DepthMSLE(center_m=2.0, range_m=10.0)
+    objective = objectives.DepthMSLE(center_m=2.0, max_depth_m=10.0)
     loss = objective.loss(jnp.zeros((1, 1, 1, 1)), make_batch([[[4.0]]]))
     np.testing.assert_allclose(loss.value(), (np.log(52) - np.log(103)) ** 2, rtol=1e-5)
 
@@ -279,9 +279,9 @@ def test_certain_thresholds_decode_to_the_centre_of_their_bin():
     [
         (objectives.DepthBerHu(scale_m=-1), "scale_m=-1"),
         (objectives.DepthMSLE(center_m=0), "center_m=0"),
-        (objectives.DepthMSLE(range_m=float("nan")), "range_m=nan"),
+        (objectives.DepthMSLE(max_depth_m=float("nan")), "max_depth_m=nan"),
         (objectives.DepthSILog(variance_focus=1.5), "variance_focus=1.5"),
-        (objectives.DepthCE(range_m=0), "range_m=0"),
+        (objectives.DepthCE(max_depth_m=0), "max_depth_m=0"),
         (objectives.DepthBins(bins=1), "bins=1"),
         (objectives.DepthBins(near_m=0), "near_m=0"),
         (objectives.DepthBins(near_m=5, far_m=4), "far_m=4"),

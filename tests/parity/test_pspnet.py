@@ -39,7 +39,7 @@ FLAVOURS = {
 # Every dilation with every stride: the choices that weights do not show at all.
 CROSS = {
     f"{dilation} dilation, stride on the {place}": (
-        architecture.Geometry(
+        architecture.Architecture(
             contracted_dilation=dilation == "contracted", stride_on_reduce=place == "1x1"
         ),
         {"contracted": dilation == "contracted", "stride_on_reduce": place == "1x1"},
@@ -69,14 +69,16 @@ def pair(flavour, depth, *, width=64, classes=5, seed=0):
     ours, theirs = (FLAVOURS | CROSS)[flavour]
     other = reference.PSPNet(depth, classes, width=width, **theirs)
     reference.randomise(other, seed)
-    model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, geometry=ours).make(classes)
+    model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, architecture=ours).make(
+        classes
+    )
     return model, reference.variables_of(other), other
 
 
 def assert_logits_agree(model, variables, other, size):
     rgb = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
     with torch.no_grad():
-        expected = other.eval()(to_torch(as_published(rgb, model.geometry)))
+        expected = other.eval()(to_torch(as_published(rgb, model.architecture)))
     expected = expected.numpy().transpose(0, 2, 3, 1)
     with jax.default_matmul_precision("highest"):
         actual = np.asarray(jax.jit(model.apply)(variables, architecture.normalise(rgb)))
@@ -116,11 +118,11 @@ def test_logits_at_full_size_agree(depth, size, flavour):
 # Those whose weights have the same shapes as the default's.
 @pytest.mark.parametrize("flavour", ["caffe_101", "caffe_50"])
 def test_a_wrong_flavour_changes_the_logits_though_every_shape_agrees(flavour):
-    """What the geometry guards against."""
+    """What the architecture guards against."""
     model, variables, _ = pair("semseg", 50, width=8)
-    colours = {name: getattr(model.geometry, name) for name in ("channel_order", "mean", "std")}
+    colours = {name: getattr(model.architecture, name) for name in ("channel_order", "mean", "std")}
     other = dataclasses.replace(FLAVOURS[flavour][0], **colours)
-    wrong = segmenter.Segmenter(depth=50, width=8, geometry=other).make(5)
+    wrong = segmenter.Segmenter(depth=50, width=8, architecture=other).make(5)
     image = image_of((97, 129))  # 8k + 1: both round the pooled size alike.
     right, other = jax.jit(model.apply)(variables, image), jax.jit(wrong.apply)(variables, image)
     assert right.shape == other.shape
@@ -199,8 +201,8 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         steps=steps,
         learning_rate=base,
         schedule=experiment.Schedule.POLY,
-        final_share=0.0,
-        rate_factors={"pyramid": 10.0, "head": 10.0, "classifier": 10.0},
+        final_lr_fraction=0.0,
+        lr_multipliers={"pyramid": 10.0, "head": 10.0, "classifier": 10.0},
         optimizer=experiment.Optimizer.SGD,
         momentum=momentum,
         weight_decay=decay,
@@ -281,7 +283,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
             _, updated = forward(variables, architecture.normalise(rgb))
         variables = variables | updated
         with torch.no_grad():
-            other(to_torch(as_published(rgb, model.geometry)))
+            other(to_torch(as_published(rgb, model.architecture)))
     expected = reference.variables_of(other)["batch_stats"]
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),

@@ -34,7 +34,9 @@ def read_table(out, name):
 
 @pytest.fixture(autouse=True)
 def known_cuts(monkeypatch):
-    monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: scans.small_config().cuts)
+    monkeypatch.setattr(
+        sources.ScanNet, "segmentations", lambda self: scans.small_config().segmentations
+    )
 
 
 @pytest.fixture

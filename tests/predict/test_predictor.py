@@ -24,8 +24,8 @@ def images():
 
 def test_depth_is_the_networks_and_regions_are_cut_from_it(depth_run, images, monkeypatch):
     folder, config = depth_run, experiment.load(depth_run)
-    cuts = scans.small_config().cuts
-    monkeypatch.setattr(sources.ScanNet, "cuts", lambda self: cuts)
+    cuts = scans.small_config().segmentations
+    monkeypatch.setattr(sources.ScanNet, "segmentations", lambda self: cuts)
     small, large = images
     predict = psp_jax.load(folder)
     assert predict.size == scans.SIZE

@@ -223,7 +223,7 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     (folder / "depth/6.png").unlink()
     (folder / "pose/7.txt").unlink()
     write(folder / "depth/8.png", png_of(np.zeros(SIZE, np.uint8)))
-    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.cuts))
+    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.segmentations))
     assert [example["frame_index"] for example in found.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (

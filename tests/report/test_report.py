@@ -30,7 +30,7 @@ def depth_result(rmse_m):
         "rmse_m": rmse_m,
         "mad_levels": 25.5 * rmse_m,
         "level_accuracy": 0.0378,
-        "range_m": 10.0,
+        "max_depth_m": 10.0,
         "intervals": {"rmse_m": [rmse_m - 0.1, rmse_m + 0.1]},
         "baselines": {name: {"rmse_m": value} for name, value in DEPTH.items()},
     }

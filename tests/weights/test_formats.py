@@ -23,9 +23,13 @@ WIDTH, CLASSES = 4, 7
 
 @functools.cache
 def sample(
-    flavour: architecture.Geometry, *, depth: int = 50, auxiliary: bool = True, trunk: bool = False
+    flavour: architecture.Architecture,
+    *,
+    depth: int = 50,
+    auxiliary: bool = True,
+    trunk: bool = False,
 ) -> tuple[Network, published.Leaves]:
-    """A narrow network of a geometry, and drawn arrays for it."""
+    """A narrow network of an architecture, and drawn arrays for it."""
     channels = 0 if trunk else CLASSES
     network = Network(depth, WIDTH, 3, channels, auxiliary and not trunk, flavour)
     return network, published.make_leaves(network)
@@ -107,8 +111,8 @@ def test_the_geometry_of_a_caffemodel_is_its_own(tmp_path):
     network, leaves = sample(flavour)
     path = tmp_path / "own.caffemodel"
     write_caffemodel(path, network, leaves)
-    assert reading.load(path).network.geometry == flavour
-    with pytest.raises(ValueError, match=r"another geometry.*stride_on_reduce.*bins"):
+    assert reading.load(path).network.architecture == flavour
+    with pytest.raises(ValueError, match=r"another architecture.*stride_on_reduce.*bins"):
         reading.load(path, architecture.CAFFE_50)
 
 
@@ -116,10 +120,10 @@ def test_the_json_beside_an_h5_decides_its_geometry(tmp_path):
     network, leaves = sample(architecture.CAFFE_101)
     path = tmp_path / "trained.h5"
     write_h5_and_json(path, network, leaves)
-    assert reading.load(path).network.geometry == architecture.CAFFE_101
+    assert reading.load(path).network.architecture == architecture.CAFFE_101
     text = published.keras_json(network).replace('"epsilon": 1e-05', '"epsilon": 0.001')
     path.with_suffix(".json").write_text(text)
-    assert reading.load(path).network.geometry.epsilon == 0.001
+    assert reading.load(path).network.architecture.epsilon == 0.001
 
 
 def test_an_npy_of_python_2_is_read(tmp_path):
@@ -197,7 +201,7 @@ def test_every_source_comes_back(source, tmp_path):
     stated = flavour if source in STATED else None
     assert_comes_back(reading.load(path, stated), network, leaves)
     if stated:
-        with pytest.raises(ValueError, match="so state it: --geometry=TORCHVISION_TRUNK"):
+        with pytest.raises(ValueError, match="so state it: --architecture=TORCHVISION_TRUNK"):
             reading.load(path)
 
 
@@ -316,10 +320,10 @@ def test_another_geometry_than_the_weights_is_refused_by_its_field(format, tmp_p
     path = tmp_path / f"weights{EVERY[format][1]}"
     _write_any(format, path, network, leaves)
     stride = dataclasses.replace(flavour, stride_on_reduce=not flavour.stride_on_reduce)
-    with pytest.raises(ValueError, match="another geometry .*: stride_on_reduce: "):
+    with pytest.raises(ValueError, match="another architecture .*: stride_on_reduce: "):
         reading.load(path, stride)
     order = dataclasses.replace(flavour, bins=flavour.bins[::-1])
-    with pytest.raises(ValueError, match=r"another geometry .*: bins: "):
+    with pytest.raises(ValueError, match=r"another architecture .*: bins: "):
         reading.load(path, order)
 
 
@@ -367,7 +371,7 @@ def test_an_array_without_values_does_not_decide_the_width(shape, tmp_path):
     ],
 )
 def test_the_layout_is_how_the_network_applies_its_convolutions(depth, flavour):
-    if not isinstance(flavour, architecture.Geometry):
+    if not isinstance(flavour, architecture.Architecture):
         flavour = dataclasses.replace(architecture.SEMSEG, stem=flavour)
     applied = {}
 
@@ -378,7 +382,7 @@ def test_the_layout_is_how_the_network_applies_its_convolutions(depth, flavour):
             applied[path] = (module.size, module.stride, module.dilation)
         return call(*args, **kwargs)
 
-    model = segmenter.Segmenter(depth, WIDTH, geometry=flavour, auxiliary=True).make(5)
+    model = segmenter.Segmenter(depth, WIDTH, architecture=flavour, auxiliary=True).make(5)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     with nn.intercept_methods(watch):
         jax.eval_shape(model.init, jax.random.key(0), image)
