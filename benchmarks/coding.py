@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import labels as label_benchmark
 from data_builders.rooms import generate
 from psp_jax import codec
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import (
     fill,
     frontier_classes,
@@ -47,7 +48,6 @@ JPEG_XL = (
 # Largest errors of residuals as shares of the range of a frame.
 MAX_ERRORS = (0.02, 0.01, 0.006, 0.0035, 0.002)
 BLOCK_TRADE = 3e-4  # Of partitions whose number of regions, not their trade, sets the rate.
-MM_PER_M = 1000.0
 BITS_OF_A_PLANE = 27.0  # What a block of the quadtree is thought to cost when it is cut.
 Point = tuple[float, float]  # Bytes and dB.
 

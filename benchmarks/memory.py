@@ -30,7 +30,7 @@ GIB = 2**30
 
 def main() -> None:
     """Prints a line for each way to train."""
-    parser = command_line.Parser("benchmarks.memory", __doc__)
+    parser = command_line.Parser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument(
         "--card", type=float, default=12.0, help="memory in GiB, of which 92 %% are usable"
     )

@@ -56,7 +56,7 @@ def calibrate(
 
 def main() -> None:
     """Calibrates the run of the command line."""
-    parser = command_line.Parser("psp_jax.calibrate", __doc__)
+    parser = command_line.Parser(prog="python -m psp_jax.calibrate", description=__doc__)
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
     parser.add_argument(
         "--images",

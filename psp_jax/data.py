@@ -16,9 +16,9 @@ import tensorflow_datasets as tfds
 from psp_jax import experiment
 from psp_jax.batch import Batch
 from psp_jax.io import manifest
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import frontier_classes
 
-MILLIMETRES_PER_METRE = 1000.0
 PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
 CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
 
@@ -205,7 +205,7 @@ def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
 def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     """Turns a decoded record into a batch without its batch axis."""
     filled = record["filled"]
-    filled_depth = record["depth"].astype(np.float32) / MILLIMETRES_PER_METRE
+    filled_depth = record["depth"].astype(np.float32) / MM_PER_M
     depth = np.where(filled_depth <= data.max_depth_m, filled_depth, np.float32(0))
     if data.ignore_filled:
         depth = np.where(filled, np.float32(0), depth)

@@ -20,10 +20,10 @@ import numpy as np
 
 from psp_jax.evaluation import plots
 from psp_jax.io import command_line
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
 from psp_jax.recordings import layouts, recording, sens_file
 
-MM_PER_M = 1000.0
 RADIUS_PX = 2  # Boundaries this near count as found, as in the superpixel benchmarks at 480x640.
 ALGORITHMS: dict[str, superpixels.Superpixels] = {
     "SEEDS": superpixels.Seeds(),
@@ -201,7 +201,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 def main() -> None:
     """Looks at every path of the command line."""
-    parser = command_line.Parser("psp_jax.explore", __doc__)
+    parser = command_line.Parser(prog="python -m psp_jax.explore", description=__doc__)
     parser.add_argument(
         "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
     )

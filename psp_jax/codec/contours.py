@@ -29,6 +29,7 @@ import numpy as np
 from psp_jax.codec import arithmetic
 from psp_jax.codec.arithmetic import MOST_LOGIT, PROBABILITY_BITS, SQUASH, STRETCH, STRETCH_SHIFT
 from psp_jax.partition import compilation, frontier_classes
+from psp_jax.partition.frontier_classes import Side
 
 LEFT, ABOVE = 0, 1  # The two edges of a pixel.
 ROWS_UP, COLUMNS_ASIDE = 6, 7  # What the network sees.
@@ -281,9 +282,9 @@ def decode(
     _run(arithmetic.DECODE, cut, size, side, arithmetic.readable(data))
     left = cut[PAD:, PAD : PAD + width, LEFT]
     above = cut[PAD:, PAD : PAD + width, ABOVE]
-    classes = left * np.uint8(frontier_classes.LEFT) | above * np.uint8(frontier_classes.UP)
-    classes[:, :-1] |= left[:, 1:] * np.uint8(frontier_classes.RIGHT)
-    classes[:-1] |= above[1:] * np.uint8(frontier_classes.DOWN)
+    classes = left * Side.LEFT.mask | above * Side.UP.mask
+    classes[:, :-1] |= left[:, 1:] * Side.RIGHT.mask
+    classes[:-1] |= above[1:] * Side.DOWN.mask
     return frontier_classes.decode_exact(classes)
 
 

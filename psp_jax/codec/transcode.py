@@ -23,6 +23,7 @@ import tqdm
 from absl import flags
 
 from psp_jax import codec
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import images, layouts, recording, sens_file
 
@@ -46,7 +47,6 @@ _STRIDE = flags.DEFINE_integer("stride", 1, "Codes every so many frames of a sca
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
-MM_PER_M = 1000.0
 # Trades that --rmse chooses from, the coarsest first: half-octave steps.
 TRADES = tuple(2.0**-exponent for exponent in np.arange(4.0, 20.5, 0.5))
 Read = Callable[[], np.ndarray]

@@ -15,6 +15,7 @@ from psp_jax import data, init_from, steps
 from psp_jax.batch import Batch, Prediction
 from psp_jax.evaluation import oracle, partition_scores, plots, scoring, tables
 from psp_jax.experiment import Experiment
+from psp_jax.io import units
 from psp_jax.metrics import bootstrap, depth_metrics
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
@@ -163,7 +164,7 @@ def views_of(
         logits = None if edges is None else np.asarray(edges)
         rgb = np.asarray(batch.image)
         for index in np.flatnonzero(batch.valid):
-            depth_mm = np.asarray(batch.depth)[index] * data.MILLIMETRES_PER_METRE
+            depth_mm = np.asarray(batch.depth)[index] * units.MM_PER_M
             yield partition_scores.View(
                 rgb=rgb[index],
                 depth_mm=np.round(depth_mm).astype(np.uint16),
@@ -237,7 +238,7 @@ def _sheets(
             [calibrated.decoder(calibrated(view.scored)) for view in shown],
         )
     if scores.depth is not None:
-        metres = [view.depth_mm / np.float32(data.MILLIMETRES_PER_METRE) for view in shown]
+        metres = [view.depth_mm / np.float32(units.MM_PER_M) for view in shown]
         predicted = [view.depth_m for view in shown if view.depth_m is not None]
         rgb = [view.rgb for view in shown]
         plots.depth_sheet(folder / "test.png", rgb, metres, predicted)

@@ -10,15 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from psp_jax.batch import Array, Batch
-
-LEFT, UP, RIGHT, DOWN = range(4)  # Bits of a frontier class, from the lowest.
-CLASSES = 16
+from psp_jax.partition.frontier_classes import CLASSES, Side
 
 
 def targets(frontier: Array) -> jax.Array:
     """Tells which edges are cut: `[B, H, W]` classes 0..15 to `[B, H, W, 2]` bool."""
     classes = jnp.asarray(frontier)
-    return jnp.stack([(classes >> bit) & 1 for bit in (RIGHT, DOWN)], axis=-1).astype(bool)
+    return jnp.stack([(classes >> bit) & 1 for bit in (Side.RIGHT, Side.DOWN)], axis=-1).astype(
+        bool
+    )
 
 
 def bits(frontier: Array) -> jax.Array:
@@ -64,10 +64,10 @@ def votes(logits: jax.Array) -> jax.Array:
         `[2, B, H, W, 2]`: of every edge, the logit of the left or upper pixel, then that of the
         right or lower one. Where there is no edge, the first is repeated.
     """
-    near = logits[..., RIGHT], logits[..., DOWN]
+    near = logits[..., Side.RIGHT], logits[..., Side.DOWN]
     far = (
-        jnp.concatenate([logits[:, :, 1:, LEFT], logits[:, :, -1:, RIGHT]], axis=2),
-        jnp.concatenate([logits[:, 1:, :, UP], logits[:, -1:, :, DOWN]], axis=1),
+        jnp.concatenate([logits[:, :, 1:, Side.LEFT], logits[:, :, -1:, Side.RIGHT]], axis=2),
+        jnp.concatenate([logits[:, 1:, :, Side.UP], logits[:, -1:, :, Side.DOWN]], axis=1),
     )
     return jnp.stack([jnp.stack(near, axis=-1), jnp.stack(far, axis=-1)])
 
@@ -76,10 +76,10 @@ def classes_of(edge_logits: jax.Array) -> jax.Array:
     """Reads edges out as classes: `[B, H, W, 2]` logits to `[B, H, W]` uint8, cut above 0."""
     right, down = edge_logits[:, :, :-1, 0] > 0, edge_logits[:, :-1, :, 1] > 0
     pads = {
-        LEFT: (right, ((0, 0), (0, 0), (1, 0))),
-        UP: (down, ((0, 0), (1, 0), (0, 0))),
-        RIGHT: (right, ((0, 0), (0, 0), (0, 1))),
-        DOWN: (down, ((0, 0), (0, 1), (0, 0))),
+        Side.LEFT: (right, ((0, 0), (0, 0), (1, 0))),
+        Side.UP: (down, ((0, 0), (1, 0), (0, 0))),
+        Side.RIGHT: (right, ((0, 0), (0, 0), (0, 1))),
+        Side.DOWN: (down, ((0, 0), (0, 1), (0, 0))),
     }
     classes = jnp.zeros(edge_logits.shape[:-1], jnp.uint8)
     for bit, (cut, pad) in pads.items():

@@ -18,6 +18,7 @@ import numpy as np
 from scipy import optimize
 
 from psp_jax.partition import decode, edge_logits, frontier_classes, scores
+from psp_jax.partition.frontier_classes import Side
 
 LIMIT = 40.0  # Logits beyond, which are never wrong by a little, count as this.
 BINS_PER_LOGIT = 100
@@ -140,8 +141,12 @@ def tally(samples: Iterable[Sample]) -> Tally:
                 f"logits of {scored.shape} pixels, classes of {classes.shape}, known {known.shape}"
             )
         for logits, is_cut, is_known in (
-            (scored.across, classes[:, :-1] & frontier_classes.RIGHT, known[:, :-1] & known[:, 1:]),
-            (scored.along, classes[:-1] & frontier_classes.DOWN, known[:-1] & known[1:]),
+            (
+                scored.across,
+                classes[:, :-1] & Side.RIGHT.mask,
+                known[:, :-1] & known[:, 1:],
+            ),
+            (scored.along, classes[:-1] & Side.DOWN.mask, known[:-1] & known[1:]),
         ):
             value = np.clip(logits[is_known].astype(np.float64), -LIMIT, LIMIT)
             place = np.rint((value + LIMIT) * BINS_PER_LOGIT).astype(np.int64)

@@ -10,12 +10,11 @@ from collections.abc import Callable
 import numpy as np
 
 from psp_jax.partition import frontier_classes
+from psp_jax.partition.frontier_classes import Side
 
 # A class without probabilities counts as 98 % sure: decoders need logits that are finite.
 CERTAIN = 4.0
-BITS = np.array(
-    [frontier_classes.LEFT, frontier_classes.UP, frontier_classes.RIGHT, frontier_classes.DOWN]
-)
+BITS = np.array([side.mask for side in Side])
 
 
 @dataclasses.dataclass(frozen=True)

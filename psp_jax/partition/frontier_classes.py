@@ -5,14 +5,30 @@ image counts as the same region, so a pixel inside its region is class 0 everywh
 """
 
 import dataclasses
+import enum
 
 import cc3d
 import numpy as np
 
 from psp_jax.partition import compilation
 
-LEFT, UP, RIGHT, DOWN = 1, 2, 4, 8
 CLASSES = 16
+
+
+class Side(enum.IntEnum):
+    """The 4-neighbours of a pixel; the values are the positions of their bits in a class."""
+
+    LEFT = 0
+    UP = 1
+    RIGHT = 2
+    DOWN = 3
+
+    @property
+    def mask(self) -> np.uint8:
+        """The class in which this bit alone is set."""
+        return np.uint8(1 << self)
+
+
 # Features of prepared records that hold frontier classes are named by this and the label set.
 FEATURE_PREFIX = "frontier_"
 
@@ -66,15 +82,15 @@ def encode(labels: np.ndarray) -> np.ndarray:
         labels: `[H, W]` integers, one number per region.
 
     Returns:
-        `[H, W]` uint8 in 0..15: the sum of the bits `LEFT`, `UP`, `RIGHT` and `DOWN`.
+        `[H, W]` uint8 in 0..15: the sum of the masks of `Side`.
     """
     across = labels[:, 1:] != labels[:, :-1]
     along = labels[1:] != labels[:-1]
     classes = np.zeros(labels.shape, np.uint8)
-    classes[:, 1:] |= np.where(across, LEFT, 0).astype(np.uint8)
-    classes[:, :-1] |= np.where(across, RIGHT, 0).astype(np.uint8)
-    classes[1:] |= np.where(along, UP, 0).astype(np.uint8)
-    classes[:-1] |= np.where(along, DOWN, 0).astype(np.uint8)
+    classes[:, 1:] |= np.where(across, Side.LEFT.mask, 0).astype(np.uint8)
+    classes[:, :-1] |= np.where(across, Side.RIGHT.mask, 0).astype(np.uint8)
+    classes[1:] |= np.where(along, Side.UP.mask, 0).astype(np.uint8)
+    classes[:-1] |= np.where(along, Side.DOWN.mask, 0).astype(np.uint8)
     return classes
 
 
@@ -139,8 +155,8 @@ def edges(classes: np.ndarray) -> Edges:
         classes: `[H, W]` uint8 in 0..15.
     """
     return Edges(
-        across=np.stack([classes[:, :-1] & RIGHT, classes[:, 1:] & LEFT]) > 0,
-        along=np.stack([classes[:-1] & DOWN, classes[1:] & UP]) > 0,
+        across=np.stack([classes[:, :-1] & Side.RIGHT.mask, classes[:, 1:] & Side.LEFT.mask]) > 0,
+        along=np.stack([classes[:-1] & Side.DOWN.mask, classes[1:] & Side.UP.mask]) > 0,
     )
 
 
@@ -175,7 +191,7 @@ def dangling_vertices(classes: np.ndarray) -> float:
 
 
 def mirror(classes: np.ndarray) -> np.ndarray:
-    """Flips a class map left to right, swapping the bits `LEFT` and `RIGHT` with it.
+    """Flips a class map left to right, swapping the bits of `Side.LEFT` and `Side.RIGHT` with it.
 
     Args:
         classes: `[..., H, W]` uint8 frontier classes.
@@ -189,9 +205,9 @@ def mirror(classes: np.ndarray) -> np.ndarray:
 def _mirror_table() -> np.ndarray:
     table = np.zeros(CLASSES, np.uint8)
     for value in range(CLASSES):
-        kept = value & (UP | DOWN)
-        left, right = value & LEFT, value & RIGHT
-        table[value] = kept | (RIGHT if left else 0) | (LEFT if right else 0)
+        kept = value & (Side.UP.mask | Side.DOWN.mask)
+        left, right = value & Side.LEFT.mask, value & Side.RIGHT.mask
+        table[value] = kept | (Side.RIGHT.mask if left else 0) | (Side.LEFT.mask if right else 0)
     return table
 
 
@@ -201,8 +217,8 @@ _MIRRORED = _mirror_table()
 def _connected_table() -> np.ndarray:
     table = np.zeros(256, np.uint8)
     for value in range(CLASSES):
-        for bit, connected in ((DOWN, 1), (UP, 2), (RIGHT, 4), (LEFT, 8)):
-            table[value] |= 0 if value & bit else connected
+        for side, connected in ((Side.DOWN, 1), (Side.UP, 2), (Side.RIGHT, 4), (Side.LEFT, 8)):
+            table[value] |= 0 if value & side.mask else connected
     return table
 
 

@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import frontier_classes, merging, refining, superpixels
 
-MM_PER_M = 1000.0
 # Recalls 95 % of real depth jumps within 2 px and leaves about 1,560 regions at 480x640.
 FINE = superpixels.Slic(region_px=14, ruler=20.0, iterations=5)
 EARLY = 0.1  # Share of the trade at which frontiers are moved for the first time.

@@ -273,7 +273,7 @@ def _notes(predict: predictor.Predictor) -> Iterator[str]:
 
 
 def _parser() -> command_line.Parser:
-    parser = command_line.Parser("psp_jax.predict", __doc__)
+    parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, .sens or folder")
     parser.add_argument(
         "--workdir", required=True, type=pathlib.Path, help="folder of a trained run"

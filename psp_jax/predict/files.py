@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from psp_jax.evaluation import plots
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import merging
 from psp_jax.predict.frames import Frame
 from psp_jax.predict.predictor import ImagePrediction
@@ -28,7 +29,6 @@ KINDS = ("depth", "classes", "regions", "overlay", "arrays", "tables", "page")
 RECORD = ("name", "source", "changed_ns", "files")  # What every line of FRAMES_FILE has.
 MOST_REGIONS = 1 << 16
 MOST_DEPTH_M = 65.535
-MM_PER_M = 1000.0
 Files = dict[str, bytes]  # What to write, by path below the folder of results.
 
 

@@ -23,11 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import checkpoints, data, experiment, steps
+from psp_jax import checkpoints, experiment, steps
 from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report
-from psp_jax.objectives import edges
+from psp_jax.io import units
 from psp_jax.partition import calibration, edge_logits, frontier_classes, superpixels
+from psp_jax.partition.frontier_classes import Side
 
 SAME_ASPECT = 0.01  # 1296x968 colour belongs to 640x480 depth and differs by 0.4 %.
 SIDE_MULTIPLE_PX = 8  # The trunk's stride; fewer sizes are fewer compilations.
@@ -194,7 +195,7 @@ class Predictor:
             probabilities[:, :-1, 0], probabilities[:-1, :, 1] = scored.probabilities
             labels = self.calibrated.decoder(scored)
         elif depth_m is not None and self.cut is not None:
-            millimetres = np.clip(np.round(depth_m * data.MILLIMETRES_PER_METRE), 1, 65535)
+            millimetres = np.clip(np.round(depth_m * units.MM_PER_M), 1, 65535)
             labels = self.cut(millimetres.astype(np.uint16))
         if classes is None and labels is not None:
             classes = frontier_classes.encode(labels)
@@ -272,15 +273,15 @@ def _resized_classes(classes: np.ndarray, rows: np.ndarray, columns: np.ndarray)
     bits = (classes[..., None] >> np.arange(4, dtype=np.uint8)) & np.uint8(1)
     resized = np.zeros((len(rows), len(columns)), np.uint8)
     near = {
-        edges.RIGHT: _between(bits[rows, :-1, edges.RIGHT], columns),
-        edges.LEFT: _between(bits[rows, 1:, edges.LEFT], columns),
-        edges.DOWN: _between(bits[:-1, columns, edges.DOWN].T, rows).T,
-        edges.UP: _between(bits[1:, columns, edges.UP].T, rows).T,
+        Side.RIGHT: _between(bits[rows, :-1, Side.RIGHT], columns),
+        Side.LEFT: _between(bits[rows, 1:, Side.LEFT], columns),
+        Side.DOWN: _between(bits[:-1, columns, Side.DOWN].T, rows).T,
+        Side.UP: _between(bits[1:, columns, Side.UP].T, rows).T,
     }
-    resized[:, :-1] |= near[edges.RIGHT] << np.uint8(edges.RIGHT)
-    resized[:, 1:] |= near[edges.LEFT] << np.uint8(edges.LEFT)
-    resized[:-1] |= near[edges.DOWN] << np.uint8(edges.DOWN)
-    resized[1:] |= near[edges.UP] << np.uint8(edges.UP)
+    resized[:, :-1] |= near[Side.RIGHT] << np.uint8(Side.RIGHT)
+    resized[:, 1:] |= near[Side.LEFT] << np.uint8(Side.LEFT)
+    resized[:-1] |= near[Side.DOWN] << np.uint8(Side.DOWN)
+    resized[1:] |= near[Side.UP] << np.uint8(Side.UP)
     return resized
 
 

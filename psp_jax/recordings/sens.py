@@ -16,12 +16,12 @@ from typing import BinaryIO
 
 import numpy as np
 
+from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import images, recording
 
 VERSION = 4
 JPEG = 2  # Colour compressions are -1 unknown, 0 raw, 1 png, 2 jpeg; ScanNet uses jpeg only.
 ZLIB_USHORT = 1  # Depth compressions are -1 unknown, 0 raw, 1 zlib, 2 occi; ScanNet uses zlib only.
-MILLIMETRES_PER_METRE = 1000.0
 MAX_FRAME_BYTES = 64 << 20  # A 1296x968 JPEG is 0.2 MB; beyond 64 MB a frame header is damaged.
 MAX_NAME_BYTES = 4096
 MAX_DEPTH_SHIFT = 1e6  # Micrometres.
@@ -243,9 +243,9 @@ def decode_depth(data: bytes, header: Header) -> np.ndarray:
     if len(raw) != expected:
         raise SensError(f"depth stream of {len(raw)} bytes or more, {expected} were expected")
     depth = np.frombuffer(raw, "<u2").reshape(height, width)
-    if header.depth_shift == MILLIMETRES_PER_METRE:
+    if header.depth_shift == MM_PER_M:
         return depth.astype(np.uint16)
-    depth_mm = np.round(depth * (MILLIMETRES_PER_METRE / header.depth_shift))
+    depth_mm = np.round(depth * (MM_PER_M / header.depth_shift))
     return np.clip(depth_mm, 0, 65535).astype(np.uint16)
 
 
@@ -282,7 +282,7 @@ def write(
         for matrix in (intrinsic_color, identity, intrinsic_depth, identity):
             file.write(_bytes_of(matrix))
         sides = (color_size[1], color_size[0], depth_size[1], depth_size[0])
-        file.write(_HEADER_END.pack(JPEG, ZLIB_USHORT, *sides, MILLIMETRES_PER_METRE, len(frames)))
+        file.write(_HEADER_END.pack(JPEG, ZLIB_USHORT, *sides, MM_PER_M, len(frames)))
         for frame in frames:
             sizes = (len(frame.color), len(frame.depth))
             times = (frame.timestamp_color_us, frame.timestamp_depth_us)

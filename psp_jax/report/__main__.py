@@ -120,7 +120,7 @@ def _file_name(name: str) -> str:
 
 def main() -> None:
     """Reports the runs of the command line."""
-    parser = command_line.Parser("psp_jax.report", __doc__)
+    parser = command_line.Parser(prog="python -m psp_jax.report", description=__doc__)
     parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folder of a run")
     parser.add_argument("--out", type=pathlib.Path, default="report", help="folder to write into")
     parser.add_argument("--readme", type=pathlib.Path, help="Markdown file with the two markers")

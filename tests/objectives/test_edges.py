@@ -8,6 +8,7 @@ import pytest
 from psp_jax import objectives
 from psp_jax.objectives import edges
 from psp_jax.partition import frontier_classes
+from psp_jax.partition.frontier_classes import Side
 from tests.batches import SHAPE, batch_of, partition, random_logits
 
 OBJECTIVES = [
@@ -32,7 +33,12 @@ def test_bit_logits_are_those_of_the_summed_probabilities():
     probabilities = np.asarray(jax.nn.softmax(logits.astype(jnp.float32)), np.float64)
     actual = np.asarray(edges.bit_logits(logits))
     for bit, mask in enumerate(
-        (frontier_classes.LEFT, frontier_classes.UP, frontier_classes.RIGHT, frontier_classes.DOWN)
+        (
+            Side.LEFT.mask,
+            Side.UP.mask,
+            Side.RIGHT.mask,
+            Side.DOWN.mask,
+        )
     ):
         having = sum(probabilities[..., value] for value in range(16) if value & mask)
         np.testing.assert_allclose(actual[..., bit], np.log(having / (1 - having)), atol=1e-5)
@@ -128,7 +134,7 @@ def test_vote_agreement_is_zero_for_equal_votes_and_grows_with_their_difference(
     strict = objectives.FrontierSigmoid(vote_agreement=1.0)
     same = jnp.full((1, *SHAPE, 4), 0.7)
     np.testing.assert_allclose(strict.loss(same, batch).value(), base.loss(same, batch).value())
-    apart = same.at[..., edges.LEFT].add(1.0).at[..., edges.UP].add(1.0)
+    apart = same.at[..., Side.LEFT].add(1.0).at[..., Side.UP].add(1.0)
     p, q = 1 / (1 + np.exp(-0.7)), 1 / (1 + np.exp(-1.7))
     gap = strict.loss(apart, batch).value() - base.loss(apart, batch).value()
     np.testing.assert_allclose(gap, (p - q) * (0.7 - 1.7), rtol=1e-4)

@@ -6,6 +6,7 @@ import pytest
 from scipy import ndimage
 
 from psp_jax.partition import compilation, fill, flooding, frontier_classes, planar, superpixels
+from psp_jax.partition.frontier_classes import Side
 
 FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "rgbd"
 # Rendered frames (`*_SYNTH`) are no captures.
@@ -130,7 +131,7 @@ def test_classes_of_no_partition_are_not_decoded():
     one_sided, ended, outward = classes.copy(), classes.copy(), classes.copy()
     one_sided[1, 2] = 0
     ended[1:3, 2:4] = 0
-    outward[0, 0] |= frontier_classes.UP
+    outward[0, 0] |= Side.UP.mask
     for wrong in (one_sided, ended, outward, np.full((3, 3), 255, np.uint8)):
         with pytest.raises(ValueError, match="classes of no partition"):
             frontier_classes.decode_exact(wrong)
@@ -138,7 +139,11 @@ def test_classes_of_no_partition_are_not_decoded():
 
 def test_votes_are_those_of_either_side_and_a_single_one_cuts():
     classes = np.array(
-        [[frontier_classes.RIGHT | frontier_classes.DOWN, 0], [0, frontier_classes.LEFT]], np.uint8
+        [
+            [Side.RIGHT.mask | Side.DOWN.mask, 0],
+            [0, Side.LEFT.mask],
+        ],
+        np.uint8,
     )
     votes = frontier_classes.edges(classes)
     np.testing.assert_array_equal(votes.across, [[[True], [False]], [[False], [True]]])
@@ -149,8 +154,7 @@ def test_votes_are_those_of_either_side_and_a_single_one_cuts():
     assert frontier_classes.vote_disagreement(classes) == 3 / 4
     assert frontier_classes.dangling_vertices(classes) == 0
     assert (
-        frontier_classes.dangling_vertices(np.array([[0, 0], [0, frontier_classes.LEFT]], np.uint8))
-        == 1
+        frontier_classes.dangling_vertices(np.array([[0, 0], [0, Side.LEFT.mask]], np.uint8)) == 1
     )
 
 

@@ -7,8 +7,8 @@ import psp_jax
 from data_builders import sources
 from psp_jax import checkpoints, experiment
 from psp_jax.models import architecture, unet
-from psp_jax.objectives import edges
 from psp_jax.partition import frontier_classes
+from psp_jax.partition.frontier_classes import Side
 from psp_jax.predict import predictor
 from tests import scans, untrained
 
@@ -90,9 +90,9 @@ def test_what_lies_between_two_pixels_of_a_smaller_image_keeps_its_surest_edge(e
         for column in range(size[1] - 1):
             between = slice(columns[column], columns[column + 1])
             right[row, column] = whole.edges[y, between, 0].max(initial=0)
-            bits[row, column] = (classes[y, between] & (1 << edges.RIGHT)).any()
+            bits[row, column] = (classes[y, between] & (1 << Side.RIGHT)).any()
     np.testing.assert_array_equal(found.edges[..., 0], right)
-    np.testing.assert_array_equal((found.classes >> edges.RIGHT) & 1, bits)
+    np.testing.assert_array_equal((found.classes >> Side.RIGHT) & 1, bits)
 
 
 def test_images_are_seen_with_as_many_pixels_as_in_training_at_their_own_aspect():
