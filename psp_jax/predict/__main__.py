@@ -34,11 +34,11 @@ import tqdm
 
 from psp_jax import experiment
 from psp_jax.io import command_line
-from psp_jax.predict import files, frames, predictor, viewer
+from psp_jax.predict import frames, outputs, predictor, viewer
 
-Formatter = Callable[[str, np.ndarray, predictor.ImagePrediction], files.Files]
+Formatter = Callable[[str, np.ndarray, predictor.ImagePrediction], outputs.Files]
 Waiting = collections.deque[tuple[frames.Frame, concurrent.futures.Future]]
-FORMATS: dict[str, Formatter] = {"png": files.as_pngs, "npz": files.as_arrays}
+FORMATS: dict[str, Formatter] = {"png": outputs.as_pngs, "npz": outputs.as_arrays}
 
 
 @dataclasses.dataclass
@@ -62,7 +62,7 @@ class Job:
     def __init__(
         self,
         predict: predictor.Predictor,
-        folder: files.Folder,
+        folder: outputs.Folder,
         formatter: Formatter,
         *,
         with_page: bool,
@@ -175,10 +175,10 @@ class Job:
         """Cuts an output, and writes it or returns why that can't be."""
         try:
             found = self._predict.finish(output, image.shape[:2])
-            regions = files.measure(found)
+            regions = outputs.measure(found)
             written = self._formatter(frame.name, image, found)
             if regions:
-                written |= files.as_table(frame.name, regions)
+                written |= outputs.as_table(frame.name, regions)
             if self._with_page:
                 written |= viewer.frame(frame.name, image, found, regions)
         except ValueError as error:
@@ -205,7 +205,7 @@ class Job:
 def settings_of(
     workdir: pathlib.Path, predict: predictor.Predictor, file_format: str
 ) -> dict[str, Any]:
-    """Returns what makes results what they are, for `files.Folder`."""
+    """Returns what makes results what they are, for `outputs.Folder`."""
     config = (workdir / experiment.CONFIG_FILE).read_bytes()
     return {
         "run": predict.config.name,
@@ -225,7 +225,7 @@ def main() -> None:
         _check(arguments)
         recordings = frames.find(arguments.inputs, arguments.stride)
         predict = predictor.Predictor(arguments.workdir, size=arguments.size)
-        folder = files.Folder(
+        folder = outputs.Folder(
             arguments.out,
             settings_of(arguments.workdir, predict, arguments.format),
             overwrite=arguments.overwrite,

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from psp_jax.evaluation import plots
-from psp_jax.predict import files
+from psp_jax.predict import outputs
 from psp_jax.predict.predictor import ImagePrediction
 
 INDEX_FILE = "page/index.html"
@@ -27,21 +27,23 @@ def files_of(name: str) -> tuple[str, str]:
     return f"page/frames/{name}.js", f"page/thumbnails/{name}.jpg"
 
 
-def index(names: list[str], *, title: str) -> files.Files:
+def index(names: list[str], *, title: str) -> outputs.Files:
     """Makes the page of frames whose files are there."""
     template = string.Template(pathlib.Path(__file__).with_name("page.html").read_text())
     values = {"title": _quoted(title), "names": _quoted(names)}
     return {INDEX_FILE: template.substitute(values).encode()}
 
 
-def frame(name: str, image: np.ndarray, found: ImagePrediction, regions: list[dict]) -> files.Files:
+def frame(
+    name: str, image: np.ndarray, found: ImagePrediction, regions: list[dict]
+) -> outputs.Files:
     """Makes what the page shows of a frame.
 
     Args:
         name: of the frame.
         image: `[H, W, 3]` uint8 RGB.
         found: what was predicted of it.
-        regions: what `files.measure` returned.
+        regions: what `outputs.measure` returned.
     """
     layers = [("image", "image", image)]
     facts = {"name": name, "size": image.shape[:2]}

@@ -14,7 +14,7 @@ import psp_jax
 from data_builders import sources
 from psp_jax.partition import scores
 from psp_jax.predict import __main__ as command
-from psp_jax.predict import files, frames, viewer
+from psp_jax.predict import frames, outputs, viewer
 from psp_jax.predict.predictor import ImagePrediction
 from tests import scans
 
@@ -181,13 +181,13 @@ def test_what_does_not_fit_a_png_is_refused():
     image = np.zeros((300, 300, 3), np.uint8)
     deep = ImagePrediction(depth_m=np.full((300, 300), 65.6, np.float32))
     with pytest.raises(ValueError, match=r"depth of 65\.6 m; .*npz"):
-        files.as_pngs("x", image, deep)
+        outputs.as_pngs("x", image, deep)
     many = ImagePrediction(regions=np.arange(90000, dtype=np.int32).reshape(300, 300))
     with pytest.raises(ValueError, match="90000 regions; .*npz"):
-        files.as_pngs("x", image, many)
-    assert set(files.as_arrays("x", image, many)) == {"arrays/x.npz"}
+        outputs.as_pngs("x", image, many)
+    assert set(outputs.as_arrays("x", image, many)) == {"arrays/x.npz"}
     near = ImagePrediction(depth_m=np.full((4, 4), -1.0, np.float32))
-    stored = files.as_pngs("x", image, near)["depth/x.png"]
+    stored = outputs.as_pngs("x", image, near)["depth/x.png"]
     assert (
         np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), -1)) == 1
     ).all()  # 0 is no reading.
