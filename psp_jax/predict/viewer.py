@@ -75,7 +75,7 @@ def frame(
     small = cv2.resize(image, THUMBNAIL_PX[::-1], interpolation=cv2.INTER_AREA)
     return {
         script: f"show({_quoted(facts)});\n".encode(),
-        thumbnail: files.encoded(np.asarray(small), ".jpg"),
+        thumbnail: outputs.encoded(np.asarray(small), ".jpg"),
     }
 
 
@@ -93,9 +93,9 @@ def _shrunk(pixels: np.ndarray) -> np.ndarray:
 def _picture(pixels: np.ndarray, *, is_photo: bool) -> str:
     """Writes a picture as an address that holds it."""
     if is_photo:
-        data = files.encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
+        data = outputs.encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)
     else:
-        data = files.encoded(pixels)
+        data = outputs.encoded(pixels)
     kind = "jpeg" if is_photo else "png"
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 

@@ -65,9 +65,9 @@ def photos(tmp_path):
     """Three images in a folder, one of which is damaged."""
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
-    (folder / "a.png").write_bytes(files.encoded(blocks(0)))
-    (folder / "trip" / "b.jpg").write_bytes(files.encoded(blocks(1, 12), ".jpg"))
-    (folder / "bad.png").write_bytes(files.encoded(blocks(2))[:-30])
+    (folder / "a.png").write_bytes(outputs.encoded(blocks(0)))
+    (folder / "trip" / "b.jpg").write_bytes(outputs.encoded(blocks(1, 12), ".jpg"))
+    (folder / "bad.png").write_bytes(outputs.encoded(blocks(2))[:-30])
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -161,7 +161,7 @@ def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
 
 
 def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
-    jpeg = files.encoded(blocks(), ".jpg")
+    jpeg = outputs.encoded(blocks(), ".jpg")
     turned = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
     path = tmp_path / "photo.jpg"
@@ -172,7 +172,7 @@ def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_pat
     path.write_bytes(jpeg[: len(jpeg) // 2])
     with pytest.raises(ValueError, match="cut off|neither"):
         frames.read_image(path)
-    path.write_bytes(files.encoded(np.full((9, 9), 1500, np.uint16)))
+    path.write_bytes(outputs.encoded(np.full((9, 9), 1500, np.uint16)))
     with pytest.raises(ValueError, match="as depth images are"):
         frames.read_image(path)
 
