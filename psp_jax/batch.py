@@ -1,7 +1,6 @@
 """What flows from the data to the losses and metrics."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -34,16 +33,22 @@ class Batch:
     valid: Array
 
 
-class Prediction(NamedTuple):
-    """What a network's output means, at the image's size; None is what it does not speak of.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network predicts of a batch, at one size; None is what it does not predict.
 
     Attributes:
-        depth: `[B, H, W]` float32 metres.
-        edges: `[B, H, W, 2]` float32 logits of a frontier at the inter-pixel edges, as
-            `psp_jax.objectives.edges` lays them out.
-        classes: `[B, H, W]` uint8 frontier classes.
+        depth: `[B, H, W]` float32 metres along the optical axis.
+        edges: `[B, H, W, 2]` float32 logits of a cut inter-pixel edge, laid out as in
+            `objectives.edges`.
+        classes: `[B, H, W]` uint8 frontier classes 0 to 15.
     """
 
-    depth: jax.Array | None = None
-    edges: jax.Array | None = None
-    classes: jax.Array | None = None
+    depth: Array | None = None
+    edges: Array | None = None
+    classes: Array | None = None
+
+    def __getitem__(self, index: int) -> "Prediction":
+        """Returns the prediction of one image, without the batch axis."""
+        return jax.tree.map(lambda array: array[index], self)

@@ -147,7 +147,7 @@ def predict(
     prediction = objective.predict(output, batch.image.shape[1:3])
     if "predictions" in stored:
         (depth,) = stored["predictions"]["depth_m"]
-        prediction = prediction._replace(depth=depth)
+        prediction = dataclasses.replace(prediction, depth=depth)
     return output, prediction
 
 
