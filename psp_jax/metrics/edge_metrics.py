@@ -18,7 +18,7 @@ BINS_PER_LOGIT = 8
 BINS = int(2 * LIMIT * BINS_PER_LOGIT) + 1
 
 
-def edge_counts(edge_logits: jax.Array, batch: Batch) -> dict[str, jax.Array]:
+def edge_counts(edge_logits: Array, batch: Batch) -> dict[str, jax.Array]:
     """Counts the edges that carry truth by what is true and what was predicted.
 
     Args:

@@ -56,7 +56,7 @@ class DepthAndFrontier:
         """Maps `[B, h, w, channels]` outputs to depth, edges and classes at `size`."""
         depth, frontier = self._split(output)
         predicted = self.frontier.predict(frontier, size)
-        return predicted._replace(depth=self.depth.predict(depth, size).depth)
+        return dataclasses.replace(predicted, depth=self.depth.predict(depth, size).depth)
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the weighted sum of both means, counted by images.
