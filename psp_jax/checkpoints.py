@@ -21,7 +21,8 @@ import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
 from psp_jax.io import manifest
-from psp_jax.runtime import mesh
+from psp_jax.runtime import processes
+from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import TrainState, Variables
 
 FOLDER = "checkpoints"  # Within a workdir.
@@ -37,9 +38,7 @@ class Store:
     Where a run has several processes, all of them open, save and load together.
     """
 
-    def __init__(
-        self, workdir: str | pathlib.Path, *, keep: int, devices: mesh.Devices | None = None
-    ):
+    def __init__(self, workdir: str | pathlib.Path, *, keep: int, mesh: Mesh | None = None):
         """Opens the store, clearing what an interrupted save has left.
 
         Steps are verified from the newest down to the first sound one; those that are not are
@@ -48,12 +47,12 @@ class Store:
         Args:
             workdir: folder of the run.
             keep: newest steps that are kept.
-            devices: where states are and are put; None for all.
+            mesh: the devices that hold states; None for all.
         """
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
-        self._devices = devices or mesh.Devices()
-        self._devices.first_says(self._tidy)
+        self._mesh = mesh or Mesh()
+        processes.broadcast_from_primary(self._tidy)
 
     def _tidy(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -83,13 +82,13 @@ class Store:
             OSError: if it can't be saved; the steps before are as they were.
         """
         step = int(state.step)
-        if step == self._devices.first_says(self.latest_step):
+        if step == processes.broadcast_from_primary(self.latest_step):
             return
         partial = self._folder / f"{_PARTIAL}{step}"
         items = {"variables": state.variables, "optimizer": {"opt_state": state.opt_state}}
         try:
             ocp.save_checkpointables(str(partial), items)
-            self._devices.first_says(functools.partial(self._finish, partial, step))
+            processes.broadcast_from_primary(functools.partial(self._finish, partial, step))
         except Exception as error:  # Those of orbax and its storage have no common type.
             before = self.latest_step()
             self._sweep()
@@ -98,7 +97,7 @@ class Store:
                 + ("Nothing was saved before" if before is None else f"Step {before} is intact")
                 + "; once there is space and permission, the same command goes on"
             ) from error
-        self._devices.first_says(self._forget)
+        processes.broadcast_from_primary(self._forget)
 
     def _finish(self, partial: pathlib.Path, step: int) -> None:
         (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
@@ -132,7 +131,7 @@ class Store:
         folder = self._folder / str(step)
         if like is not None:
             _check_like(folder, "variables", like)
-        return _load_variables(folder, self._devices.shardings(_metadata(folder, "variables")))
+        return _load_variables(folder, self._mesh.shardings(_metadata(folder, "variables")))
 
     def load_optimizer(self, step: int, like: optax.OptState) -> optax.OptState:
         """Restores the optimizer of a step into the structure of `like`.

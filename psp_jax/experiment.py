@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import importlib
+import itertools
 import json
 import math
 import pathlib
@@ -107,8 +108,8 @@ class Phase:
         final_lr_fraction: share of the rate that is left at the end of the phase; 1 keeps a cosine
             constant.
         power: of the schedule `poly`.
-        lr_multipliers: what the rate is multiplied by in parts of the model, such as {"head": 10.0};
-            the longest name that fits counts, and 1 where none does.
+        lr_multipliers: factors of the rate by part of the model, such as {"head": 10.0}; of several
+            names that cover a parameter the longest counts.
         optimizer: Adam, or SGD with momentum.
         momentum: SGD's.
         weight_decay: pull of kernels towards 0; biases and batch norms are left alone. Of SGD it is
@@ -228,6 +229,29 @@ def _check_phase(name: str, phase: Phase) -> None:
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
     if not condition:
         raise ConfigError(f"config.{field}={value}: {expected} was expected")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseSpan:
+    """A phase and its place among the optimizer steps of the run.
+
+    Attributes:
+        phase: what is trained and how.
+        start: steps taken before it.
+        last: number of its last step.
+    """
+
+    phase: Phase
+    start: int
+    last: int
+
+
+def spans(experiment: Experiment) -> list[PhaseSpan]:
+    """Returns the phases of a run in order, with their steps."""
+    lasts = list(itertools.accumulate(phase.steps for phase in experiment.phases))
+    return [
+        PhaseSpan(p, last - p.steps, last) for p, last in zip(experiment.phases, lasts, strict=True)
+    ]
 
 
 def batches(experiment: Experiment, steps: int) -> int:

@@ -68,7 +68,7 @@ Evaluate = Callable[[Variables, data.Examples], Scores]
 def make(
     config: Experiment,
     model: Any,
-    devices: mesh.Devices | None = None,
+    devices: mesh.Mesh | None = None,
     depth_figures: steps.DepthFigures = depth_metrics.depth_figures,
 ) -> Evaluate:
     """Returns a function that computes the loss and the figures of a split.

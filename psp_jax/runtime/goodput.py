@@ -1,4 +1,4 @@
-"""Where the time of a run goes, over all its sessions."""
+"""Goodput: which share of a run's time was training, over all its sessions."""
 
 import contextlib
 import json
@@ -6,8 +6,10 @@ import pathlib
 import time
 from collections.abc import Iterator
 
-FILE = "goodput.json"  # Within a workdir: seconds by kind.
-INIT, COMPILE, DATA, STEP, EVALUATION, SAVE, REPORT, LOST = KINDS = (
+from psp_jax.io import files
+
+FILE = "goodput.json"  # Within a workdir: seconds by activity.
+INIT, COMPILE, DATA, STEP, EVALUATION, SAVE, REPORT, LOST = ACTIVITIES = (
     "init",
     "compile",
     "data_wait",
@@ -15,75 +17,76 @@ INIT, COMPILE, DATA, STEP, EVALUATION, SAVE, REPORT, LOST = KINDS = (
     "evaluation",
     "save",
     "report",
-    "lost",  # Steps that a killed session took after its last checkpoint, and all about them.
+    "lost",  # Done by a killed session after its last checkpoint, to be repeated.
 )
-_AT_STAKE = (DATA, STEP, EVALUATION)  # What a kill loses, back to the last checkpoint.
-_WRITTEN_EVERY_S = 10  # So much of what a kill loses is not known.
-_MUCH_WAITING = 0.1
+_AT_RISK = (DATA, STEP, EVALUATION)  # Lost by a kill, back to the last checkpoint.
+_WRITE_INTERVAL_S = 10  # At most this much of what a kill loses is not counted.
+_DATA_WAIT_WARNING = 0.1
 
 
 class Goodput:
-    """Charges every second to one kind; what it is told last holds.
+    """Charges every second to one activity.
 
     Attributes:
-        seconds: of the whole run, by kind.
+        seconds: of the whole run, by activity.
         sessions: how often the run was started.
     """
 
     def __init__(self, folder: pathlib.Path):
-        """Goes on with what the sessions before have written in a workdir."""
+        """Adds to what earlier sessions have written in a workdir."""
         self._path = folder / FILE
         before = _read(self._path)
-        self.seconds: dict[str, float] = {kind: before.get(kind, 0.0) for kind in KINDS}
+        self.seconds = {activity: before.get(activity, 0.0) for activity in ACTIVITIES}
         self.seconds[LOST] += before.get("unsaved", 0.0)
         self.sessions = int(before.get("sessions", 0)) + 1
-        self._unsaved: dict[str, float] = dict.fromkeys(_AT_STAKE, 0.0)
-        self._kind, self._since_s, self._written_s = INIT, time.monotonic(), time.monotonic()
+        self._unsaved: dict[str, float] = dict.fromkeys(_AT_RISK, 0.0)
+        self._activity, self._since_s, self._written_s = INIT, time.monotonic(), time.monotonic()
         self.write()  # A session that is killed at once counts, too.
 
     @contextlib.contextmanager
-    def spend(self, kind: str) -> Iterator[None]:
-        """Charges the time within a `with` block to a kind, less that of blocks within it."""
-        outer = self._kind
+    def spend(self, activity: str) -> Iterator[None]:
+        """Charges the time within a `with` block to an activity, less that of inner blocks."""
+        outer = self._activity
         self._charge()
-        self._kind = kind
+        self._activity = activity
         try:
             yield
         finally:
             self._charge()
-            self._kind = outer
-            if time.monotonic() - self._written_s > _WRITTEN_EVERY_S:
+            self._activity = outer
+            if time.monotonic() - self._written_s > _WRITE_INTERVAL_S:
                 self.write()
 
     def saved(self) -> None:
-        """Notes that nothing that was done up to now can be lost."""
+        """Records that nothing done so far can be lost any more."""
         self._charge()
-        for kind in _AT_STAKE:
-            self.seconds[kind] += self._unsaved[kind]
-            self._unsaved[kind] = 0.0
+        for activity in _AT_RISK:
+            self.seconds[activity] += self._unsaved[activity]
+            self._unsaved[activity] = 0.0
         self.write()
 
     def write(self) -> None:
         """Writes the file."""
         self._charge()
         self._written_s = time.monotonic()
-        known = {kind: round(seconds, 3) for kind, seconds in self.seconds.items()}
+        seconds = {activity: round(seconds, 3) for activity, seconds in self.seconds.items()}
         unsaved = round(sum(self._unsaved.values()), 3)
-        text = json.dumps({"sessions": self.sessions, "seconds": known, "unsaved": unsaved})
-        partial = self._path.with_suffix(".tmp")
-        partial.write_text(text + "\n")
-        partial.replace(self._path)
+        content = {"sessions": self.sessions, "seconds": seconds, "unsaved": unsaved}
+        files.write(self._path, json.dumps(content) + "\n")
 
     def lines(self) -> list[str]:
-        """Says where the time went."""
+        """Returns the summary that a run prints."""
         total = max(sum(self.seconds.values()), 1e-9)
         shown = ", ".join(
-            f"{kind.replace('_', ' ')} {seconds:.1f}" for kind, seconds in self.seconds.items()
+            f"{activity.replace('_', ' ')} {seconds:.1f}"
+            for activity, seconds in self.seconds.items()
         )
-        times = "one session" if self.sessions == 1 else f"{self.sessions} sessions"
-        lines = [f"goodput {self.seconds[STEP] / total:.0%} of {total:.1f} s in {times}: {shown} s"]
+        sessions = "one session" if self.sessions == 1 else f"{self.sessions} sessions"
+        lines = [
+            f"goodput {self.seconds[STEP] / total:.0%} of {total:.1f} s, {sessions}: {shown} s"
+        ]
         share = self.seconds[DATA] / max(self.seconds[DATA] + self.seconds[STEP], 1e-9)
-        if share > _MUCH_WAITING:
+        if share > _DATA_WAIT_WARNING:
             lines.append(
                 f"{share:.0%} of the training was waiting for data; "
                 "more config.data.threads may help"
@@ -92,16 +95,20 @@ class Goodput:
 
     def _charge(self) -> None:
         now_s = time.monotonic()
-        account = self._unsaved if self._kind in _AT_STAKE else self.seconds
-        account[self._kind] += now_s - self._since_s
+        account = self._unsaved if self._activity in _AT_RISK else self.seconds
+        account[self._activity] += now_s - self._since_s
         self._since_s = now_s
 
 
 def _read(path: pathlib.Path) -> dict[str, float]:
-    """Reads what is there; times are no reason to stop a run, so damage is a new beginning."""
+    """Reads the file; a missing or damaged one counts as empty, since times stop no run."""
     try:
-        found = json.loads(path.read_text())
-        flat = {**found["seconds"], "sessions": found["sessions"], "unsaved": found["unsaved"]}
+        content = json.loads(path.read_text())
+        flat = {
+            **content["seconds"],
+            "sessions": content["sessions"],
+            "unsaved": content["unsaved"],
+        }
         return {str(name): float(value) for name, value in flat.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

@@ -1,4 +1,4 @@
-"""What a run writes down and shows as it goes: metrics, TensorBoard events, a progress line."""
+"""Metrics of a run: `metrics.jsonl`, TensorBoard events, and a progress line."""
 
 import json
 import pathlib
@@ -8,25 +8,25 @@ from typing import Any
 
 import tqdm
 
+from psp_jax.io import files
+
 METRICS_FILE = "metrics.jsonl"
-NEEDED = ("step", "train_loss", "validation_loss")  # The curves are of these.
+REQUIRED = ("step", "train_loss", "validation_loss")  # The curves need these fields.
 
 
-class Journal:
-    """One record per validation; a resumed run drops the records of what it will do again.
+class MetricLog:
+    """One record per validation. A resumed run drops the records of steps that it repeats.
 
     Attributes:
         records: all of them, in order.
     """
 
     def __init__(self, folder: pathlib.Path, start: int):
-        """Opens the journal of a workdir at the step that the run goes on from."""
+        """Opens the log of a workdir at the step that the run resumes from."""
         self._path = folder / METRICS_FILE
-        found = self._path.read_text(errors="replace").splitlines() if self._path.exists() else []
-        self.records = [r for r in map(_record, found) if r is not None and r["step"] <= start]
-        partial = self._path.with_suffix(".tmp")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in self.records))
-        partial.replace(self._path)
+        lines = self._path.read_text(errors="replace").splitlines() if self._path.exists() else []
+        self.records = [r for r in map(_record, lines) if r is not None and r["step"] <= start]
+        files.write(self._path, "".join(json.dumps(record) + "\n" for record in self.records))
         # It imports torch where that is installed, which takes seconds.
         import tensorboardX
 
@@ -55,37 +55,32 @@ class Journal:
 
 
 class Progress:
-    """Loss, images per second and time left of a phase: a bar, or lines where no one watches."""
+    """Loss, images per second and time left of a phase: a bar in a terminal, lines elsewhere."""
 
-    def __init__(self, done: int, total: int, batch_size: int):
-        """Starts a line for a phase of `total` steps of which `done` are done."""
-        self._batch_size = batch_size
+    def __init__(self, done: int, total: int, images_per_step: int):
+        """Starts at `done` of the `total` steps of a phase."""
+        self._images_per_step = images_per_step
         self._terminal = sys.stderr.isatty()
         self._interval_s = 1 if self._terminal else 20
-        self._shown_s = time.monotonic()
+        self._shown_s = self._started_s = time.monotonic()
         self._bar = tqdm.tqdm(
-            initial=done * batch_size,
-            total=total * batch_size,
+            initial=done * images_per_step,
+            total=total * images_per_step,
             unit="image",
             desc="training",
             disable=not self._terminal,
             dynamic_ncols=True,
         )
-        self._meter = {"n": 0, "total": (total - done) * batch_size, "unit": "image"}
-        self._began_s = time.monotonic()
+        self._meter = {"n": 0, "total": (total - done) * images_per_step, "unit": "image"}
 
-    def __enter__(self) -> "Progress":
-        """Returns itself."""
-        return self
-
-    def __exit__(self, *unused) -> None:
-        """Leaves the bar as it stands."""
+    def close(self) -> None:
+        """Leaves the bar as it is."""
         self._bar.close()
 
     def advance(self, losses: list[float]) -> None:
-        """Counts a step; now and then shows the last of the losses."""
-        self._bar.update(self._batch_size)
-        self._meter["n"] += self._batch_size
+        """Counts a step; shows the last of the losses at intervals."""
+        self._bar.update(self._images_per_step)
+        self._meter["n"] += self._images_per_step
         if not losses or time.monotonic() - self._shown_s < self._interval_s:
             return
         self._shown_s = time.monotonic()
@@ -93,14 +88,14 @@ class Progress:
         if self._terminal:
             self._bar.set_postfix_str(loss, refresh=False)
         else:
-            elapsed_s = time.monotonic() - self._began_s
+            elapsed_s = time.monotonic() - self._started_s
             print(
                 tqdm.tqdm.format_meter(elapsed=elapsed_s, postfix=loss, ncols=90, **self._meter),
                 file=sys.stderr,
                 flush=True,
             )
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Prints a line above the bar."""
         tqdm.tqdm.write(line)
         sys.stdout.flush()
@@ -112,4 +107,4 @@ def _record(line: str) -> dict | None:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) and all(name in record for name in NEEDED) else None
+    return record if isinstance(record, dict) and all(name in record for name in REQUIRED) else None

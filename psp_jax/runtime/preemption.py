@@ -1,4 +1,4 @@
-"""Signals that ask a run to save and leave."""
+"""Signals that ask a run to save and exit."""
 
 import signal
 import threading
@@ -6,54 +6,54 @@ from typing import Any
 
 import tqdm
 
-from psp_jax.runtime import mesh
+from psp_jax.runtime.processes import Agreement
 
-# SIGUSR1 is what clusters send ahead of the end of a job's time.
+# Clusters send SIGUSR1 ahead of the end of a job's time.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
-class Termination:
-    """Turns SIGTERM, SIGUSR1 and Ctrl-C into a request to save and leave.
+class Preemption:
+    """Turns SIGTERM, SIGUSR1 and Ctrl-C into a request to save and exit.
 
-    A second SIGTERM or Ctrl-C ends the process at once; a second SIGUSR1 says nothing new. Use it
-    in a `with` block. Where a run has several processes, what one of them receives is obeyed by
-    all, at the same step.
+    A second SIGTERM or Ctrl-C ends the process at once; a second SIGUSR1 is ignored. Use it in a
+    `with` block. A signal that one of several processes receives reaches all of them at the same
+    step.
 
     Attributes:
-        requested: number of the signal, 0 before any; it changes only when it is looked for.
+        requested: number of the signal, 0 before any; `poll` and `sync` update it.
     """
 
-    def __init__(self, devices: mesh.Devices):
-        """Listens to nothing yet."""
+    def __init__(self):
+        """Starts without handlers."""
         self.requested = 0
         self._received = 0
-        self._agreement = mesh.Agreement(devices)
+        self._agreement = Agreement()
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> "Termination":
-        """Listens, in the main thread; no other may."""
+    def __enter__(self) -> "Preemption":
+        """Installs the handlers, which only the main thread may."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._request)
         return self
 
     def __exit__(self, *unused) -> None:
-        """Gives the signals back to who had them."""
+        """Restores the previous handlers."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def look(self) -> None:
-        """Looks for a request, at every step; those of other processes come a bit later."""
-        self.requested = self._agreement.later(self._received)
+    def poll(self) -> None:
+        """Updates `requested` without waiting; call it at every step."""
+        self.requested = self._agreement.poll(self._received)
 
-    def look_well(self) -> None:
-        """Looks for a request and waits until every process has."""
-        self.requested = self._agreement.now(self._received)
+    def sync(self) -> None:
+        """Updates `requested` and waits until every process has."""
+        self.requested = self._agreement.sync(self._received)
 
-    def obey(self, farewell: str) -> None:
-        """Leaves with the status a shell gives the signal, if one was seen."""
+    def exit_if_requested(self, message: str) -> None:
+        """Prints the message and exits with 128 plus the signal's number, if one arrived."""
         if self.requested:
-            tqdm.tqdm.write(farewell)
+            tqdm.tqdm.write(message)
             raise SystemExit(128 + self.requested)
 
     def _request(self, number: int, *unused) -> None:

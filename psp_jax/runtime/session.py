@@ -1,0 +1,193 @@
+"""Everything a run needs beside its mathematics: workdir, devices, checkpoints, logs, signals."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from psp_jax import checkpoints, data, experiment, optim, state
+from psp_jax.batch import Batch
+from psp_jax.experiment import Experiment, PhaseSpan
+from psp_jax.runtime import goodput, lock, mesh, metric_log, nonfinite, processes
+from psp_jax.runtime.phase_monitor import PhaseMonitor
+from psp_jax.runtime.preemption import Preemption
+from psp_jax.state import TrainState, Variables
+
+
+class Session:
+    """One execution of a run; use it in a `with` block.
+
+    It locks the workdir, writes the config, restores the newest checkpoint, saves, logs, and turns
+    signals into a saved exit. On several processes all of them make the same calls; the primary
+    writes and prints.
+
+    Attributes:
+        workdir: folder of the run.
+        mesh: the devices.
+        clock: charges seconds to activities.
+        log: the metrics; opened by `restore`.
+    """
+
+    log: metric_log.MetricLog
+
+    def __init__(self, config: Experiment, workdir: str):
+        """Takes an experiment that was checked."""
+        self.config, self.workdir = config, pathlib.Path(workdir)
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Session":
+        """Claims the workdir; raises OSError if another run is in it."""
+        with contextlib.ExitStack() as stack:
+            output = processes.primary_output(self.workdir, metric_log.METRICS_FILE)
+            self._output_dir = stack.enter_context(output)
+            claim = functools.partial(_enter, stack, lock.sole_run(self.workdir))
+            processes.broadcast_from_primary(claim)
+            self.clock = goodput.Goodput(self._output_dir)
+            experiment.save(self.config, self._output_dir)
+            self.mesh = mesh.Mesh(shard_parameters=self.config.shard_parameters)
+            keep = self.config.keep_checkpoints
+            self._store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
+            self._signals = stack.enter_context(contextlib.ExitStack())
+            self._preemption = self._signals.enter_context(Preemption())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """Frees the workdir."""
+        self._stack.__exit__(*error)
+
+    def prepare_data(self) -> str:
+        """Prepares the data set, the primary process first, and returns its folder."""
+        try:
+            return processes.primary_first(self.config.data.source.prepare)
+        except ValueError as error:
+            raise experiment.ConfigError(f"config.data.source: {error}") from error
+
+    def restore(self, like: Variables) -> Variables | None:
+        """Restores the variables of the newest checkpoint and opens the metric log at its step.
+
+        Args:
+            like: shapes that the checkpoint must have.
+
+        Returns:
+            The placed variables; None if there is no checkpoint.
+        """
+        self._start = processes.broadcast_from_primary(self._store.latest_step) or 0
+        self.log = metric_log.MetricLog(self._output_dir, self._start)
+        if not self._start:
+            return None
+        variables = self._store.load_variables(self._start, like)
+        print(f"resuming {self.workdir} after step {self._start}")
+        if changes := self._store.changes(self._start):
+            print(f"not bit-exactly, since the environment changed ({'; '.join(changes)})")
+        return variables
+
+    def place(self, variables: Variables) -> Variables:
+        """Puts initial variables on the devices; raises ConfigError if processes differ in them."""
+        if jax.process_count() > 1:
+            processes.assert_equal({"initial variables": mesh.digest(variables)})
+        return self.mesh.place(variables)
+
+    def start_phase(self, span: PhaseSpan, variables: Variables) -> TrainState:
+        """Returns the state in which a phase starts or resumes."""
+        phase, step = span.phase, max(self._start, span.start)
+        make = state.create_averaging if phase.ema_decay else state.create
+        make = functools.partial(make, tx=optim.make(phase), train=phase.train, step=step)
+        current = self.mesh.create(make, variables)
+        if span.start < self._start < span.last:  # Elsewhere the optimizer starts afresh.
+            opt_state = self._store.load_optimizer(self._start, current.opt_state)
+            current = dataclasses.replace(current, opt_state=opt_state)
+        return current
+
+    def batches(
+        self, examples: data.Examples, span: PhaseSpan, step: int
+    ) -> Iterator[tuple[int, Batch]]:
+        """Yields the steps of a phase after `step` with their batches, placed on the devices.
+
+        With `phase.accumulate` above 1 that many batches are stacked along a first axis.
+        """
+        config, count = self.config.data, span.phase.accumulate
+        batches = data.train_batches(
+            examples,
+            config,
+            seed=self.config.seed,
+            first_step=experiment.batches(self.config, step),
+            rows=self.mesh.rows(config.batch_size),
+        )
+        for number in range(step + 1, span.last + 1):
+            with self.clock.spend(goodput.DATA):
+                taken = [next(batches) for _ in range(count)]
+                if count == 1:
+                    batch = self.mesh.batch(taken[0])
+                else:
+                    batch = self.mesh.batch(jax.tree.map(lambda *x: np.stack(x), *taken), axis=1)
+            yield number, batch
+
+    def compile(
+        self, step_fn: Callable, current: TrainState, batches: Iterator[tuple[int, Batch]]
+    ) -> tuple[Any, Iterator[tuple[int, Batch]]]:
+        """Compiles a training step for a state and the first batch; returns it and all batches."""
+        first = next(batches)
+        with self.clock.spend(goodput.COMPILE):
+            compiled = self.mesh.jit_step(step_fn, current).lower(current, first[1]).compile()
+        return compiled, itertools.chain([first], batches)
+
+    def monitor(
+        self, span: PhaseSpan, current: TrainState, examples: data.Examples
+    ) -> PhaseMonitor:
+        """Returns the context manager that follows the steps of a phase."""
+        self._preemption.sync()
+        self._preemption.exit_if_requested(
+            f"terminated before step {int(current.step) + 1}; run the same command to resume there"
+        )
+        files = {"workdir": self.workdir, "log": self.log}
+        return PhaseMonitor(self.config, span, current, examples, clock=self.clock, **files)
+
+    def should_save(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether a step is to be saved: on schedule, or because a signal asks for it."""
+        self._preemption.poll()
+        due = step == span.last or step % self.config.checkpoint_every == 0
+        return due or bool(self._preemption.requested)
+
+    def save(self, current: TrainState) -> None:
+        """Saves a state under its step; raises FloatingPointError if it is not finite."""
+        nonfinite.check(current, int(current.step))
+        self._store.save(current)
+        self.clock.saved()
+
+    def exit_if_requested(self, step: int, span: PhaseSpan) -> None:
+        """Exits after a saved step if a signal asks for it; the end of a phase is no such place."""
+        if step < span.last:
+            self._preemption.exit_if_requested(
+                f"terminated: step {step} is saved; run the same command to resume"
+            )
+
+    def end_training(self, last: int) -> None:
+        """Closes the metric log after the last step; exits if a signal asks for it."""
+        self.log.close()
+        if skipped := self.log.skipped(last):
+            print(f"{skipped} of {last} steps were skipped, since they were not finite")
+        self._preemption.sync()
+        self._preemption.exit_if_requested(
+            f"terminated: all {last} steps are saved; run the same command for the test"
+        )
+        self._signals.close()  # The report can be repeated: a signal ends it at once.
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[bool]:
+        """Lets the primary process report, which it yields, while the others wait."""
+        with self.clock.spend(goodput.REPORT):
+            yield processes.is_primary()
+            processes.broadcast_from_primary(lambda: None)
+        self.clock.saved()
+        print("\n".join(self.clock.lines()))
+
+
+def _enter(stack: contextlib.ExitStack, manager: contextlib.AbstractContextManager[None]) -> None:
+    stack.enter_context(manager)
