@@ -27,7 +27,7 @@ from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.models import segmenter
 from psp_jax.models.architecture import Modality
-from psp_jax.runtime import mesh
+from psp_jax.runtime import mesh, processes
 
 BATCH_SIZE, WARM_STEPS = 8, 4
 MOST_APART = 1e-5
@@ -44,7 +44,7 @@ def main() -> None:
     if arguments.process is not None:
         if arguments.process:
             coordinator, count, index = arguments.process.split(",")
-            mesh.join(coordinator, int(index), int(count))
+            processes.join(coordinator, int(index), int(count))
         sizes = arguments.steps, arguments.size, arguments.width
         _, images_per_s = _train(*sizes, Modality.RGB, np.float32)
         jax.config.update("jax_enable_x64", True)
@@ -52,10 +52,10 @@ def main() -> None:
         print(json.dumps((losses, images_per_s)))
         return
     found = {}
-    for processes, devices in ((1, 1), (2, 2)):
-        losses, images_per_s = found[processes, devices] = _start(processes, devices)
+    for count, devices in ((1, 1), (2, 2)):
+        losses, images_per_s = found[count, devices] = _start(count, devices)
         print(
-            f"{processes} x {devices}: {images_per_s:.2f} images/s, "
+            f"{count} x {devices}: {images_per_s:.2f} images/s, "
             f"loss {losses[0]:.6f} to {losses[-1]:.6f}",
             flush=True,
         )
@@ -103,7 +103,7 @@ def _train(
     take_step = functools.partial(
         steps.train_step, model=model, objective=objective, tx=tx, phase=phase, seed=0
     )
-    devices = mesh.Devices()
+    devices = mesh.Mesh()
     variables = state.initial_variables(model, (*size, modality.channels), 0)
     variables = devices.place(jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables))
     make = functools.partial(state.create, tx=tx, train=phase.train, step=0)

@@ -127,7 +127,7 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
     config = make_tiny(data_dir)
     config.phases = (experiment.Phase(steps=5000, learning_rate=1e-4),)
     config.checkpoint_every = 250
-    measured, write = {}, metric_log.Journal.write
+    measured, write = {}, metric_log.MetricLog.write
 
     def measuring(self, record):
         with open("/proc/self/statm") as file:
@@ -135,7 +135,7 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
         measured[record["step"]] = resident, len(os.listdir("/proc/self/fd"))
         write(self, record)
 
-    monkeypatch.setattr(metric_log.Journal, "write", measuring)
+    monkeypatch.setattr(metric_log.MetricLog, "write", measuring)
     train.run(config, str(tmp_path / "run"))
     shown = {step: each for step, each in measured.items() if step % 500 < 9}
     print({step: (round(memory), files) for step, (memory, files) in shown.items()})

@@ -7,7 +7,7 @@ from psp_jax.runtime import goodput
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes when it is told to."""
+    """A clock that advances by hand."""
     now = [100.0]
     monkeypatch.setattr(goodput.time, "monotonic", lambda: now[0])
 
@@ -17,7 +17,7 @@ def clock(monkeypatch):
     return wait
 
 
-def test_every_second_is_of_one_kind_and_those_of_a_killed_session_are_lost(tmp_path, clock):
+def test_every_second_has_one_activity_and_those_of_a_killed_session_are_lost(tmp_path, clock):
     first = goodput.Goodput(tmp_path)
     clock(1)
     with first.spend(goodput.STEP):
@@ -28,9 +28,9 @@ def test_every_second_is_of_one_kind_and_those_of_a_killed_session_are_lost(tmp_
         clock(8)
         with first.spend(goodput.DATA):
             clock(16)  # Long enough for the file to be written.
-        found = (tmp_path / goodput.FILE).read_text()
+        content = (tmp_path / goodput.FILE).read_text()
         clock(32)
-    (tmp_path / goodput.FILE).write_text(found)  # As if the process were killed before the end.
+    (tmp_path / goodput.FILE).write_text(content)  # As if the process were killed before the end.
     second = goodput.Goodput(tmp_path)
     with second.spend(goodput.STEP):
         clock(64)
@@ -38,27 +38,27 @@ def test_every_second_is_of_one_kind_and_those_of_a_killed_session_are_lost(tmp_
             clock(128)
         second.saved()
     second.write()
-    found = json.loads((tmp_path / goodput.FILE).read_text())
-    kinds = {"init": 1, "step": 2 + 64, "data_wait": 4, "save": 128, "lost": 8 + 16}
-    assert found == {
+    content = json.loads((tmp_path / goodput.FILE).read_text())
+    seconds = {"init": 1, "step": 2 + 64, "data_wait": 4, "save": 128, "lost": 8 + 16}
+    assert content == {
         "sessions": 2,
-        "seconds": dict.fromkeys(goodput.KINDS, 0) | kinds,
+        "seconds": dict.fromkeys(goodput.ACTIVITIES, 0) | seconds,
         "unsaved": 0,
     }
     (line,) = second.lines()
     assert line.startswith("goodput 30% of 223.0 s in 2 sessions: init 1.0, compile 0.0, data wait")
 
 
-def test_much_waiting_for_data_is_said(tmp_path, clock):
+def test_long_waiting_for_data_is_reported(tmp_path, clock):
     spent = goodput.Goodput(tmp_path)
-    for kind in (goodput.STEP, goodput.DATA):
-        with spent.spend(kind):
+    for activity in (goodput.STEP, goodput.DATA):
+        with spent.spend(activity):
             clock(3)
     spent.saved()
     assert spent.lines()[1].startswith("50% of the training was waiting for data")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seconds": 3, "sessions": 1, "unsaved": 0}', "\0"])
-def test_a_damaged_file_is_a_new_beginning(tmp_path, text):
+def test_a_damaged_file_counts_as_empty(tmp_path, text):
     (tmp_path / goodput.FILE).write_text(text)
     assert goodput.Goodput(tmp_path).sessions == 1

@@ -3,8 +3,7 @@ import signal
 
 import pytest
 
-from psp_jax.runtime import mesh
-from psp_jax.runtime.preemption import SIGNALS, Termination
+from psp_jax.runtime.preemption import SIGNALS, Preemption
 
 
 @pytest.mark.parametrize(
@@ -12,18 +11,18 @@ from psp_jax.runtime.preemption import SIGNALS, Termination
 )
 def test_a_signal_is_a_request_first_and_the_end_the_second_time(number, status, capsys):
     before = [signal.getsignal(each) for each in SIGNALS]
-    with Termination(mesh.Devices()) as termination:
-        termination.obey("nothing was asked for")
+    with Preemption() as preemption:
+        preemption.exit_if_requested("no request")
         os.kill(os.getpid(), number)
-        termination.look()
-        assert termination.requested == number
+        preemption.poll()
+        assert preemption.requested == number
         os.kill(os.getpid(), signal.SIGUSR1)
-        termination.look()
-        assert termination.requested == number
+        preemption.poll()
+        assert preemption.requested == number
         for ending in (signal.SIGTERM, signal.SIGINT):
             assert signal.getsignal(ending) == signal.SIG_DFL
         with pytest.raises(SystemExit) as ended:
-            termination.obey("it is saved")
+            preemption.exit_if_requested("it is saved")
     assert ended.value.code == status
     assert capsys.readouterr().out == "it is saved\n"
     assert [signal.getsignal(each) for each in SIGNALS] == before
