@@ -35,7 +35,7 @@ LEAVES = {
 # Packages that only these places may import.
 OWNERS = {
     "flax": ("psp_jax/models/",),
-    "orbax": ("psp_jax/checkpoints.py",),
+    "orbax": ("psp_jax/checkpoints.py", "psp_jax/runtime/processes.py"),
     "grain": ("psp_jax/data.py",),
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
     "ml_collections": ("psp_jax/main.py",),
