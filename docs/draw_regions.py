@@ -80,7 +80,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Draws the images of the command line."""
     if len(arguments.titles) not in (0, len(arguments.images)):
         raise ValueError(
-            f"{len(arguments.titles)} --titles for {len(arguments.images)} images; expected one each"
+            f"--titles has {len(arguments.titles)} values for {len(arguments.images)} images; "
+            "expected one each, or none"
         )
     predict = psp_jax.load(arguments.workdir)
     columns = len(arguments.images)
