@@ -88,7 +88,7 @@ setuptools.setup(
             "selenium>=4.20",  # Looks at pages where chromium and chromedriver are installed.
         ],
         # The pages of docs/ as a site: `mkdocs build --strict`.
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         # The image codecs that benchmarks/coding.py compares with.
         "benchmark": ["imagecodecs>=2024.9.22"],
         # Only tests/parity needs PyTorch; it skips itself without.
