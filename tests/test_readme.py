@@ -72,8 +72,10 @@ def test_one_version():
     assert f"\n## {psp_jax.__version__} " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("program", ["main", "explore"])
+@pytest.mark.parametrize(
+    "program", ["psp_jax.main", "psp_jax.explore", "docs.draw_regions", "docs.draw_labels"]
+)
 def test_programs_print_the_version(program):
-    command = [sys.executable, "-m", f"psp_jax.{program}", "--version"]
+    command = [sys.executable, "-m", program, "--version"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout) == (0, f"psp_jax {psp_jax.__version__}\n"), done.stderr
