@@ -80,7 +80,7 @@ def draw_classes(path: pathlib.Path, labels: np.ndarray) -> None:
     figure, axis = plt.subplots(figsize=(columns * 0.6, rows * 0.6))
     axis.imshow(regions, cmap="Pastel1", vmin=0, vmax=8, extent=(0, columns, rows, 0))
     for row, column in np.ndindex(*CROP):
-        axis.text(column + 0.5, row + 0.5, classes[row, column], ha="center", va="center")
+        axis.text(column + 0.5, row + 0.5, str(classes[row, column]), ha="center", va="center")
         for side, (x0, y0, x1, y1) in CORNERS.items():
             if classes[row, column] & side.mask:
                 x, y = np.array([x0, x1]) + column, np.array([y0, y1]) + row
