@@ -1,15 +1,38 @@
 """Packaging of psp_jax; pyproject.toml holds only the settings of tools."""
 
 import pathlib
+import re
 
 import setuptools
 
+ROOT = pathlib.Path(__file__).parent
+# Read as text: importing the package would need what it depends on.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "psp_jax/io/version.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+assert VERSION is not None
+
 setuptools.setup(
     name="psp_jax",
-    version="0.1.0",
+    version=VERSION[1],
     description="From RGB alone, predict how a depth image would be cut into uniform regions.",
-    long_description=(pathlib.Path(__file__).parent / "README.md").read_text(),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The psp_jax authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
     python_requires=">=3.11",
     packages=setuptools.find_packages(include=["psp_jax*", "data_builders*"]),
     package_data={
@@ -21,8 +44,9 @@ setuptools.setup(
             "splits/*.txt",
         ],
         "data_builders.rooms": ["README.md"],
-        "psp_jax.partition.coding": ["contours.npz"],
-        "psp_jax.predict": ["page.html"],
+        "psp_jax.codec": ["contours.npz"],
+        "psp_jax.predict": ["*.html"],
+        "psp_jax.report": ["*.html"],
     },
     install_requires=[
         "absl-py>=2.1",
@@ -34,6 +58,7 @@ setuptools.setup(
         "h5py>=3.12",
         "importlib_resources>=6.0",  # tensorflow-datasets needs it and does not say so.
         "jax>=0.10",
+        "jinja2>=3.1",
         "matplotlib>=3.9",
         "ml-collections>=1.1",
         "numba>=0.61",
@@ -44,6 +69,7 @@ setuptools.setup(
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
         "safetensors>=0.5",
         "scipy>=1.13",
+        "tabulate>=0.9",
         "tensorboardX>=2.6.2",
         "tensorflow-datasets>=4.9.10",
         "tqdm>=4.66",
@@ -61,6 +87,8 @@ setuptools.setup(
             "scikit-learn>=1.5",
             "selenium>=4.20",  # Looks at pages where chromium and chromedriver are installed.
         ],
+        # The pages of docs/ as a site: `mkdocs build --strict`.
+        "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         # The image codecs that benchmarks/coding.py compares with.
         "benchmark": ["imagecodecs>=2024.9.22"],
         # Only tests/parity needs PyTorch; it skips itself without.

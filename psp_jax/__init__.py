@@ -3,6 +3,8 @@
 import pathlib
 import typing
 
+from psp_jax.io.version import __version__ as __version__
+
 if typing.TYPE_CHECKING:
     from psp_jax.predict import predictor
 

@@ -15,6 +15,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from psp_jax.io.command_line import fail
+from psp_jax.io.version import __version__
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config",
@@ -110,6 +111,9 @@ def _other_processes() -> tuple[str | None, int | None, int | None] | None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the command line; an error ends the program in one line with status 2."""
+    if "--version" in argv[1:]:
+        print(f"psp_jax {__version__}")
+        sys.exit(0)
     _check_config_file(argv)
     try:
         rest = flags.FLAGS(argv)

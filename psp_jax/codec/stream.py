@@ -142,7 +142,9 @@ def encode_within(
     """Codes with the coarsest steps that keep the error of a frame within a bound.
 
     Args:
-        depth_mm, labels, edge_logits: as of `encode`.
+        depth_mm: as of `encode`.
+        labels: as of `encode`.
+        edge_logits: as of `encode`.
         rmse_per_m: root of the mean squared error of inverse depth over pixels with a reading,
             after decoding to whole millimetres.
 

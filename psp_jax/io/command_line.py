@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from psp_jax.io.version import __version__
+
 
 class Parser(argparse.ArgumentParser):
     """Shows a module's docstring as help, and reports what is wrong in one line."""
@@ -19,6 +21,7 @@ class Parser(argparse.ArgumentParser):
         """
         options = {"formatter_class": argparse.RawDescriptionHelpFormatter} | options
         super().__init__(prog=prog, description=description, allow_abbrev=False, **options)
+        self.add_argument("--version", action="version", version=f"psp_jax {__version__}")
         self._has_commands = False
 
     def add_subparsers(self, **options: Any) -> Any:
