@@ -2,7 +2,6 @@
 
 import dataclasses
 import enum
-import importlib
 import itertools
 import json
 import math
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from psp_jax import models, objectives
+from psp_jax.io import dataclass_json, files
 from psp_jax.partition import superpixels
 
 CONFIG_FILE = "config.json"
@@ -34,11 +34,11 @@ class Source(Protocol):
     """Where the prepared data set comes from."""
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
-        """Returns what made the labels, by label set."""
+        """Returns the segmentation algorithm of every label set."""
         ...
 
     def size(self) -> tuple[int, int] | None:
-        """Returns the (height, width) of the images; None where it is not known."""
+        """Returns the (height, width) of the images; None if they are unknown."""
         ...
 
     def check(self) -> None:
@@ -52,7 +52,7 @@ class Source(Protocol):
 
 @dataclasses.dataclass
 class Data:
-    """What the network sees.
+    """The data set and its preprocessing.
 
     Attributes:
         source: the prepared data set.
@@ -61,11 +61,11 @@ class Data:
         train_fraction: share of the training images that are used, evenly spaced.
         batch_size: images per step.
         flip_probability: chance that a training image is mirrored, classes with it.
-        ignore_filled: whether pixels without a reading are left out of losses and figures.
-        max_depth_m: readings beyond are taken for none; also the depth of gray level 255, metres.
+        ignore_filled: whether losses and metrics leave out pixels without a reading.
+        max_depth_m: readings beyond count as none; also the depth of gray level 255, metres.
         threads: threads that read and decode.
-        skip_damaged: whether records that are not what was written are left out, which costs
-            reading all of them first; otherwise the first one stops the run.
+        skip_damaged: whether damaged records are left out, which reads all of them first; otherwise
+            the first one stops the run.
     """
 
     source: Source
@@ -80,15 +80,15 @@ class Data:
 
 
 class Schedule(enum.StrEnum):
-    """How the learning rate falls from the end of the warm-up to the end of the phase."""
+    """Decay of the learning rate from the end of the warm-up to the end of the phase."""
 
     COSINE = "cosine"
-    POLY = "poly"  # A power of the share of steps that is left; PSPNet's, with 0.9.
+    POLY = "poly"  # A power of the remaining share of the steps; PSPNet's, with 0.9.
     CONSTANT = "constant"
 
 
 class Optimizer(enum.StrEnum):
-    """What turns gradients into steps."""
+    """The optimizer."""
 
     ADAM = "adam"  # AdamW where there is weight decay.
     SGD = "sgd"
@@ -104,23 +104,22 @@ class Phase:
             bit-identical, batch norm statistics included.
         learning_rate: after the warm-up.
         warmup_steps: steps over which the rate rises linearly from a small one.
-        schedule: how the rate falls after it.
-        final_lr_fraction: share of the rate that is left at the end of the phase; 1 keeps a cosine
-            constant.
-        power: of the schedule `poly`.
+        schedule: decay of the rate after it.
+        final_lr_fraction: final rate as a share of `learning_rate`; 1 keeps a cosine constant.
+        power: exponent of the schedule `poly`.
         lr_multipliers: factors of the rate by part of the model, such as {"head": 10.0}; of several
             names that cover a parameter the longest counts.
         optimizer: Adam, or SGD with momentum.
         momentum: SGD's.
-        weight_decay: pull of kernels towards 0; biases and batch norms are left alone. Of SGD it is
-            added to the gradient, from Adam it is decoupled and times the rate, as in AdamW.
+        weight_decay: decay of kernels; biases and batch norms have none. With SGD it is added to
+            the gradient, with Adam it is decoupled, as in AdamW.
         clip_norm: largest global gradient norm of the trained parts.
-        accumulate: batches of an optimizer step, which takes the mean of their gradients. Every
-            batch is normalised by its own statistics, and has its own mean as loss.
-        ema_decay: of the running average of parameters and batch norm statistics, which is then
-            what is evaluated, saved and taken on to the next phase; 0 keeps none. It is less at
-            first: (1 + step) / (10 + step) at most.
-        skip_nonfinite: steps that may be left out because loss, gradient or statistics are not
+        accumulate: batches per optimizer step, which takes the mean of their gradients. Every batch
+            has its own batch norm statistics and its own mean loss.
+        ema_decay: decay of an exponential moving average of parameters and batch norm statistics,
+            which is evaluated, saved and passed to the next phase; 0 keeps none. At first it is at
+            most (1 + step) / (10 + step).
+        skip_nonfinite: steps that may be skipped because loss, gradient or statistics are not
             finite; one more ends the run.
     """
 
@@ -146,22 +145,22 @@ class Experiment:
     """A run.
 
     Attributes:
-        name: what the config and its variant are called; the default workdir is `runs/<name>`.
-        model: the network without its outputs.
-        objective: the loss and what the outputs mean.
-        data: what the network sees.
+        name: name of the config and its variant; the default workdir is `runs/<name>`.
+        model: the network; the objective decides the number of its outputs.
+        objective: the loss and the meaning of the outputs.
+        data: the data set and its preprocessing.
         phases: trained one after the other.
         init_from: workdir of an earlier run, or file of weights, converted or as published, of the
             same depth, width and architecture; classifiers of other classes and what it lacks start
             anew. Empty starts from random ones.
-        seed: decides initial values, data order, flips and dropout.
+        seed: of initial values, data order, flips and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
-        validate_every: steps between validations, whose figures are lines of `metrics.jsonl`; the
-            end of a phase is always validated.
-        keep_checkpoints: newest checkpoints that are kept.
-        pictures: test images in the sheet of predictions.
-        shard_parameters: whether parameters and moments are split among the devices, where memory
-            asks for it; otherwise every device holds all of them.
+        validate_every: steps between validations, each a line of `metrics.jsonl`; the end of a
+            phase is always validated.
+        keep_checkpoints: number of checkpoints to keep, the newest.
+        pictures: number of test images in the sheet of predictions.
+        shard_parameters: whether parameters and moments are split among the devices to save memory;
+            otherwise every device holds all of them.
     """
 
     name: str
@@ -179,7 +178,7 @@ class Experiment:
 
 
 def check(experiment: Experiment) -> None:
-    """Raises ConfigError if a field has a value that no run can have, naming field and value."""
+    """Raises ConfigError, naming field and value, if a value is out of range."""
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
     for index, phase in enumerate(experiment.phases):
         _check_phase(f"phases[{index}]", phase)
@@ -214,9 +213,9 @@ def _check_phase(name: str, phase: Phase) -> None:
     expect(falls, "final_lr_fraction", "less than 1 (0 as published) with the schedule poly")
     expect(0 < phase.power < math.inf, "power", "a positive number")
     factors = phase.lr_multipliers
-    expect(isinstance(factors, dict), "lr_multipliers", "a dict, such as {'head': 10},")
+    expect(isinstance(factors, dict), "lr_multipliers", "a dict, such as {'head': 10}")
     positive = all(isinstance(x, int | float) and 0 < x < math.inf for x in factors.values())
-    expect(positive, "lr_multipliers", "positive numbers by part, such as {'head': 10},")
+    expect(positive, "lr_multipliers", "positive numbers by part, such as {'head': 10}")
     expect(phase.optimizer in list(Optimizer), "optimizer", f"one of {', '.join(Optimizer)}")
     expect(0 <= phase.momentum < 1, "momentum", "from 0 to less than 1")
     expect(0 <= phase.weight_decay < math.inf, "weight_decay", "0 or more")
@@ -228,7 +227,7 @@ def _check_phase(name: str, phase: Phase) -> None:
 
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:
     if not condition:
-        raise ConfigError(f"config.{field}={value}: {expected} was expected")
+        raise ConfigError(f"config.{field}={value}: expected {expected}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +254,7 @@ def spans(experiment: Experiment) -> list[PhaseSpan]:
 
 
 def batches(experiment: Experiment, steps: int) -> int:
-    """Counts the batches that the first optimizer steps of a run take."""
+    """Returns how many batches the first `steps` optimizer steps of a run take."""
     total = 0
     for phase in experiment.phases:
         total += min(steps, phase.steps) * phase.accumulate
@@ -264,99 +263,50 @@ def batches(experiment: Experiment, steps: int) -> int:
 
 
 def save(experiment: Experiment, workdir: pathlib.Path) -> None:
-    """Writes the experiment into a workdir as text."""
-    target = workdir / CONFIG_FILE
-    partial = target.with_suffix(".tmp")
-    partial.write_text(text(experiment) + "\n")
-    partial.replace(target)
+    """Writes the experiment into a workdir as JSON."""
+    files.write(workdir / CONFIG_FILE, text(experiment) + "\n")
 
 
 def text(experiment: Experiment) -> str:
     """Returns the experiment as JSON."""
-    return json.dumps(_to_plain(experiment), indent=2)
+    return json.dumps(dataclass_json.to_plain(experiment), indent=2)
 
 
 def load(workdir: str | pathlib.Path) -> Experiment:
-    """Reads the experiment that a workdir holds.
+    """Reads the experiment of a workdir.
 
     Raises:
         FileNotFoundError: if the folder holds none.
+        ValueError: if its config is damaged, or of another version of this package.
     """
     path = pathlib.Path(workdir) / CONFIG_FILE
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
     try:
-        loaded = _from_plain(_read(path))
+        plain = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); delete it or pass another --workdir"
+        ) from None
+    try:
+        loaded = dataclass_json.from_plain(plain, packages=("psp_jax", "data_builders"))
     except (AttributeError, ImportError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not of this version of psp_jax: {error}") from None
+        raise ValueError(f"{path} is from another version of psp_jax: {error}") from None
     if not isinstance(loaded, Experiment):
-        raise ValueError(f"{path} holds no experiment but {type(loaded).__name__}")
+        raise ValueError(f"{path}: expected an Experiment, got {type(loaded).__name__}")
     return loaded
 
 
 def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
-    """Lists the fields, `name: there -> here`, in which a workdir's experiment is another one.
+    """Lists the fields, `name: there -> here`, in which the experiment of a workdir differs.
 
     A field that is newer than the workdir has its default there.
     """
     if not (workdir / CONFIG_FILE).exists():
         return []
-    there = _flatten(json.loads(json.dumps(_to_plain(load(workdir)))))
-    here = _flatten(json.loads(json.dumps(_to_plain(experiment))))
-    names = sorted(there.keys() | here.keys())
+    there, here = (dataclass_json.flatten(each) for each in (load(workdir), experiment))
     return [
         f"{name}: {there.get(name)} -> {here.get(name)}"
-        for name in names
+        for name in sorted(there.keys() | here.keys())
         if there.get(name) != here.get(name) and name not in INCIDENTAL
     ]
-
-
-def _read(path: pathlib.Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); delete it or pass another --workdir"
-        ) from None
-
-
-_TYPE = "type"  # Key that names the class of an object in the text form.
-
-
-def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        kind = type(value)
-        fields = {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {_TYPE: f"{kind.__module__}.{kind.__qualname__}", **fields}
-    if isinstance(value, tuple | list):
-        return [_to_plain(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _to_plain(item) for key, item in value.items()}
-    return value
-
-
-def _from_plain(value: Any) -> Any:
-    if isinstance(value, dict) and _TYPE not in value:
-        return {key: _from_plain(item) for key, item in value.items()}
-    if isinstance(value, dict):
-        module, _, name = value[_TYPE].rpartition(".")
-        if module.split(".")[0] not in ("psp_jax", "data_builders"):
-            raise ValueError(f"{CONFIG_FILE} names {value[_TYPE]}, which is no class of psp_jax")
-        kind = getattr(importlib.import_module(module), name)
-        return kind(**{key: _from_plain(item) for key, item in value.items() if key != _TYPE})
-    if isinstance(value, list):
-        return tuple(_from_plain(item) for item in value)
-    return value
-
-
-def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    else:
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for key, child in items:
-        flat |= _flatten(child, f"{prefix}.{key}" if prefix else str(key))
-    return flat

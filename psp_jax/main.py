@@ -160,7 +160,7 @@ def _explain_value(message: str) -> str:
     """Names the type that a flag's value should have, in place of a parser's own message."""
     for error, expected in _EXPECTED_TYPES.items():
         if match := re.match(rf"flag (--\S+?)=(.*): .*{re.escape(error)}", message):
-            return f"{match[1]}: expected {expected}, got {match[2]}"
+            return f"{match[1]}={match[2]}: expected {expected}"
     return message
 
 

@@ -24,7 +24,7 @@ def main(*arguments, cwd):
         ([CONFIG, "--config.objective.center=3"], "DepthMSE has no field 'center'; did you mean"),
         ([CONFIG, "--config.phases[0].step=3"], "Phase has no field 'step'; did you mean 'steps'?"),
         ([CONFIG, "--config.phases[4].steps=3"], "phases[4]"),
-        ([CONFIG, "--config.seed=many"], "--config.seed: expected an integer, got many"),
+        ([CONFIG, "--config.seed=many"], "--config.seed=many: expected an integer"),
         ([CONFIG, "--config.phases[0].schedule=step"], "--config.phases[0].schedule=step"),
         (
             [CONFIG, "--config.phases[0].lr_multipliers=head"],
@@ -36,7 +36,7 @@ def main(*arguments, cwd):
         ([], "expected --config=FILE"),
         ([CONFIG, "--num_processes=2", "--process_id=0"], "expected all three or none"),
         ([CONFIG, "fast"], "unexpected argument 'fast'"),
-        ([CONFIG, "--config.data.batch_size=0"], "config.data.batch_size=0: at least 1"),
+        ([CONFIG, "--config.data.batch_size=0"], "config.data.batch_size=0: expected at least 1"),
         ([CONFIG, "--workdir=/proc/run"], "workdir /proc/run can't be written"),
         ([f"{CONFIG}:scannet"], "scannet_frontiers/thesis/3.0.0 is not in data"),
     ],

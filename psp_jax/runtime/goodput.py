@@ -82,9 +82,8 @@ class Goodput:
             for activity, seconds in self.seconds.items()
         )
         sessions = "one session" if self.sessions == 1 else f"{self.sessions} sessions"
-        lines = [
-            f"goodput {self.seconds[STEP] / total:.0%} of {total:.1f} s, {sessions}: {shown} s"
-        ]
+        goodput = self.seconds[STEP] / total
+        lines = [f"goodput {goodput:.0%} of {total:.1f} s in {sessions}: {shown} s"]
         share = self.seconds[DATA] / max(self.seconds[DATA] + self.seconds[STEP], 1e-9)
         if share > _DATA_WAIT_WARNING:
             lines.append(
