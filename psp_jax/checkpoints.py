@@ -1,7 +1,7 @@
 """Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer.
 
-A step becomes one by a rename, of a folder that holds everything, the digests of its files
-included. Nothing is restored whose digests differ.
+A step appears by the rename of a folder that holds everything, the digests of its files included.
+Nothing is restored whose digests differ.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ class Store:
     """
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int, mesh: Mesh | None = None):
-        """Opens the store, clearing what an interrupted save has left.
+        """Opens the store and removes the remains of an interrupted save.
 
-        Steps are verified from the newest down to the first sound one; those that are not are
-        moved to `damaged_checkpoints`, which is said.
+        Steps are verified from the newest down to the first intact one; damaged ones are moved to
+        `damaged_checkpoints` and printed.
 
         Args:
             workdir: folder of the run.
@@ -58,10 +58,11 @@ class Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob("*.orbax-check*-tmp*")]:
             shutil.rmtree(path)  # The second are of versions that left the rename to orbax.
-        for step, words in _damaged(self._folder):
+        for step, damage in _damaged(self._folder):
             target = self._quarantine(step)
             print(
-                f"checkpoint {step} of {self._workdir} is damaged: {words}; it is moved to {target}"
+                f"checkpoint {step} of {self._workdir} is damaged: {damage}; it is "
+                f"moved to {target}"
             )
 
     def __enter__(self) -> "Store":
@@ -95,7 +96,7 @@ class Store:
             raise OSError(
                 f"step {step} could not be saved in {self._folder}: {_reason(error)}. "
                 + ("Nothing was saved before" if before is None else f"Step {before} is intact")
-                + "; once there is space and permission, the same command goes on"
+                + "; free space or give permission, then run the same command to resume"
             ) from error
         processes.broadcast_from_primary(self._forget)
 
@@ -115,7 +116,7 @@ class Store:
     def _forget(self) -> None:
         for old in _steps(self._folder)[: -self._keep]:
             gone = self._folder / f"{_PARTIAL}{old}"
-            (self._folder / str(old)).rename(gone)  # Half a step must not look like one.
+            (self._folder / str(old)).rename(gone)  # A partly deleted step must not look like one.
             shutil.rmtree(gone, ignore_errors=True)
 
     def load_variables(self, step: int, like: Variables | None = None) -> Variables:
@@ -146,7 +147,7 @@ class Store:
         ]
 
     def changes(self, step: int) -> list[str]:
-        """Lists, `name: there -> here`, what keeps a resumption from being bit-exact."""
+        """Lists, `name: there -> here`, the differences that keep resuming from being bit-exact."""
         path = self._folder / str(step) / ENVIRONMENT_FILE
         there = json.loads(path.read_text()) if path.exists() else {}
         here = environment()
@@ -164,7 +165,7 @@ class Store:
 
 
 def environment() -> dict[str, Any]:
-    """Returns what the last bit of a result depends on, beside program and data."""
+    """Returns the environment on which the last bit of a result depends."""
     return {
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
@@ -192,28 +193,28 @@ def require(workdir: str | pathlib.Path) -> int:
 
 
 def load_variables(workdir: str | pathlib.Path) -> Variables:
-    """Restores the variables of the newest sound checkpoint; all is as of `load_newest`."""
+    """Restores the variables of the newest intact checkpoint; all is as of `load_newest`."""
     return load_newest(workdir)[1]
 
 
 def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
-    """Restores the newest sound checkpoint of a workdir: its step, nested dicts of NumPy arrays.
+    """Restores the newest intact checkpoint of a workdir: its step, nested dicts of NumPy arrays.
 
-    The workdir is left as it is: a damaged step is passed over, which is said.
+    The workdir is left as it is: a damaged step is skipped and printed.
 
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
-        OSError: if none of them is sound.
+        OSError: if none of them is intact.
     """
     require(workdir)
     folder, skipped = pathlib.Path(os.path.abspath(workdir)) / FOLDER, []
-    for step, words in _damaged(folder):
-        print(f"checkpoint {step} of {workdir} is damaged, and passed over: {words}")
+    for step, damage in _damaged(folder):
+        print(f"checkpoint {step} of {workdir} is damaged and skipped: {damage}")
         skipped.append(step)
     left = [step for step in _steps(folder) if step not in skipped]
     if not left:
         raise OSError(
-            f"{workdir} holds no sound checkpoint: {', '.join(map(str, skipped))} damaged"
+            f"{workdir} holds no intact checkpoint: {', '.join(map(str, skipped))} damaged"
         )
     step = left[-1]
     folder = folder / str(step)
@@ -230,7 +231,7 @@ def _steps(folder: pathlib.Path) -> list[int]:
 
 
 def _damaged(folder: pathlib.Path) -> Iterator[tuple[int, str]]:
-    """Yields the steps above the newest sound one, with what is wrong with each."""
+    """Yields the steps above the newest intact one, with a description of their damage."""
     steps = _steps(folder)
     with_digests = [step for step in steps if (folder / str(step) / manifest.FILE).exists()]
     for step in reversed(steps):
@@ -238,11 +239,11 @@ def _damaged(folder: pathlib.Path) -> Iterator[tuple[int, str]]:
         if step not in with_digests and not with_digests and _complete(path):
             print(f"{path} has no {manifest.FILE}, as before there were any: taken unverified")
             return
-        found = manifest.damage(path)
-        if not found:
+        damage = manifest.damage(path)
+        if not damage:
             return
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        yield step, f"{found[0]}{more}"
+        more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
+        yield step, f"{damage[0]}{more}"
 
 
 def _complete(folder: pathlib.Path) -> bool:
@@ -287,7 +288,7 @@ def _check_like(folder: pathlib.Path, item: str, like: Any) -> None:
     if differ:
         raise ValueError(
             f"the {item} in {folder} differ from this program's in {len(differ)} of {len(names)} "
-            f"arrays, so they are of another version of it: {'; '.join(differ)}"
+            f"arrays, so they come from another version of it: {'; '.join(differ)}"
         )
 
 

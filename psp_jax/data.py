@@ -1,4 +1,4 @@
-"""Prepared TFDS files -> batches. The only module that knows the loader."""
+"""Reads prepared TFDS data sets as batches. The only module that knows the loader."""
 
 import concurrent.futures
 import copy
@@ -19,15 +19,13 @@ from psp_jax.io import manifest
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import frontier_classes
 
-PLACE = ("space_id", "scene_id", "frame_index")  # Features that say where an image was taken.
-CHECKSUM = "image_crc32"  # Feature that holds the CRC-32 of the JPEG in `image`.
-
-
+PLACE = ("space_id", "scene_id", "frame_index")  # Features with the origin of an image.
+CHECKSUM = "image_crc32"  # Feature with the CRC-32 of the JPEG in `image`.
 _REBUILD = "build the data set again, and check disk and memory"
 
 
 class DamagedError(OSError):
-    """A record of a prepared data set that is not what was written."""
+    """A prepared data set, or a record of it, differs from what was written."""
 
 
 class Examples(Protocol):
@@ -50,21 +48,20 @@ def open_splits(directory: str) -> dict[str, Examples]:
 
     Raises:
         FileNotFoundError: if there is none.
-        DamagedError: if what says what is in it is not what the builder wrote. Examples raise it
-            where they are not.
+        DamagedError: if its description is damaged. Examples raise it for damaged records.
         OSError: if it was built by a version that stored no checksums.
     """
     folder = pathlib.Path(directory)
     if not (folder / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
-    # The shards, which can be large, have check sums of their own, record by record.
-    # Sources leave files of their own beside what the builder wrote.
-    listed = (folder / manifest.FILE).exists()
-    if listed and (found := manifest.damage(folder, "*.json", strays=False)):
-        raise DamagedError(f"{directory}: {found[0]}; {_REBUILD}")
+    # The shards, which can be large, have checksums record by record.
+    # Sources write further files next to those of the builder.
+    has_manifest = (folder / manifest.FILE).exists()
+    if has_manifest and (damage := manifest.damage(folder, "*.json", strays=False)):
+        raise DamagedError(f"{directory}: {damage[0]}; {_REBUILD}")
     try:
         builder: Any = tfds.builder_from_directory(directory)
-    except Exception as error:  # TFDS has no type for what it can't read.
+    except Exception as error:  # TFDS has no type for its errors.
         raise DamagedError(
             f"{directory} can't be read: {_first_line(error)}; {_REBUILD}"
         ) from error
@@ -87,7 +84,7 @@ def check_labels(examples: Examples, data: experiment.Data) -> None:
         )
 
 
-def shared(examples: Examples, share: float) -> Examples:
+def subsample(examples: Examples, share: float) -> Examples:
     """Returns a share of the examples, evenly spaced, at least one; all of them for 1."""
     if share == 1:
         return examples
@@ -95,17 +92,17 @@ def shared(examples: Examples, share: float) -> Examples:
     return Subset(examples, np.linspace(0, len(examples) - 1, count).round().astype(int))
 
 
-def sound(splits: dict[str, Examples]) -> dict[str, Examples]:
-    """Reads every record once and leaves the damaged ones out, which is said."""
+def without_damaged(splits: dict[str, Examples]) -> dict[str, Examples]:
+    """Reads every record once, leaves the damaged ones out, and prints them."""
     kept: dict[str, Examples] = {}
     for name, examples in splits.items():
         assert isinstance(examples, _Checked), "splits come from open_splits"
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            found = list(pool.map(examples.damage, range(len(examples))))
-        kept[name] = examples.chosen([i for i, message in enumerate(found) if message is None])
-        damaged = [message for message in found if message is not None]
+            messages = list(pool.map(examples.damage, range(len(examples))))
+        kept[name] = examples.chosen([i for i, message in enumerate(messages) if message is None])
+        damaged = [message for message in messages if message is not None]
         if damaged:
-            print(f"{len(damaged)} of {len(found)} records are damaged and left out, {name}:")
+            print(f"{name}: {len(damaged)} of {len(messages)} records are damaged and left out:")
             print("\n".join(f"  {message}" for message in damaged[:10]))
     return kept
 
@@ -116,7 +113,7 @@ def image_size(examples: Examples) -> tuple[int, int]:
 
 
 def places(examples: Examples) -> dict[str, list]:
-    """Returns where every image of a prepared split was taken, without decoding any.
+    """Returns the origin of every image of a prepared split, without decoding any.
 
     Returns:
         `space_id`, the room, `scene_id`, the scan, and `frame_index` within it: one value per
@@ -141,16 +138,16 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Yields training batches for ever, from `first_step` on.
 
-    The batch of a step is a function of (seed, step) alone: every epoch is a new permutation,
-    which `first_step` is looked up in, not replayed to. The images that do not fill a last batch
-    sit out that epoch. Where optimizer steps take several batches, batches are counted.
+    The batch of a step is a function of (seed, step) alone: every epoch is a new permutation, and
+    resuming at `first_step` replays nothing. Images that do not fill a last batch are left out of
+    that epoch. Where an optimizer step takes several batches, steps count batches.
 
     Args:
         examples: the training split.
-        data: what the network sees.
-        seed: decides order and flips.
-        first_step: the batch to begin with.
-        rows: those of every batch that are read, where several processes share it; None for all.
+        data: the preprocessing.
+        seed: of order and flips.
+        first_step: number of the first batch.
+        rows: rows of every batch that this process reads; None for all.
 
     Raises:
         ConfigError: if the split holds fewer images than a batch.
@@ -170,7 +167,7 @@ def train_batches(
 
 
 def origins(examples: Examples, data: experiment.Data, *, seed: int, step: int) -> list[str]:
-    """Says where the images of one of the `train_batches` were taken, by scan and frame."""
+    """Returns scan and frame of every image of one of the `train_batches`."""
     indices: Any = range(len(examples))
     batches = _shuffled(indices, seed).batch(data.batch_size, drop_remainder=True).repeat()
     chosen: Any = batches[step]
@@ -185,12 +182,12 @@ def _shuffled(examples: Any, seed: int) -> grain.MapDataset:
 def eval_batches(
     examples: Examples, data: experiment.Data, *, rows: Sequence[int] | None = None
 ) -> Iterator[Batch]:
-    """Yields every example once, in order; the last batch is padded and says so in `valid`.
+    """Yields every example once, in order; `valid` marks the padding of the last batch.
 
     Args:
         examples: a split.
-        data: what the network sees.
-        rows: those of every batch that are read, where several processes share it; None for all.
+        data: the preprocessing.
+        rows: rows of every batch that this process reads; None for all.
     """
     dataset = _Batches(grain.MapDataset.source(_Padded(examples, data)), data.batch_size, rows)
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
@@ -222,7 +219,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
 
 
 def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
-    """Turns a decoded record into a training example, mirrored or not as `rng` decides."""
+    """Turns a decoded record into a training example, mirrored at random."""
     example = example_of(record, data)
     if rng.random() >= data.flip_probability:
         return example
@@ -241,7 +238,7 @@ def _join(examples: Sequence[Batch]) -> Batch:
 
 
 class _Padded:
-    """Examples as batches without their axis, then blanks that complete the last batch."""
+    """Examples as batches without a batch axis, then blank ones that complete the last batch."""
 
     def __init__(self, examples: Examples, data: experiment.Data):
         self._examples, self._data = examples, data
@@ -268,7 +265,7 @@ class _Batches(grain.MapDataset):
         return len(self._parent) // self._size
 
     def __getitem__(self, index: Any) -> Any:
-        epoch, batch = divmod(index, len(self))  # An index beyond the length is a later epoch's.
+        epoch, batch = divmod(index, len(self))  # An index beyond the length is of a later epoch.
         start = epoch * len(self._parent) + batch * self._size
         return _join([self._parent[start + row] for row in self._rows])
 
@@ -290,10 +287,10 @@ class Subset:
 
 
 class _Checked:
-    """A split whose records are what was written, or raise DamagedError.
+    """A split that raises DamagedError for records that differ from what was written.
 
-    Each has a hash around it; a JPEG, which with flipped bits decodes without an error to another
-    image, one of its own, made before it was put there.
+    Every record has a hash. A JPEG decodes without an error although bits flipped, so it has a
+    checksum, which was computed before it was stored.
     """
 
     def __init__(self, builder: Any, place: str, split: str):
@@ -326,11 +323,11 @@ class _Checked:
             raise self._damaged(index, _first_line(error)) from error
         if zlib.crc32(record["image"]) != record[CHECKSUM]:
             where = f"{record['scene_id'].decode()} frame {record['frame_index']}"
-            raise self._damaged(index, f"{where}: the JPEG is not the one that was written")
+            raise self._damaged(index, f"{where}: the JPEG differs from its checksum")
         return record
 
     def damage(self, index: int) -> str | None:
-        """Returns what is wrong with a record, None for a sound one."""
+        """Describes the damage of a record; None for an intact one."""
         try:
             self.undecoded(index)
         except DamagedError as error:

@@ -108,9 +108,9 @@ def open_splits(config: Experiment, session: Session) -> Splits:
     """Prepares the data set and opens its splits; processes must see the same number of images."""
     splits = data.open_splits(session.prepare_data())
     if config.data.skip_damaged:
-        splits = data.sound(splits)
+        splits = data.without_damaged(splits)
     data.check_labels(splits["train"], config.data)
-    splits["train"] = data.shared(splits["train"], config.data.train_fraction)
+    splits["train"] = data.subsample(splits["train"], config.data.train_fraction)
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
     processes.assert_equal({"config": experiment.text(config), **images})
     return splits

@@ -219,7 +219,7 @@ def test_damaged_records_are_left_out_where_that_is_asked_for(data_dir, tmp_path
     content[200] ^= 4
     shard.write_bytes(content)
     splits = data.open_splits(str(tmp_path / "copy"))
-    kept = data.sound(splits)
+    kept = data.without_damaged(splits)
     count = len(splits["test"])
     assert [len(kept[name]) for name in ("train", "validation", "test")] == [
         len(splits["train"]), len(splits["validation"]), count - 1,

@@ -1,76 +1,70 @@
-"""Digests of the files of a folder: what was written is what is read."""
+"""Digests of the files of a folder, in the format of `sha256sum`."""
 
 import concurrent.futures
 import fnmatch
 import hashlib
-import os
 import pathlib
+import re
 
-FILE = "SHA256SUMS"  # As sha256sum writes it: `sha256sum -c SHA256SUMS` in the folder checks, too.
+from psp_jax.io import files
+
+FILE = "SHA256SUMS"  # `sha256sum -c SHA256SUMS` in the folder checks it, too.
+_LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def write(folder: pathlib.Path) -> None:
     """Lists every file of a folder with its SHA-256 in the folder's `SHA256SUMS`, atomically."""
-    names = _files(folder, "*")
-    partial = folder / f".{FILE}"
-    with partial.open("w") as file:
-        file.writelines(map(_line, _digests(folder, names), names))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(folder / FILE)
+    digests = _digests(folder, _names(folder, "*"))
+    lines = (f"{digest}  {name}\n" for name, digest in digests.items())
+    files.write(folder / FILE, "".join(lines), durable=True)
 
 
-def damage(folder: pathlib.Path, only: str = "*", *, strays: bool = True) -> list[str]:
-    """Lists in words what is not as `write` found it; empty for a sound folder.
+def damage(folder: pathlib.Path, pattern: str = "*", *, strays: bool = True) -> list[str]:
+    """Describes every difference from what `write` listed; empty for an intact folder.
 
-    Files whose names begin with a dot, as file managers leave them, are not looked at.
+    Files whose names begin with a dot, as file managers leave them, are ignored.
 
     Args:
-        folder: that `write` was given.
-        only: pattern of the names that are looked at.
+        folder: the folder that `write` was given.
+        pattern: glob pattern of the names that are checked.
         strays: whether a file that is not listed counts as damage.
     """
     try:
-        text = (folder / FILE).read_bytes().decode(errors="replace")
+        lines = (folder / FILE).read_bytes().decode(errors="replace").split("\n")
     except OSError as error:
         return [f"{FILE} can't be read: {error.strerror}"]
-    listed = [line for line in text.splitlines(keepends=True) if fnmatch.fnmatch(_name(line), only)]
-    known = set(map(_name, listed))
-    names = [name for name in _files(folder, only) if strays or name in known]
+    matches = [_LINE.fullmatch(line) for line in lines[:-1]]
+    if lines[-1] or None in matches:
+        return [f"{FILE} is damaged"]
+    every = {match[2]: match[1] for match in matches if match}
+    listed = {name: each for name, each in every.items() if fnmatch.fnmatch(name, pattern)}
+    names = _names(folder, pattern)
     try:
-        lines = dict(zip(names, map(_line, _digests(folder, names), names), strict=True))
+        digests = _digests(folder, [name for name in names if name in listed])
     except OSError as error:
         return [f"{error.filename} can't be read: {error.strerror}"]
-    if sorted(lines.values()) == sorted(listed):
-        return []
-    changed = [name for name in names if name in known and lines[name] not in listed]
-    return [f"{name} is not the file that was written" for name in changed] + [
-        f"{name!r} is missing" for name in sorted(known - set(names))
-    ] + [f"{name} is not in {FILE}" for name in names if name not in known] or [
-        f"{FILE} is not the file that was written"
+    changed = [name for name, digest in digests.items() if digest != listed[name]]
+    missing = sorted(listed.keys() - set(names))
+    unlisted = [name for name in names if strays and name not in listed]
+    return [
+        *(f"{name} is not the file that was written" for name in changed),
+        *(f"{name!r} is missing" for name in missing),
+        *(f"{name} is not in {FILE}" for name in unlisted),
     ]
 
 
-def _files(folder: pathlib.Path, only: str) -> list[str]:
-    found = (path for path in folder.rglob(only) if path.is_file())
-    names = (path.relative_to(folder) for path in found)
+def _names(folder: pathlib.Path, pattern: str) -> list[str]:
+    paths = (path for path in folder.rglob(pattern) if path.is_file())
+    names = (path.relative_to(folder) for path in paths)
     return sorted(
         str(name) for name in names if name.name != FILE and not name.name.startswith(".")
     )
 
 
-def _line(digest: str, name: str) -> str:
-    return f"{digest}  {name}\n"
-
-
-def _name(line: str) -> str:
-    return line.partition("  ")[2].rstrip("\n")
-
-
-def _digests(folder: pathlib.Path, names: list[str]) -> list[str]:
+def _digests(folder: pathlib.Path, names: list[str]) -> dict[str, str]:
     def digest(name: str) -> str:
         with (folder / name).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(digest, names))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(digest, names), strict=True))

@@ -8,16 +8,16 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
-FILE = ".lock"  # Within a workdir: who runs there, as JSON; empty once it has left.
-_JOB = "SLURM_JOB_ID"  # A job that is queued again keeps it, and has ended before.
+FILE = ".lock"  # Within a workdir: the running process as JSON; empty after it ended.
+_JOB = "SLURM_JOB_ID"  # A requeued job keeps it; its earlier process has ended.
 
 
 @contextlib.contextmanager
 def sole_run(workdir: pathlib.Path) -> Iterator[None]:
     """Keeps other runs out of a workdir.
 
-    The lock goes with the process, however that ends. What a process on another host has left
-    can't be told from one that goes on there, and is only taken over within the same SLURM job.
+    The lock is freed when the process ends, however it ends. A lock left on another host looks like
+    that of a running process, and is only taken over within the same SLURM job.
 
     Raises:
         OSError: if another run is there, or may be.
@@ -30,7 +30,7 @@ def sole_run(workdir: pathlib.Path) -> Iterator[None]:
             locked = True
         except BlockingIOError:
             raise OSError(_refusal(workdir, _read(handle), "wait for it, end it, or")) from None
-        except OSError:  # A file system without locks: only what is written there keeps us apart.
+        except OSError:  # A file system without locks: the content of the file decides.
             locked = False
         there, here = _read(handle), _here()
         if there:
@@ -39,7 +39,7 @@ def sole_run(workdir: pathlib.Path) -> Iterator[None]:
             )
             if elsewhere or not (locked or _is_gone(there["pid"])):
                 raise OSError(_refusal(workdir, there, f"if it is gone, delete {path}; or"))
-            print(f"taking {workdir} over from {_words(there)}, which did not end it")
+            print(f"taking {workdir} over from {_describe(there)}, which ended without freeing it")
         _write(handle, json.dumps(here))
         try:
             yield
@@ -54,7 +54,7 @@ def _here() -> dict:
 
 
 def _read(handle: int) -> dict | None:
-    """Returns who is written there; None for nobody, or for half a line of a full disk."""
+    """Returns the owner of a lock; None if there is none, or if a full disk cut the line."""
     try:
         owner = json.loads(os.pread(handle, 10_000, 0))
         return {"host": str(owner["host"]), "pid": int(owner["pid"]), "job": str(owner["job"])}
@@ -77,9 +77,9 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
-def _words(owner: dict | None) -> str:
+def _describe(owner: dict | None) -> str:
     return f"process {owner['pid']} on {owner['host']}" if owner else "another process"
 
 
 def _refusal(workdir: pathlib.Path, owner: dict | None, what: str) -> str:
-    return f"{workdir} is in use by {_words(owner)}; {what} pass another --workdir"
+    return f"{workdir} is in use by {_describe(owner)}; {what} pass another --workdir"

@@ -1,4 +1,4 @@
-"""What a phase will do, as text: data, parameters trained and frozen, work and memory."""
+"""Summary of a phase before it starts: data, parameters trained and frozen, work, memory."""
 
 import os
 from typing import Any
@@ -23,10 +23,10 @@ def describe(
 
     Args:
         config: the experiment.
-        phase: what is about to be trained.
-        current: the state it starts from.
+        phase: the phase.
+        current: the state from which it starts.
         splits: examples by split.
-        compiled: the compiled training step, asked for its operations and memory.
+        compiled: the compiled training step, which knows its operations and memory.
     """
     height, width = data.image_size(splits["train"])
     images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
@@ -75,13 +75,13 @@ def _work(compiled: Any) -> str:
 
 
 def advice(memory_bytes: int, limit_bytes: int, batch_size: int, accumulate: int) -> str:
-    """Says what makes a step that needs more memory than there is smaller.
+    """Returns advice for a step that needs more memory than there is.
 
     Args:
-        memory_bytes: what the step needs.
-        limit_bytes: what there is.
-        batch_size: images of a batch.
-        accumulate: batches of a step.
+        memory_bytes: needed by the step.
+        limit_bytes: available.
+        batch_size: images per batch.
+        accumulate: batches per step.
     """
     fitting = max(1, int(batch_size * limit_bytes / memory_bytes))
     # A divisor of the batch, so that a step can keep its number of images.
@@ -93,8 +93,8 @@ def advice(memory_bytes: int, limit_bytes: int, batch_size: int, accumulate: int
         else ""
     )
     return (
-        f"which is more than the {limit_bytes / 2**20:,.0f} MiB of this device: it will hardly "
-        f"fit. Try {smaller}config.model.remat=convolutions or blocks, "
+        f"more than the {limit_bytes / 2**20:,.0f} MiB of this device, so it may not fit. "
+        f"Try {smaller}config.model.remat=convolutions or blocks, "
         "config.model.precision=bfloat16, fewer parts in the phase's train, or a data set of "
         "smaller images"
     )
