@@ -49,7 +49,7 @@ def frame(
     facts = {"name": name, "size": image.shape[:2]}
     if found.depth_m is not None:
         layers.append(("depth", "depth", plots.coloured_depth(found.depth_m)))
-        facts["max_depth_m"] = np.percentile(found.depth_m, (1, 99)).round(2).tolist()
+        facts["depth_range_m"] = np.percentile(found.depth_m, (1, 99)).round(2).tolist()
     if found.edges is not None:
         probability = plots.coloured_probability(found.edges.max(axis=-1))
         layers.append(("edges", "probability of a frontier", probability))
