@@ -1,4 +1,4 @@
-"""psp_jax: predict from RGB alone how a depth image would be cut into uniform regions."""
+"""psp_jax: predict from RGB alone how a depth image would be segmented into uniform regions."""
 
 import pathlib
 import typing
@@ -14,9 +14,11 @@ def load(
 ) -> "predictor.Predictor":
     """Restores a run as a function of an image: `psp_jax.load("runs/depth_mse")(image)`.
 
+    The function returns a `predictor.DecodedPrediction`: depth, edges, classes and regions.
+
     Args:
         workdir: folder of the run.
-        size: see `predictor.Predictor`.
+        size: (height, width) of the training images, where the run can't tell.
 
     Raises:
         FileNotFoundError: if the folder holds no run or no finished checkpoint.

@@ -1,1 +1,1 @@
-"""A trained run put to use on people's own images, videos and scans."""
+"""Predicts depth, edges and regions of images, videos and recordings with a trained run."""

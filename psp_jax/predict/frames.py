@@ -1,4 +1,4 @@
-"""People's images, videos and scans as frames of colour that decode where they are asked for."""
+"""Finds images, videos and `.sens` recordings and reads their frames as RGB."""
 
 import contextlib
 import dataclasses
@@ -16,77 +16,76 @@ from psp_jax.recordings import images, sens_file
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 MAX_IMAGE_BYTES = 256 << 20
-EXPECTED = "an image (.jpg, .png), a video, a .sens file or a folder of them was expected"
+EXPECTED = "expected an image (.jpg, .png), a video, a .sens file or a folder of them"
 _PNG_BITS_AT = 24  # Offset of the bits of a channel.
 _JPEG_END = b"\xff\xd9"
 
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One frame.
+    """Identity of a frame.
 
     Attributes:
-        name: what its outputs are called, as a path with forward slashes and without a suffix.
-        source: where it comes from, in the file that it is in.
-        changed_ns: when that file was last changed.
-        read: decodes it to `[H, W, 3]` uint8 RGB, in any thread; raises ValueError or OSError.
-            None for a frame that was not wanted.
+        name: name of its outputs, a path with forward slashes and without a suffix.
+        source: the file, and the position in it.
+        changed_ns: modification time of that file.
     """
 
     name: str
     source: str
     changed_ns: int
-    read: Callable[[], np.ndarray] | None = None
 
 
-# Tells whether a frame, whose `read` is still None, is wanted; asked once for each.
+# Decodes a frame to `[H, W, 3]` uint8 RGB, in any thread; raises ValueError or OSError.
+Read = Callable[[], np.ndarray]
+# Returns whether a frame is wanted; called once for each. Frames that are not are never decoded.
 Wanted = Callable[[Frame], bool]
 
 
 @dataclasses.dataclass(frozen=True)
-class Recording:
+class FrameSequence:
     """Frames in order.
 
     Attributes:
-        count: how many there seem to be.
-        frames: yields all of them, those that are not wanted without `read`. Where the rest of a
-            file can't be read, the last frame says so when it is read.
+        count: expected number of frames.
+        frames: yields the wanted frames. Where the rest of a file can't be read, reading the last
+            frame raises the reason.
     """
 
     count: int
-    frames: Callable[[Wanted], Iterator[Frame]]
+    frames: Callable[[Wanted], Iterator[tuple[Frame, Read]]]
 
 
-def find(inputs: Sequence[str], stride: int) -> list[Recording]:
+def find(inputs: Sequence[str], stride: int) -> list[FrameSequence]:
     """Finds the frames of images, videos, `.sens` files, folders of them, and patterns of those.
 
     Args:
-        inputs: paths; one that is not there may be a pattern such as `photos/*.jpg`.
-        stride: takes every so many frames of a video or scan.
+        inputs: paths; one that does not exist may be a pattern such as `photos/*.jpg`.
+        stride: takes every `stride`-th frame of a video or recording.
 
     Raises:
-        FileNotFoundError: if an input is not there, or a folder holds none of these.
+        FileNotFoundError: if an input does not exist, or a folder holds no such file.
         ValueError: if a file is none of these.
     """
-    paths = [path for given in inputs for path in _expanded(given)]
+    paths = [path for text in inputs for path in _expanded(text)]
     loose = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
     base = os.path.commonpath([path.parent.resolve() for path in loose]) if loose else ""
-    recordings, named = [], []
+    sequences, named = [], []
     for path in paths:
         suffix = path.suffix.lower()
         if path.is_dir():
             prefix = path.resolve().name if len(paths) > 1 else ""
-            recordings += _folder(path, prefix, stride)
+            sequences += _folder(path, prefix, stride)
         elif suffix in IMAGE_SUFFIXES:
             name = path.resolve().relative_to(base).with_suffix("").as_posix()
             named.append((name, path))
         elif suffix in VIDEO_SUFFIXES:
-            recordings.append(_video(path, path.stem, stride))
+            sequences.append(_video(path, path.stem, stride))
         elif suffix == ".sens":
-            recordings.append(_scan(path, path.stem, stride))
+            sequences.append(_recording(path, path.stem, stride))
         else:
             raise ValueError(f"{path}: {EXPECTED}")
-    return [_images(named), *recordings] if named else recordings
+    return [_images(named), *sequences] if named else sequences
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
@@ -98,19 +97,15 @@ def read_image(path: pathlib.Path) -> np.ndarray:
     """
     size = path.stat().st_size
     if size > MAX_IMAGE_BYTES:
-        raise ValueError(f"{size} bytes; at most {MAX_IMAGE_BYTES} are read")
+        raise ValueError(f"expected at most {MAX_IMAGE_BYTES} bytes, got {size}")
     data = path.read_bytes()
     if not data:
-        raise ValueError("an empty file")
-    if data.startswith(b"\xff\xd8"):  # Telephones append films and second pictures.
+        raise ValueError("the file is empty")
+    if data.startswith(b"\xff\xd8"):  # Phones append videos and second pictures.
         data = data[: data.rfind(_JPEG_END) + len(_JPEG_END)]
     shape = images.shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
-        raise ValueError("16-bit gray, as depth images are; colour was expected")
-    return _decode(data)
-
-
-def _decode(data: bytes) -> np.ndarray:
+        raise ValueError("expected a colour image, got 16-bit gray, which is a depth image")
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:
@@ -120,104 +115,93 @@ def _decode(data: bytes) -> np.ndarray:
     return np.asarray(pixels)
 
 
-def _expanded(given: str) -> list[pathlib.Path]:
-    path = pathlib.Path(given)
+def _expanded(text: str) -> list[pathlib.Path]:
+    path = pathlib.Path(text)
     if path.exists():
         return [path]
-    if not glob.has_magic(given):
-        raise FileNotFoundError(f"{given} is not there; {EXPECTED}")
-    found = sorted(glob.glob(given, recursive=True))
-    if not found:
-        raise FileNotFoundError(f"nothing matches {given!r}")
-    return [pathlib.Path(name) for name in found]
+    if not glob.has_magic(text):
+        raise FileNotFoundError(f"{text} does not exist; {EXPECTED}")
+    names = sorted(glob.glob(text, recursive=True))
+    if not names:
+        raise FileNotFoundError(f"nothing matches {text!r}")
+    return [pathlib.Path(name) for name in names]
 
 
-def _folder(folder: pathlib.Path, prefix: str, stride: int) -> list[Recording]:
-    """Takes the scans of a folder, or else what is in folders named color, or else all."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+def _folder(folder: pathlib.Path, prefix: str, stride: int) -> list[FrameSequence]:
+    """Takes the `.sens` files of a folder, or else its videos and images.
+
+    If some folders are named color, only the images in those are taken.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
 
     def name(path: pathlib.Path) -> str:
         return (pathlib.PurePath(prefix) / path.relative_to(folder).with_suffix("")).as_posix()
 
     def having(suffixes: tuple[str, ...]) -> list[pathlib.Path]:
-        return [path for path in found if path.suffix.lower() in suffixes]
+        return [path for path in files if path.suffix.lower() in suffixes]
 
-    if scans := having((".sens",)):
-        return [_scan(path, name(path), stride) for path in scans]
+    if recordings := having((".sens",)):
+        return [_recording(path, name(path), stride) for path in recordings]
     pictures = having(IMAGE_SUFFIXES)
     pictures = [path for path in pictures if path.parent.name == "color"] or pictures
-    recordings = [_video(path, name(path), stride) for path in having(VIDEO_SUFFIXES)]
+    sequences = [_video(path, name(path), stride) for path in having(VIDEO_SUFFIXES)]
     if pictures:
-        recordings.insert(0, _images([(name(path), path) for path in pictures]))
-    if not recordings:
+        sequences.insert(0, _images([(name(path), path) for path in pictures]))
+    if not sequences:
         raise FileNotFoundError(f"{folder} holds no .jpg, .png, video or .sens file")
-    return recordings
+    return sequences
 
 
-def _images(named: list[tuple[str, pathlib.Path]]) -> Recording:
-    def frames(wanted: Wanted) -> Iterator[Frame]:
+def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:
+    def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
         for name, path in named:
-            frame = Frame(name, str(path.resolve()), _changed_ns(path))
+            frame = _frame(path, name)
             if wanted(frame):
-                frame = dataclasses.replace(frame, read=functools.partial(read_image, path))
-            yield frame
+                yield frame, functools.partial(read_image, path)
 
-    return Recording(len(named), frames)
+    return FrameSequence(len(named), frames)
 
 
-def _scan(path: pathlib.Path, name: str, stride: int) -> Recording:
+def _recording(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
     scan = sens_file.SensFile(path.stem, path)
 
-    def frames(wanted: Wanted) -> Iterator[Frame]:
-        blank = Frame(f"{name}/...", str(path.resolve()), _changed_ns(path))
+    def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
+        file = _frame(path, name)
         try:
             with scan.open() as opened:
                 for each in opened.frames(stride):
-                    frame = dataclasses.replace(
-                        blank,
-                        name=f"{name}/{each.index:06d}",
-                        source=f"{blank.source} frame {each.index}",
-                    )
+                    frame = _numbered(file, each.index)
                     if wanted(frame):
-                        read = functools.partial(_decode_color, each.read_color())
-                        frame = dataclasses.replace(frame, read=read)
-                    yield frame
+                        yield frame, functools.partial(_decode_color, each.read_color())
         except (ValueError, OSError) as error:
-            yield _failing(blank, f"the rest can't be read: {error}")
+            yield file, functools.partial(_fail, f"the rest can't be read: {error}")
 
-    return Recording(max(scan.count(stride), 1), frames)
+    return FrameSequence(max(scan.count(stride), 1), frames)
 
 
 def _decode_color(data: bytes) -> np.ndarray:
     return images.decode_color(data, None)[..., ::-1]
 
 
-def _video(path: pathlib.Path, name: str, stride: int) -> Recording:
-    def frames(wanted: Wanted) -> Iterator[Frame]:
-        blank = Frame(f"{name}/...", str(path.resolve()), _changed_ns(path))
+def _video(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
+    def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
+        file, index = _frame(path, name), 0
         with _capture(path) as capture:
-            index = 0
-            while capture.grab():  # Steps on; decoding is `retrieve`'s.
-                if index % stride == 0:
-                    frame = dataclasses.replace(
-                        blank, name=f"{name}/{index:06d}", source=f"{blank.source} frame {index}"
-                    )
-                    if wanted(frame):
-                        read = functools.partial(_rgb_of, *capture.retrieve())
-                        frame = dataclasses.replace(frame, read=read)
-                    yield frame
+            while capture.grab():  # Advances; `retrieve` decodes.
+                if index % stride == 0 and wanted(frame := _numbered(file, index)):
+                    yield frame, functools.partial(_to_rgb, *capture.retrieve())
                 index += 1
         if not index:
-            yield _failing(blank, "no video that OpenCV can decode")
+            yield file, functools.partial(_fail, "no video that OpenCV can decode")
 
     with _capture(path) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return Recording(max(-(-count // stride), 1), frames)
+    return FrameSequence(max(-(-count // stride), 1), frames)
 
 
 @contextlib.contextmanager
 def _capture(path: pathlib.Path) -> Iterator[cv2.VideoCapture]:
-    # FFmpeg by name: other readers of OpenCV take a name with digits for a pattern.
+    # FFmpeg by name: OpenCV's other readers take a name with digits for a pattern.
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     try:
         yield capture
@@ -225,18 +209,21 @@ def _capture(path: pathlib.Path) -> Iterator[cv2.VideoCapture]:
         capture.release()
 
 
-def _rgb_of(done: bool, pixels: np.ndarray | None) -> np.ndarray:
+def _to_rgb(done: bool, pixels: np.ndarray | None) -> np.ndarray:
     if not done or pixels is None:
-        raise ValueError("a frame of the video that can't be decoded")
+        raise ValueError("OpenCV can't decode this frame of the video")
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
-def _failing(frame: Frame, message: str) -> Frame:
-    def fail() -> np.ndarray:
-        raise ValueError(message)
-
-    return dataclasses.replace(frame, read=fail)
+def _frame(path: pathlib.Path, name: str) -> Frame:
+    return Frame(name, str(path.resolve()), path.stat().st_mtime_ns)
 
 
-def _changed_ns(path: pathlib.Path) -> int:
-    return path.stat().st_mtime_ns
+def _numbered(file: Frame, index: int) -> Frame:
+    return dataclasses.replace(
+        file, name=f"{file.name}/{index:06d}", source=f"{file.source} frame {index}"
+    )
+
+
+def _fail(reason: str) -> np.ndarray:
+    raise ValueError(reason)

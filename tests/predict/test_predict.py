@@ -1,4 +1,4 @@
-"""The command on people's files, in this process: starting it anew takes seconds."""
+"""Runs the program in this process, since starting it takes seconds."""
 
 import csv
 import json
@@ -12,10 +12,11 @@ import pytest
 
 import psp_jax
 from data_builders import sources
+from psp_jax.io import command_line
 from psp_jax.partition import scores
 from psp_jax.predict import __main__ as command
 from psp_jax.predict import frames, outputs, viewer
-from psp_jax.predict.predictor import ImagePrediction
+from psp_jax.predict.predictor import DecodedPrediction
 from tests import scans
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -33,7 +34,7 @@ def read_table(out, name):
 
 
 @pytest.fixture(autouse=True)
-def known_cuts(monkeypatch):
+def known_segmentations(monkeypatch):
     monkeypatch.setattr(
         sources.ScanNet, "segmentations", lambda self: scans.small_config().segmentations
     )
@@ -41,22 +42,19 @@ def known_cuts(monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs the command; returns its status and what it printed."""
+    """Runs the program; returns its status and output."""
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["predict", *map(str, arguments)])
-        try:
-            command.main()
-            status = 0
-        except SystemExit as ended:
-            status = ended.code
-        return status, "".join(capsys.readouterr())
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(command.main, command.parser())
+        return ended.value.code, "".join(capsys.readouterr())
 
     return run
 
 
 def blocks(turn=0, size=8):
-    """An image of blocks, different for every turn."""
+    """Returns an image of blocks, different for every turn."""
     return np.kron(np.roll(COLOURS, turn, axis=1), np.ones((size, size, 1), np.uint8))
 
 
@@ -74,18 +72,19 @@ def photos(tmp_path):
 
 def test_a_folder_becomes_depth_classes_regions_overlays_and_tables(depth_run, photos, run):
     out = photos.parent / "out"
-    status, said = run("--workdir", depth_run, photos, f"--out={out}")
+    status, output = run("--workdir", depth_run, photos, f"--out={out}")
     assert status == 1
-    assert "2 frames predicted" in said and "bad.png: a PNG that is cut off" in said
+    assert "2 frames predicted" in output
+    assert re.search(r"^  \S+bad.png: .*cut off", output, re.MULTILINE)
     predict = psp_jax.load(depth_run)
     for name, path in (("a", photos / "a.png"), ("trip/b", photos / "trip" / "b.jpg")):
         image = frames.read_image(path)
-        found = predict(image)
-        assert found.depth_m is not None and found.regions is not None
+        depth_m = predict(image).depth_m
+        assert depth_m is not None
         read = {k: read_png(out / k / f"{name}.png") for k in ("depth", "regions")}
         assert all(each.dtype == np.uint16 for each in read.values())
-        # A batch of two rounds otherwise than one image by itself.
-        assert np.abs(read["depth"] - 1000 * found.depth_m).max() < 1.5
+        # A batch of two is rounded differently from a single image.
+        assert np.abs(read["depth"] - 1000 * depth_m).max() < 1.5
         assert read_png(out / "overlay" / f"{name}.png").shape == image.shape
         classes = read_png(out / "classes" / f"{name}.png")
         assert classes.max() < 16
@@ -101,36 +100,36 @@ def test_a_folder_becomes_depth_classes_regions_overlays_and_tables(depth_run, p
             assert row["neighbours"] == " ".join(map(str, expected))
 
 
-def test_a_broken_run_goes_on_and_only_with_the_same_settings(edges_run, photos, run):
+def test_an_interrupted_run_resumes_only_with_the_same_settings(edges_run, photos, run):
     out = photos.parent / "out"
     (photos / "bad.png").unlink()
-    command_line = ("--workdir", edges_run, photos, "--out", out)
-    assert run(*command_line)[0] == 0
-    assert run(*command_line)[1].startswith("0 frames predicted, 2 were there already")
-    # Killed while it wrote: a half line, and a file that is gone.
+    arguments = ("--workdir", edges_run, photos, "--out", out)
+    assert run(*arguments)[0] == 0
+    assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
+    # As if killed while writing: an unfinished line, and a missing file.
     (out / "regions" / "a.png").unlink()
     with (out / "frames.jsonl").open("a") as file:
         file.write('{"name": "trip/b", "sour')
-    assert run(*command_line)[1].startswith("1 frames predicted, 1 were there already")
+    assert run(*arguments)[1].startswith("1 frames predicted, 1 already present")
     assert (out / "regions" / "a.png").exists()
     os.utime(photos / "trip" / "b.jpg", ns=(1, 1))
-    assert run(*command_line)[1].startswith("1 frames predicted, 1 were there already")
-    assert not (out / "depth").exists()  # The run does not speak of it.
+    assert run(*arguments)[1].startswith("1 frames predicted, 1 already present")
+    assert not (out / "depth").exists()  # The run does not predict it.
 
-    status, said = run(*command_line, "--format=npz")
-    assert status == 2 and "made otherwise (format: png -> npz)" in said
+    status, output = run(*arguments, "--format=npz")
+    assert status == 2 and "format: png -> npz" in output
     (photos.parent / "other").mkdir()
     shutil.copy(photos / "a.png", photos.parent / "other" / "a.png")
-    status, said = run("--workdir", edges_run, photos.parent / "other", "--out", out)
-    assert status == 1 and "has that name already" in said
-    assert run(*command_line, "--format=npz", "--overwrite")[0] == 0
+    status, output = run("--workdir", edges_run, photos.parent / "other", "--out", out)
+    assert status == 1 and f"from {photos / 'a.png'}" in output
+    assert run(*arguments, "--format=npz", "--overwrite")[0] == 0
     assert not (out / "regions").exists()
     with np.load(out / "arrays" / "a.npz") as stored:
         arrays = dict(stored)
-    found = psp_jax.load(edges_run)(frames.read_image(photos / "a.png"))
+    edges = psp_jax.load(edges_run)(frames.read_image(photos / "a.png")).edges
     assert sorted(arrays) == ["classes", "edges", "regions"]
-    assert found.edges is not None
-    np.testing.assert_allclose(arrays["edges"], found.edges, atol=1e-4)
+    assert edges is not None
+    np.testing.assert_allclose(arrays["edges"], edges, atol=1e-4)
 
 
 def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
@@ -144,20 +143,19 @@ def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
     cut = tmp_path / "cut.sens"
     cut.write_bytes(scan.read_bytes()[: scan.stat().st_size * 2 // 3])
     inputs = [scan, film, tmp_path / "no.mp4", cut]
-    status, said = run(*inputs, "--workdir", edges_run, "--out", tmp_path / "out", "--stride=2")
+    status, output = run(*inputs, "--workdir", edges_run, "--out", tmp_path / "out", "--stride=2")
     assert status == 1
-    assert "no.mp4: no video that OpenCV can decode" in said
-    assert "cut.sens: the rest can't be read" in said
-    found = sorted(
+    assert "no.mp4: no video that OpenCV can decode" in output
+    assert "cut.sens: the rest can't be read" in output
+    written = sorted(
         path.relative_to(tmp_path / "out" / "regions").as_posix()
         for path in tmp_path.glob("out/regions/*/*.png")
     )
     names = [f"film/{index:06d}.png" for index in (0, 2, 4)]
     names += [f"{scan.stem}/{index:06d}.png" for index in (0, 2)]
-    assert sorted({*names, *(name for name in found if name.startswith("cut"))}) == found
-    (frame, *_) = frames.find([str(film)], 1)[0].frames(lambda frame: True)
-    assert frame.read is not None
-    assert np.abs(frame.read().astype(int) - blocks(0)).mean() < 12  # JPEG's colours bleed.
+    assert sorted({*names, *(name for name in written if name.startswith("cut"))}) == written
+    ((_, read), *_) = frames.find([str(film)], 1)[0].frames(lambda frame: True)
+    assert np.abs(read().astype(int) - blocks(0)).mean() < 12  # JPEG's colours bleed.
 
 
 def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
@@ -173,27 +171,26 @@ def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_pat
     with pytest.raises(ValueError, match="cut off|neither"):
         frames.read_image(path)
     path.write_bytes(outputs.encoded(np.full((9, 9), 1500, np.uint16)))
-    with pytest.raises(ValueError, match="as depth images are"):
+    with pytest.raises(ValueError, match="16-bit gray"):
         frames.read_image(path)
 
 
-def test_what_does_not_fit_a_png_is_refused():
+def test_values_that_do_not_fit_a_png_are_refused():
     image = np.zeros((300, 300, 3), np.uint8)
-    deep = ImagePrediction(depth_m=np.full((300, 300), 65.6, np.float32))
-    with pytest.raises(ValueError, match=r"depth of 65\.6 m; .*npz"):
+    deep = DecodedPrediction(depth_m=np.full((300, 300), 65.6, np.float32))
+    with pytest.raises(ValueError, match=r"65\.6 m.*npz"):
         outputs.as_pngs("x", image, deep)
-    many = ImagePrediction(regions=np.arange(90000, dtype=np.int32).reshape(300, 300))
-    with pytest.raises(ValueError, match="90000 regions; .*npz"):
+    many = DecodedPrediction(regions=np.arange(90000, dtype=np.int32).reshape(300, 300))
+    with pytest.raises(ValueError, match="90000 regions.*npz"):
         outputs.as_pngs("x", image, many)
     assert set(outputs.as_arrays("x", image, many)) == {"arrays/x.npz"}
-    near = ImagePrediction(depth_m=np.full((4, 4), -1.0, np.float32))
+    near = DecodedPrediction(depth_m=np.full((4, 4), -1.0, np.float32))
     stored = outputs.as_pngs("x", image, near)["depth/x.png"]
-    assert (
-        np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), -1)) == 1
-    ).all()  # 0 is no reading.
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), -1))
+    assert (pixels == 1).all()  # 0 would mark no reading.
 
 
-def test_wrong_commands_are_refused_in_one_line(depth_run, photos, tmp_path, run):
+def test_wrong_arguments_are_refused_in_one_line(depth_run, photos, tmp_path, run):
     (tmp_path / "empty").mkdir()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("four years")
@@ -201,30 +198,34 @@ def test_wrong_commands_are_refused_in_one_line(depth_run, photos, tmp_path, run
     for inputs, changed, message in (
         ([photos], {"--workdir": tmp_path / "nowhere"}, "nowhere holds no run"),
         ([tmp_path / "empty"], {}, "empty holds no .jpg"),
-        ([tmp_path / "gone.png"], {}, "gone.png is not there"),
+        ([tmp_path / "gone.png"], {}, "gone.png does not exist"),
         ([tmp_path / "*.webp"], {}, "nothing matches"),
-        ([photos / "notes.txt"], {}, "notes.txt: an image"),
-        ([photos], {"--batch_size": 0}, "--batch_size=0: at least 1"),
+        ([photos / "notes.txt"], {}, "notes.txt: expected an image"),
+        ([photos], {"--batch_size": 0}, "--batch_size: expected an integer from 1, got '0'"),
         ([photos], {"--size": "480"}, "HEIGHTxWIDTH"),
-        ([photos], {"--out": tmp_path / "mine"}, "mine holds files that are no results"),
+        (
+            [photos],
+            {"--out": tmp_path / "mine"},
+            "mine holds files that this program did not write",
+        ),
         ([], {}, "required: INPUT"),
     ):
         options = [f"{name}={value}" for name, value in {**good, **changed}.items()]
-        status, said = run(*inputs, *options)
-        assert status == 2 and message in said, said
-        assert len(said.strip().splitlines()) == 1
+        status, output = run(*inputs, *options)
+        assert status == 2 and message in output, output
+        assert len(output.strip().splitlines()) == 1
     assert (tmp_path / "mine" / "thesis.txt").exists()
     assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
 def shown(depth_run, photos, run):
-    """A page of two frames, one of them with a name that pages trip over."""
+    """A folder with a page of two frames, one of which has a name that has to be escaped."""
     (photos / "bad.png").unlink()
     (photos / "trip" / "b.jpg").rename(photos / "trip" / "50% <b>#1.jpg")
     out = photos.parent / "out"
-    status, said = run("--workdir", depth_run, photos, f"--out={out}", "--page")
-    assert status == 0 and str(out / viewer.INDEX_FILE) in said
+    status, output = run("--workdir", depth_run, photos, f"--out={out}", "--page")
+    assert status == 0 and str(out / viewer.INDEX_FILE) in output
     return out
 
 
@@ -232,11 +233,16 @@ def test_a_page_needs_nothing_but_its_folder(shown):
     text = (shown / viewer.INDEX_FILE).read_text()
     assert not re.search(r"(src|href)=.?(https?:|//|/)", text)
     assert "<b>" not in text.partition("<script>")[2]
+    assert json.loads(text.partition("NAMES = ")[2].partition(";")[0]) == ["a", "trip/50% <b>#1"]
     for name in ("a", "trip/50% <b>#1"):
         script = (shown / "page" / "frames" / f"{name}.js").read_text()
         facts = json.loads(script.removeprefix("show(").removesuffix(");\n"))
         assert facts["name"] == name
         assert [layer["key"] for layer in facts["layers"]] == ["image", "depth", "classes"]
+        depth_mm = read_png(shown / "depth" / f"{name}.png")
+        near_far_m = np.percentile(depth_mm, (1, 99)) / 1000
+        np.testing.assert_allclose(facts["depth_range_m"], near_far_m, atol=0.01)
+        assert "frame.depth_range_m[0]" in text  # The page reads the key that the script has.
         rows = read_table(shown, name)
         assert [area for area, _, _ in facts["regions"]] == [int(row["area_px"]) for row in rows]
 
@@ -256,9 +262,9 @@ def browser():
         "--no-first-run", "--window-size=1280,860",
     ):  # fmt: skip
         options.add_argument(flag)
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield found
-    found.quit()
+    chrome = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield chrome
+    chrome.quit()
 
 
 @pytest.mark.filterwarnings("ignore")  # Of the driver's own sockets.
