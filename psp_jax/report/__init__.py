@@ -1,1 +1,1 @@
-"""Workdirs side by side: tables, curves and pictures as Markdown, PNG and one HTML page."""
+"""Compares runs: tables, curves and pictures as Markdown, PNG files and one HTML page."""

@@ -1,11 +1,12 @@
-"""Workdirs as they are found: finished, under way, damaged or not there."""
+"""Reads workdirs, whether their runs are finished, unfinished, damaged or missing."""
 
 import csv
 import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from psp_jax.evaluation.tables import IMAGES_FILE, TEST_FILE
@@ -13,8 +14,6 @@ from psp_jax.experiment import CONFIG_FILE
 from psp_jax.report import thesis
 from psp_jax.runtime.metric_log import METRICS_FILE
 
-SHEETS = ("test.png", "frontiers.png")
-MAX_BYTES = 1 << 28  # A file of a run that is larger was not written by one.
 FINISHED, UNFINISHED, DAMAGED, MISSING = "finished", "unfinished", "damaged", "missing"
 
 
@@ -23,40 +22,40 @@ class Run:
     """A workdir.
 
     Attributes:
-        name: what it is called in the report.
-        folder: where it is.
-        status: one of finished, unfinished, damaged and missing.
-        words: what is wrong with it, if something is.
-        config: its experiment as plain values; empty without a readable one.
-        records: the lines of its journal that are whole.
-        result: its test figures as plain values; empty before it is finished.
+        name: name in the report.
+        folder: the workdir.
+        status: finished, unfinished, damaged or missing.
+        reason: reason of the status; empty if finished.
+        config: the experiment as JSON values; empty if it can't be read.
+        records: the complete lines of `metrics.jsonl`.
+        result: the content of `test.json`; empty if not finished.
     """
 
     name: str
     folder: pathlib.Path
     status: str
-    words: str = ""
+    reason: str = ""
     config: dict[str, Any] = dataclasses.field(default_factory=dict)
     records: list[dict[str, float]] = dataclasses.field(default_factory=list)
     result: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def figure(self, *path: str) -> float | None:
-        """Looks a number up in the test figures; None for what is not there or not finite."""
+    def metric(self, *path: str) -> float | None:
+        """Looks up a number in `test.json`; None if it is absent or not finite."""
         return number(self.result, *path)
 
     @property
     def experiment(self) -> str:
-        """Name of the config that it was run with, whatever the variant."""
+        """Name of the config without its variant."""
         return str(self.config.get("name", "")).removesuffix("-scannet")
 
     @property
     def labels(self) -> str:
-        """Label set of its frontiers."""
+        """Label set of the frontiers."""
         return str(look_up(self.config, "data", "labels") or "")
 
     @property
     def data(self) -> Any:
-        """What it was trained and tested on."""
+        """Source of the training and test data."""
         return look_up(self.config, "data", "source")
 
     @property
@@ -68,25 +67,25 @@ class Run:
 
     @property
     def predicts_depth(self) -> bool:
-        """Whether its test has figures of depth."""
-        return self.figure("abs_rel") is not None
+        """Whether the test has depth metrics."""
+        return self.metric("abs_rel") is not None
 
     @property
     def predicts_frontiers(self) -> bool:
-        """Whether its test has figures of frontiers."""
-        return self.figure("edge_bits") is not None
+        """Whether the test has frontier metrics."""
+        return self.metric("edge_bits") is not None
 
     @property
-    def thesis_figures(self) -> tuple[thesis.Figure, ...]:
-        """What the thesis says of the experiment."""
+    def thesis_results(self) -> tuple[thesis.Result, ...]:
+        """Results of the thesis for this experiment."""
         weight = number(self.config, "objective", "interior_weight")
         if self.experiment == "weighted_ce" and weight == 0:
             return thesis.FRONTIERS_ONLY
-        return thesis.FIGURES.get(self.experiment, ())
+        return thesis.RESULTS.get(self.experiment, ())
 
 
 def look_up(values: Any, *path: str) -> Any:
-    """Follows keys into nested dicts; None where they end."""
+    """Follows keys into nested dicts; None if one is absent."""
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
     return values
@@ -101,27 +100,27 @@ def number(values: Any, *path: str) -> float | None:
 
 
 def read(workdirs: Iterable[str]) -> list[Run]:
-    """Reads workdirs, each once: in the order of the thesis, the others behind as they are given.
+    """Reads each workdir once, in the order of the thesis, then in the given order.
 
-    Nothing that is wrong with one of them keeps the others from being read.
+    A workdir that can't be read becomes a run with that status.
     """
-    folders = list(dict.fromkeys(pathlib.Path(workdir) for workdir in workdirs))
-    bare = [folder.resolve().name for folder in folders]
-    names = [
-        str(folder) if bare.count(name) > 1 else name
-        for folder, name in zip(folders, bare, strict=True)
-    ]
-    found = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
-    order = list(thesis.SECTIONS)
-    return sorted(
-        found,
-        key=lambda run: order.index(run.experiment) if run.experiment in order else len(order),
-    )
+    folders = list(dict.fromkeys(map(pathlib.Path, workdirs)))
+    names = Counter(folder.resolve().name for folder in folders)
+    order = list(thesis.RESULTS)
+
+    def position(run: Run) -> int:
+        return order.index(run.experiment) if run.experiment in order else len(order)
+
+    def name(folder: pathlib.Path) -> str:
+        name = folder.resolve().name
+        return name if names[name] == 1 else str(folder)
+
+    return sorted((_read(name(folder), folder) for folder in folders), key=position)
 
 
 def _read(name: str, folder: pathlib.Path) -> Run:
     if not folder.is_dir():
-        return Run(name, folder, MISSING, f"there is no folder {folder}")
+        return Run(name, folder, MISSING, f"the folder {folder} does not exist")
     try:
         if not (folder / CONFIG_FILE).exists():
             return Run(name, folder, MISSING, f"{folder} holds no run: it has no {CONFIG_FILE}")
@@ -133,34 +132,43 @@ def _read(name: str, folder: pathlib.Path) -> Run:
     except (OSError, ValueError) as error:
         return Run(name, folder, DAMAGED, str(error))
     run = Run(name, folder, UNFINISHED, "", config, records)
-    done = int(records[-1]["step"]) if records else 0
-    words = f"it was last validated at step {done:,} of {run.steps:,}"
-    return dataclasses.replace(
-        run, words=words if done else f"none of its {run.steps:,} steps is validated"
-    )
+    step = int(records[-1]["step"]) if records else 0
+    return dataclasses.replace(run, reason=f"validated up to step {step:,} of {run.steps:,}")
 
 
-def _text(path: pathlib.Path) -> str:
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ValueError(f"{path} has {size:,} bytes, which no run writes")
-    return path.read_text(errors="replace")
+def summary(runs: Sequence[Run]) -> list[str]:
+    """Counts the runs by status, then names those that are not finished, a line each."""
+    statuses = Counter(run.status for run in runs)
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.items())
+    first = f"{len(runs)} {'workdir' if len(runs) == 1 else 'workdirs'}: {counts}"
+    return [first, *(f"{run.name} is {run.status}: {run.reason}" for run in runs if run.reason)]
+
+
+def images(run: Run) -> dict[tuple[str, str], dict[str, str]]:
+    """Reads the metrics of single test images by (scan, frame); empty if there is no such file."""
+    try:
+        text = (run.folder / IMAGES_FILE).read_text(errors="replace")
+        rows = list(csv.DictReader(text.splitlines()))
+    except (OSError, ValueError, csv.Error):
+        return {}
+    return {(row.get("scene_id") or "", row.get("frame_index") or ""): row for row in rows}
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(_text(path))
+        values = json.loads(path.read_text(errors="replace"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds no object")
+        raise ValueError(f"{path} is damaged: expected an object")
     return values
 
 
 def _records(path: pathlib.Path) -> list[dict[str, float]]:
-    """Reads a journal; lines that a killed run left unfinished are left out."""
+    """Reads the lines of `metrics.jsonl`, except those that a killed run left unfinished."""
     records = []
-    for line in _text(path).splitlines() if path.exists() else ():
+    text = path.read_text(errors="replace") if path.exists() else ""
+    for line in text.splitlines():
         try:
             record = json.loads(line)
         except (json.JSONDecodeError, RecursionError):
@@ -170,13 +178,3 @@ def _records(path: pathlib.Path) -> list[dict[str, float]]:
                 {key: value for key in record if (value := number(record, key)) is not None}
             )
     return records
-
-
-def images(run: Run) -> dict[tuple[str, str], dict[str, str]]:
-    """Reads the figures of single test images by (scan, frame); empty without a readable file."""
-    path = run.folder / IMAGES_FILE
-    try:
-        rows = list(csv.DictReader(_text(path).splitlines()))
-    except (OSError, ValueError, csv.Error):
-        return {}
-    return {(row.get("scene_id") or "", row.get("frame_index") or ""): row for row in rows}

@@ -1,20 +1,19 @@
-"""What the thesis reports, with the place that says it.
+"""Results that the thesis reports, with their sections.
 
-It gives four figures in all and no table of them. Which split an accuracy is of it says for two:
-"test accuracy" of depth, "on training" for the last run of 4.3.3.
+The thesis reports four numbers and no table. It names the split of two of them: "test accuracy" of
+depth, and "on training" for the last run of section 4.3.3.
 """
 
-import dataclasses
+from typing import NamedTuple
 
 
-@dataclasses.dataclass(frozen=True)
-class Figure:
-    """One figure.
+class Result(NamedTuple):
+    """A result of the thesis.
 
     Attributes:
-        key: name of the figure in `test.json`.
-        text: what the thesis says.
-        section: where it says so.
+        key: name of the metric in `test.json`.
+        text: value as the thesis gives it.
+        section: section of the thesis.
     """
 
     key: str
@@ -22,31 +21,18 @@ class Figure:
     section: str
 
 
-# The order of its experiments, and the section that describes each.
-SECTIONS = {
-    "feature_classifier": "3.4.1",
-    "finetune_head": "3.4.2",
-    "weighted_ce": "3.4.3",
-    "depth_ce": "3.4.4.1",
-    "depth_mse": "3.4.4.1",
-    "depth_msle": "3.4.4.1",
-    "depth_to_frontier": "3.4.4.2",
-    "two_phase": "3.4.4.2",
-}
-INTERIOR_SHARE = Figure("interior_share", "85.72 % of the pixels", "3.4.3")
-# Of one of the three losses of depth, without saying which, nor the range of the gray levels.
-DEPTH = (
-    Figure("level_accuracy", "3.78 %", "4.3.4"),
-    Figure("mad_levels", "below 12", "4.3.4"),
-)
-FIGURES = {
-    "feature_classifier": (Figure("accuracy", "60 %", "4.3.2, of the run before"),),
-    "finetune_head": (Figure("accuracy", "nearly 90 %", "4.3.2"),),
-    "weighted_ce": (Figure("accuracy", "not improved", "4.3.3"),),
+INTERIOR_SHARE = Result("interior_share", "85.72% of the pixels", "3.4.3")
+# Of one of the three depth losses; neither which one nor the range of gray levels is given.
+DEPTH = (Result("level_accuracy", "3.78%", "4.3.4"), Result("mad_levels", "below 12", "4.3.4"))
+# By experiment, in the order of the thesis.
+RESULTS = {
+    "feature_classifier": (Result("accuracy", "60%", "4.3.2, of the previous run"),),
+    "finetune_head": (Result("accuracy", "nearly 90%", "4.3.2"),),
+    "weighted_ce": (Result("accuracy", "not improved", "4.3.3"),),
     "depth_ce": DEPTH,
     "depth_mse": DEPTH,
     "depth_msle": DEPTH,
-    "depth_to_frontier": (Figure("accuracy", "none yet", "4.3.4"),),
-    "two_phase": (Figure("accuracy", "none yet", "4.3.4"),),
+    "depth_to_frontier": (Result("accuracy", "none yet", "4.3.4"),),
+    "two_phase": (Result("accuracy", "none yet", "4.3.4"),),
 }
-FRONTIERS_ONLY = (Figure("accuracy", "3.21 % on training", "4.3.3"),)  # Interior pixels weigh 0.
+FRONTIERS_ONLY = (Result("accuracy", "3.21% on training", "4.3.3"),)  # Interior pixels weigh 0.

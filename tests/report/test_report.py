@@ -1,16 +1,16 @@
-"""The report, on workdirs made by hand: finished, under way, damaged and not there."""
+"""Tests the report on handmade workdirs: finished, unfinished, damaged and missing."""
 
 import json
+import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from matplotlib import image
 
+from psp_jax.io import command_line
 from psp_jax.report import __main__ as report
-from psp_jax.report import comparison, page, runs, thesis
+from psp_jax.report import comparison, page, runs
 
 DEPTH = {"mean_image": 0.6, "constant": 0.7}
 
@@ -48,7 +48,7 @@ def frontier_result(accuracy, f_1px, interior=0.75):
     }
 
 
-def leave(folder, config, result=None, epochs=2, images=None):
+def write_run(folder, config, result=None, epochs=2, images=None):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     kind = "accuracy" if result and "accuracy" in result else "rmse_m"
@@ -78,82 +78,85 @@ def workdirs(tmp_path):
     two = frontier_result(0.77, 0.6) | {"untrained": frontier_result(0.78, 0.55)}
     coarse = seeds | {"ceiling": {"accuracy": 0.761, "edge_bits": 0.39}}
     return [
-        leave(root / "depth_bins", config_of("depth_bins"), depth_result(0.4), images=worse - 0.1),
-        leave(root / "depth_mse", config_of("depth_mse"), depth_result(0.5), images=worse),
-        leave(root / "frontier_edges", config_of("frontier_edges", "planar"), planar),
-        leave(root / "frontier_softmax", config_of("frontier_softmax"), seeds),
-        leave(root / "finetune_head", config_of("finetune_head-scannet"), coarse),
-        leave(root / "again" / "weighted", config_of("weighted_ce", interior_weight=0), seeds),
-        leave(root / "two_phase", config_of("two_phase"), two),
+        write_run(
+            root / "depth_bins", config_of("depth_bins"), depth_result(0.4), images=worse - 0.1
+        ),
+        write_run(root / "depth_mse", config_of("depth_mse"), depth_result(0.5), images=worse),
+        write_run(root / "frontier_edges", config_of("frontier_edges", "planar"), planar),
+        write_run(root / "frontier_softmax", config_of("frontier_softmax"), seeds),
+        write_run(root / "finetune_head", config_of("finetune_head-scannet"), coarse),
+        write_run(root / "again" / "weighted", config_of("weighted_ce", interior_weight=0), seeds),
+        write_run(root / "two_phase", config_of("two_phase"), two),
     ]
 
 
-def row_of(table, name, *words):
-    (row,) = [row for row in table.rows if row[0] == name and all(word in row for word in words)]
+def row_of(table, name, *cells):
+    (row,) = [row for row in table.rows if row[0] == name and all(cell in row for cell in cells)]
     return row
 
 
-def test_the_table_has_the_figure_of_the_thesis_ours_its_interval_and_the_baseline(workdirs):
-    found = runs.read(workdirs)
-    assert [run.status for run in found] == ["finished"] * len(workdirs)
-    order = [run.name for run in found]
+def test_the_table_compares_results_with_the_thesis_the_baseline_and_the_oracle(workdirs):
+    all_runs = runs.read(workdirs)
+    assert [run.status for run in all_runs] == ["finished"] * len(workdirs)
+    order = [run.name for run in all_runs]
     assert order[:4] == ["finetune_head", "weighted", "depth_mse", "two_phase"]
-    side = comparison.make(found)[0]
-    name, labels, figure, said, ours, interval, baseline, ceiling = row_of(
-        side, "finetune_head", "accuracy"
+    table = comparison.make(all_runs)[0]
+    _, labels, _, reported, ours, interval, baseline, oracle = row_of(
+        table, "finetune_head", "accuracy"
     )
-    assert (labels, said, ours) == ("seeds", "nearly 90 % (4.3.2)", "76.00 %")
-    assert (interval, baseline, ceiling) == ("75.00 % to 77.00 %", "75.00 %", "76.10 %")
-    assert row_of(side, "weighted", "accuracy")[3] == "3.21 % on training (4.3.3)"
-    assert row_of(side, "frontier_edges", "accuracy")[1] == "planar"
-    assert row_of(side, "depth_mse", "3.78 %")[3] == "3.78 % (4.3.4)"
-    assert row_of(side, "depth_mse", "RMSE, m")[4:7] == ("0.5000", "0.4000 to 0.6000", "0.6000")
-    levels = row_of(side, "depth_mse", "12.75")
+    assert (labels, reported, ours) == ("seeds", "nearly 90% (4.3.2)", "76.00%")
+    assert (interval, baseline, oracle) == ("75.00% to 77.00%", "75.00%", "76.10%")
+    assert row_of(table, "weighted", "accuracy")[3] == "3.21% on training (4.3.3)"
+    assert row_of(table, "frontier_edges", "accuracy")[1] == "planar"
+    assert row_of(table, "depth_mse", "3.78%")[3] == "3.78% (4.3.4)"
+    assert row_of(table, "depth_mse", "RMSE, m")[4:7] == ("0.5000", "0.4000 to 0.6000", "0.6000")
+    levels = row_of(table, "depth_mse", "12.75")
     assert levels[2] == "MAD, gray levels (255 = 10 m)" and levels[3] == "below 12 (4.3.4)"
 
 
-def test_questions_are_answered_by_paired_differences_on_the_same_data_only(workdirs):
+def test_runs_are_compared_by_paired_differences_on_the_same_data_only(workdirs):
     by_title = {table.title: table for table in comparison.make(runs.read(workdirs))}
-    rows = by_title["Questions"].rows
-    rmse = row_of(by_title["Questions"], "depth_bins", "RMSE, m")
+    table = by_title["Comparisons"]
+    rmse = row_of(table, "depth_bins", "RMSE, m")
     # Every image is better by the same, so that no resample differs.
     assert rmse[3:] == ("yes", "0.4000", "0.5000", "-0.1000 to -0.1000", "120")
-    two = row_of(by_title["Questions"], "two_phase", "accuracy")
-    assert two[3:6] == ("no", "77.00 %", "78.00 %")
-    assert row_of(by_title["Questions"], "two_phase", "boundary F, 1 px")[3] == "yes"
-    assert row_of(by_title["Questions"], "two_phase", "bits/edge")[3] == "equal"
-    assert not [row for row in rows if row[0] == "frontier_edges"]  # The labels are others.
+    two = row_of(table, "two_phase", "accuracy")
+    assert two[3:6] == ("no", "77.00%", "78.00%")
+    assert row_of(table, "two_phase", "boundary F, 1 px")[3] == "yes"
+    assert row_of(table, "two_phase", "bits/edge")[3] == "equal"
+    assert not [row for row in table.rows if row[0] == "frontier_edges"]  # Other labels.
 
 
-def test_what_is_not_finished_damaged_or_missing_is_named_and_counted(workdirs, tmp_path, capsys):
+def test_unfinished_damaged_and_missing_runs_are_listed_and_counted(workdirs, tmp_path, capsys):
     root = tmp_path / "runs"
-    waiting = leave(root / "waiting", config_of("depth_ce"))
-    fresh = leave(root / "fresh", config_of("depth_ce"), epochs=0)
-    half = leave(root / "half", config_of("depth_silog"), depth_result(0.5))
+    waiting = write_run(root / "waiting", config_of("depth_ce"))
+    fresh = write_run(root / "fresh", config_of("depth_ce"), epochs=0)
+    half = write_run(root / "half", config_of("depth_silog"), depth_result(0.5))
     (root / "half" / "test.json").write_text('{"abs_rel": 0.1,')
-    odd = leave(root / "odd", config_of("<b>depth|"), depth_result(0.5))
+    odd = write_run(root / "odd", config_of("<b>depth|"), depth_result(0.5))
     strange = {"abs_rel": 0.1, "rmse_m": float("nan"), "intervals": [], "baselines": 3}
     (root / "odd" / "test.json").write_text(json.dumps(strange))
     (root / "odd" / "test.png").write_bytes(b"\x89PNG damaged")
-    list_config = leave(root / "list", config_of("depth_ce"))
+    list_config = write_run(root / "list", config_of("depth_ce"))
     (root / "list" / "config.json").write_text("[" * 100_000)
     empty, gone = tmp_path / "empty", tmp_path / "gone"
     empty.mkdir()
     out = tmp_path / "out"
     every = [*workdirs, waiting, fresh, half, odd, list_config, str(empty), str(gone), odd]
-    made = report.write(runs.read(every), out)
-    printed = capsys.readouterr().out.splitlines()
-    assert printed[0].startswith("14 workdirs: 8 finished")
-    assert all(words in printed[0] for words in ("2 unfinished", "2 damaged", "2 missing"))
-    said = "\n".join(printed)
-    assert "waiting is unfinished: it was last validated at step 120 of 120" in said
-    assert "fresh is unfinished: none of its 120 steps is validated" in said
-    assert re.search(r"half is damaged: .*half/test.json is damaged", said)
-    assert re.search(r"list is damaged: .*config.json", said)
-    assert "holds no run: it has no config.json" in said and f"no folder {gone}" in said
-    assert "odd: a sheet is left out" in said
-    depth = next(table for table in made if table.title == "Depth")
-    assert row_of(depth, "odd")[2:4] == ("0.100", comparison.NOTHING)
+    tables = report.write(runs.read(every), out).tables
+    printed = capsys.readouterr().out
+    first = printed.splitlines()[0]
+    assert first.startswith("14 workdirs: 8 finished")
+    assert all(count in first for count in ("2 unfinished", "2 damaged", "2 missing"))
+    assert "waiting is unfinished: validated up to step 120 of 120" in printed
+    assert "fresh is unfinished: validated up to step 0 of 120" in printed
+    assert re.search(r"half is damaged: .*half/test.json", printed)
+    assert re.search(r"list is damaged: .*config.json", printed)
+    assert re.search(r"empty is missing: .*config.json", printed)
+    assert re.search(rf"gone is missing: .*{gone}", printed)
+    assert re.search(r"^odd: .*test.png", printed, re.MULTILINE)
+    depth = next(table for table in tables if table.title == "Depth")
+    assert row_of(depth, "odd")[2:4] == ("0.1000", comparison.NOTHING)
     assert "half" not in [row[0] for row in depth.rows]
     html = (out / report.PAGE_FILE).read_text()
     assert "half is damaged" in html and "waiting_curves.png" not in html
@@ -161,8 +164,8 @@ def test_what_is_not_finished_damaged_or_missing_is_named_and_counted(workdirs, 
 
 def test_the_page_needs_no_other_file_and_the_markdown_shows_every_picture(workdirs, tmp_path):
     out = tmp_path / "out"
-    nasty = leave(tmp_path / "<script>", config_of("x"), depth_result(0.5))
-    made = report.write(runs.read([*workdirs, nasty]), out)
+    nasty = write_run(tmp_path / "<script>", config_of("x"), depth_result(0.5))
+    tables = report.write(runs.read([*workdirs, nasty]), out).tables
     html, text = (out / report.PAGE_FILE).read_text(), (out / report.MARKDOWN_FILE).read_text()
     assert "<script" not in html and "&lt;script&gt;" in html
     assert not re.findall(r'(?:src|href)="(?!data:|#)', html)
@@ -170,42 +173,52 @@ def test_the_page_needs_no_other_file_and_the_markdown_shows_every_picture(workd
     assert sorted(shown) == sorted(path.name for path in out.glob("*.png"))
     assert html.count("<img") == len(shown) >= 2 * (len(workdirs) + 1)
     assert text.count("**Frontier classes**") == 1 == html.count("Frontier classes</h2>")
-    for table in made:
+    for table in tables:
         assert {len(row) for row in table.rows} == {len(table.columns)}
 
 
-def test_tables_go_between_the_markers_of_a_readme(workdirs, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# Before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
-    arguments = [*workdirs, f"--out={tmp_path / 'out'}", f"--readme={readme}"]
-    for _ in range(2):  # Once more changes nothing.
-        done = subprocess.run(
-            [sys.executable, "-m", "psp_jax.report", *arguments], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        text = readme.read_text()
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the program; returns its status and output."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["report", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(report.main, report.parser())
+        return ended.value.code, "".join(capsys.readouterr())
+
+    return run
+
+
+def test_tables_go_between_the_markers_of_a_file(workdirs, tmp_path, run):
+    path = tmp_path / "results.md"
+    path.write_text(f"# Before\n{page.BEGIN}\nold\n{page.END}\nafter\n")
+    for _ in range(2):  # Repeating it changes nothing.
+        status, output = run(*workdirs, f"--out={tmp_path / 'out'}", f"--into={path}")
+        assert status == 0, output
+        text = path.read_text()
         assert text.startswith(f"# Before\n{page.BEGIN}\n") and text.endswith("\nafter\n")
-        assert "old" not in text and "| finetune_head | seeds | accuracy |" in text
+        assert "old" not in text
+        assert re.search(r"^\| finetune_head +\| seeds +\| accuracy +\|", text, re.MULTILINE)
+        assert re.search(r"^\|(:-+\|){4}(-+:\|){4}$", text, re.MULTILINE)  # Numbers to the right.
         assert text.count("**Depth**") == 1
-    with pytest.raises(ValueError, match="each once"):
-        page.insert("no markers", [], "")
+    path.write_text("no markers")
+    status, output = run(*workdirs, f"--out={tmp_path / 'out'}", f"--into={path}")
+    assert status == 2 and f"--into={path}: expected {page.BEGIN}" in output
+    assert path.read_text() == "no markers"
 
 
-def test_nothing_finished_is_an_error_in_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["report", str(tmp_path / "no"), f"--out={tmp_path / 'out'}"])
-    with pytest.raises(SystemExit) as ended:
-        report.main()
-    assert ended.value.code == 1
-    assert "1 workdir: 1 missing" in capsys.readouterr().out
+def test_the_status_is_1_without_a_finished_run(tmp_path, run):
+    status, output = run(tmp_path / "no", f"--out={tmp_path / 'out'}")
+    assert status == 1 and "1 workdir: 1 missing" in output
 
 
-def test_the_thesis_says_what_is_cited():
-    """Where the thesis itself is at hand."""
-    path = runs.pathlib.Path(__file__).parents[3] / "shared" / "reference" / "thesis.txt"
+def test_the_thesis_contains_what_is_cited():
+    """Needs the thesis itself."""
+    path = pathlib.Path(__file__).parents[3] / "shared" / "reference" / "thesis.txt"
     if not path.exists():
-        pytest.skip(f"{path} is not there")
+        pytest.skip(f"{path} does not exist")
     text = " ".join(path.read_text().split())
     for quote in ("85.72%", "3.21% on training", "3.78 test accuracy", "below 12 gray levels",
                   "60 to nearly 90%", "results do not improve"):  # fmt: skip
         assert quote in text, quote
-    assert set(thesis.FIGURES) == set(thesis.SECTIONS)
