@@ -1,30 +1,34 @@
-"""Cuts depth images with every algorithm, to choose labels with open eyes (thesis, chapter 3.2).
+"""Segments depth images with every algorithm, to compare label sets (thesis, chapter 3.2).
 
     python -m psp_jax.explore PATH... --out=explore
 
-takes depth PNGs (16 bit, millimetres), folders of them (with colour under `color/` beside
-`depth/`), `.sens` files, and folders of scans in any layout that the data set builder reads. It
-writes one picture a frame and prints one table. It reads people's own files as the builder does,
-so this program, unlike the rest of the package, imports the builder's readers.
+Takes depth PNGs (16 bits, millimetres), folders of them (with colour in `color/` next to `depth/`),
+`.sens` files, and folders of recordings in any layout that the data set builder reads. It writes a
+picture of every frame and `table.csv`, and prints a table of means.
 """
 
+import argparse
+import csv
 import dataclasses
+import io
 import itertools
 import math
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
+import tabulate
 
 from psp_jax.evaluation import plots
-from psp_jax.io import command_line
-from psp_jax.io.units import MM_PER_M
+from psp_jax.io import command_line, files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
 from psp_jax.recordings import layouts, recording, sens_file
 
-RADIUS_PX = 2  # Boundaries this near count as found, as in the superpixel benchmarks at 480x640.
+_T = TypeVar("_T")
+RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
 ALGORITHMS: dict[str, superpixels.Superpixels] = {
     "SEEDS": superpixels.Seeds(),
     "SLIC": superpixels.Slic(),
@@ -32,27 +36,28 @@ ALGORITHMS: dict[str, superpixels.Superpixels] = {
     "watershed": superpixels.Watershed(),
     "planar": planar.Planar(),
 }
-COLUMNS = {
-    "regions": "{:9.0f}",
-    "cracks": "{:9.0f}",
-    "at jumps": "{:9.3f}",
-    "interior": "{:9.3f}",
-    "expl.var": "{:9.3f}",
-    "recall": "{:9.3f}",
-    "objects": "{:9.3f}",
-    "ms": "{:9.1f}",
+# Formats of the metrics; see `measure`.
+METRICS = {
+    "regions": ".0f",
+    "crack edges": ".0f",
+    "at discontinuities": ".3f",
+    "interior": ".3f",
+    "explained variation": ".3f",
+    "recall": ".3f",
+    "object recall": ".3f",
+    "time_ms": ".1f",
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """One frame to look at.
+    """A frame to segment.
 
     Attributes:
-        name: what its picture is called.
+        name: name of its picture.
         depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading.
         rgb: `[H, W, 3]` uint8, or None.
-        instance: `[H, W]` integers, the true objects, or None where no one knows them.
+        instance: `[H, W]` integers, the true objects, or None if they are not known.
     """
 
     name: str
@@ -62,98 +67,97 @@ class View:
 
 
 def views(path: pathlib.Path, frames: int) -> Iterator[View]:
-    """Yields up to so many frames of a file or folder, evenly spread over it.
+    """Yields at most `frames` evenly spaced frames of a file or folder.
 
     Raises:
-        ValueError: if a file is no depth image or scan.
+        ValueError: if a file is neither a depth image nor a recording.
         FileNotFoundError: if there is nothing to read.
     """
     if path.suffix == ".png" and path.is_file():
         yield _png(path)
     elif path.suffix == ".sens" and path.is_file():
-        yield from _scan(sens_file.SensFile(path.stem, path), frames)
+        yield from _recording(sens_file.SensFile(path.stem, path), frames)
     elif path.is_dir():
         images = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
-        is_scans = any(path.glob("**/scene*_*"))
-        if images and not is_scans:
-            yield from (_png(images[index]) for index in _spread(len(images), frames))
+        if images and not any(path.glob("**/scene*_*")):
+            yield from map(_png, _spaced(images, frames))
         else:
             scans = layouts.survey(path).scans
-            for index in _spread(len(scans), frames):
-                yield from _scan(scans[index], max(1, frames // len(scans)))
+            for scan in _spaced(scans, frames):
+                yield from _recording(scan, max(1, frames // len(scans)))
     else:
-        raise FileNotFoundError(f"{path}: a .png, a .sens or a folder of them was expected")
+        raise FileNotFoundError(f"expected a .png, a .sens or a folder of them, got {path}")
 
 
 def measure(
-    cut: superpixels.Superpixels, view: View, filled_mm: np.ndarray
+    segment: superpixels.Superpixels, view: View, filled_mm: np.ndarray
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Cuts a frame and returns the labels with the figures of `COLUMNS`.
+    """Segments a frame; returns the labels and the `METRICS`.
 
-    `at jumps` is the share of crack edges near a step of the readings, `recall` the share of those
-    steps that are found, and `objects` the recall of the true objects' outlines, NaN if unknown.
+    `at discontinuities` is the share of crack edges near depth discontinuities, `recall` that of
+    discontinuities near a boundary, and `object recall` the same for outlines of the true objects,
+    NaN if they are not known.
     """
-    cut(filled_mm)  # Compiled on first use, which is no part of its time.
-    began_s = time.perf_counter()
-    labels = cut(filled_mm)
-    elapsed_s = time.perf_counter() - began_s
-    found, steps = scores.boundary(labels), scores.jumps(view.depth_mm)
-    objects = float("nan")
+    segment(filled_mm)  # The first call may compile.
+    start_s = time.perf_counter()
+    labels = segment(filled_mm)
+    elapsed_s = time.perf_counter() - start_s
+    boundary, discontinuities = scores.boundary(labels), scores.jumps(view.depth_mm)
+    object_recall = float("nan")
     if view.instance is not None:
         outlines = scores.boundary(view.instance)
-        objects = scores.boundary_recall(found, outlines, radius_px=RADIUS_PX)
-    return labels, {
-        "regions": float(labels.max() + 1),
-        "cracks": float(scores.crack_edges(labels)),
-        "at jumps": scores.crack_edges_near(labels, steps, radius_px=RADIUS_PX),
-        "interior": 1.0 - float(found.mean()),
-        "expl.var": scores.explained_variation(labels, filled_mm),
-        "recall": scores.boundary_recall(found, steps, radius_px=RADIUS_PX),
-        "objects": objects,
-        "ms": 1000 * elapsed_s,
-    }
+        object_recall = scores.boundary_recall(boundary, outlines, radius_px=RADIUS_PX)
+    values = (
+        float(labels.max() + 1),
+        float(scores.crack_edges(labels)),
+        scores.crack_edges_near(labels, discontinuities, radius_px=RADIUS_PX),
+        1.0 - float(boundary.mean()),
+        scores.explained_variation(labels, filled_mm),
+        scores.boundary_recall(boundary, discontinuities, radius_px=RADIUS_PX),
+        object_recall,
+        1000 * elapsed_s,
+    )
+    return labels, dict(zip(METRICS, values, strict=True))
 
 
 def explore(chosen: Sequence[View], out: pathlib.Path) -> str:
     """Writes a picture of every view and `table.csv` into `out`; returns the table of means."""
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ALGORITHMS}
-    lines = [",".join(("frame", "algorithm", *COLUMNS))]
-    for view in chosen:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("frame", "algorithm", *METRICS))
+    for view in progress.bar(chosen, desc="explore", unit="frame"):
         filled_mm, _ = fill.fill_nearest(view.depth_mm)
         partitions = {}
-        for name, cut in ALGORITHMS.items():
-            partitions[name], figures = measure(cut, view, filled_mm)
-            rows[name].append(figures)
-            lines.append(",".join((view.name, name, *(f"{v:.6g}" for v in figures.values()))))
+        for name, segment in ALGORITHMS.items():
+            partitions[name], metrics = measure(segment, view, filled_mm)
+            rows[name].append(metrics)
+            table.writerow((view.name, name, *(f"{value:.6g}" for value in metrics.values())))
         plots.partition_sheet(
             out / f"{view.name}.png",
-            filled_mm / np.float32(MM_PER_M),
+            filled_mm / np.float32(units.MM_PER_M),
             view.rgb,
             partitions,
             {name: frontier_classes.encode(labels) for name, labels in partitions.items()},
             {"watershed": _relief_and_markers(filled_mm)},
         )
-    (out / "table.csv").write_text("\n".join(lines) + "\n")
-    table = [f"{'mean of ' + str(len(chosen)) + ' frames':18}" + _header()]
-    for name, figures in rows.items():
-        means = {key: _mean([row[key] for row in figures]) for key in COLUMNS}
-        table.append(f"{name:18}" + "".join(COLUMNS[key].format(means[key]) for key in COLUMNS))
-    return "\n".join(table)
+    files.write(out / "table.csv", text.getvalue())
+    return tabulate.tabulate(
+        [[name, *(_mean([row[key] for row in rows[name]]) for key in METRICS)] for name in rows],
+        (f"mean of {len(chosen)} frames", *METRICS),
+        floatfmt=("", *METRICS.values()),
+    )
 
 
 def _mean(values: list[float]) -> float:
-    """Averages what is known; NaN if nothing is."""
+    """Averages the known values; NaN if there are none."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else float("nan")
 
 
-def _header() -> str:
-    return "".join(f"{name:>9}" for name in COLUMNS)
-
-
 def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
-    """Draws what watershed floods, with its markers in white."""
+    """Draws the relief that watershed floods, with its markers in white."""
     relief = superpixels.relief(filled_mm)
     markers = np.zeros(relief.shape, np.uint8)
     seeds = flooding.place_seeds(relief, superpixels.Watershed().region_px)
@@ -164,7 +168,7 @@ def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
 def _png(path: pathlib.Path) -> View:
     depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if depth_mm is None or depth_mm.ndim != 2 or depth_mm.dtype != np.uint16:
-        raise ValueError(f"{path} is no 16-bit depth image of one channel, in millimetres")
+        raise ValueError(f"{path}: expected a depth image, 16-bit gray in millimetres")
     rgb = None
     for suffix in (".jpg", ".png"):
         color = path.parent.parent / "color" / (path.stem + suffix)
@@ -173,7 +177,7 @@ def _png(path: pathlib.Path) -> View:
     return View(f"{path.parent.parent.name}_{path.stem}", depth_mm, rgb)
 
 
-def _scan(scan: recording.Scan, frames: int) -> Iterator[View]:
+def _recording(scan: recording.Scan, frames: int) -> Iterator[View]:
     truth = scan.path.with_name(f"{scan.id}_truth.npz")
     instances = np.load(truth)["instance"] if truth.is_file() else None
     with scan.open() as opened:
@@ -185,7 +189,7 @@ def _scan(scan: recording.Scan, frames: int) -> Iterator[View]:
                 rgb = _rgb(frame.read_color(), depth_mm.shape)
                 yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
             else:
-                print(f"{scan.id} frame {frame.index} has no depth at all and is left out")
+                print(f"{scan.id} frame {frame.index} has no depth reading and is left out")
 
 
 def _rgb(data: bytes, size: tuple[int, ...]) -> np.ndarray | None:
@@ -195,12 +199,21 @@ def _rgb(data: bytes, size: tuple[int, ...]) -> np.ndarray | None:
     return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA))
 
 
-def _spread(count: int, wanted: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).astype(int).tolist()))
+def _spaced(items: Sequence[_T], count: int) -> list[_T]:
+    indices = np.linspace(0, len(items) - 1, min(len(items), count)).astype(int)
+    return [items[index] for index in sorted(set(indices.tolist()))]
 
 
-def main() -> None:
-    """Looks at every path of the command line."""
+def main(arguments: argparse.Namespace) -> None:
+    """Explores every path of the command line."""
+    chosen = [view for path in arguments.paths for view in views(path, arguments.frames)]
+    if not chosen:
+        raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
+    print(explore(chosen, arguments.out))
+    print(f"pictures and table.csv are in {arguments.out}")
+
+
+def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m psp_jax.explore", description=__doc__)
     parser.add_argument(
         "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
@@ -209,20 +222,13 @@ def main() -> None:
         "--out", type=pathlib.Path, default="explore", help="folder of the pictures and table.csv"
     )
     parser.add_argument(
-        "--frames", type=int, default=4, help="frames to look at, spread over each recording"
+        "--frames",
+        type=command_line.positive_int,
+        default=4,
+        help="number of frames, evenly spaced over each recording (default: %(default)s)",
     )
-    arguments = parser.parse_args()
-    try:
-        if arguments.frames < 1:
-            raise ValueError(f"--frames={arguments.frames}: at least 1 was expected")
-        chosen = [view for path in arguments.paths for view in views(path, arguments.frames)]
-        if not chosen:
-            raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
-        print(explore(chosen, arguments.out))
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    print(f"pictures and table.csv are in {arguments.out}")
+    return parser
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, _parser())

@@ -37,11 +37,11 @@ def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
     assert [row["algorithm"] for row in rows] == list(explore.ALGORITHMS)
     for row in rows:
         assert row["algorithm"] in table
-        assert float(row["recall"]) > 0.9, row  # The box is all there is to find.
+        assert float(row["recall"]) > 0.9, row  # Its only discontinuities are the sides of the box.
         assert int(float(row["regions"])) >= 2
 
 
-def test_scans_bring_their_true_objects(tmp_path):
+def test_recordings_come_with_their_true_objects(tmp_path):
     rooms = generate.Rooms(spaces=2, frames_per_scan=3, depth_height=96, depth_width=128)
     generate.generate(rooms, tmp_path / "rooms")
     chosen = list(explore.views(tmp_path / "rooms", 2))
@@ -51,17 +51,17 @@ def test_scans_bring_their_true_objects(tmp_path):
     (view,) = explore.views(scan, 1)
     assert view.name == "scene9001_01_000000"
     filled = np.maximum(view.depth_mm, 1)
-    _, figures = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)
-    assert 0 < figures["objects"] <= 1
+    _, metrics = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)
+    assert 0 < metrics["object recall"] <= 1
 
 
-def test_what_is_no_depth_is_refused_in_one_line(tmp_path):
+def test_invalid_inputs_are_refused_in_one_line(tmp_path):
     cv2.imwrite(str(tmp_path / "color.png"), np.zeros((9, 9, 3), np.uint8))
     for arguments, message in (
-        (["color.png"], "color.png is no 16-bit depth image"),
-        (["nowhere"], "nowhere: a .png, a .sens or a folder"),
+        (["color.png"], "color.png: expected a depth image"),
+        (["nowhere"], "got nowhere"),
         ([], "required: PATH"),
-        (["color.png", "--frames=0"], "--frames=0: at least 1"),
+        (["color.png", "--frames=0"], "--frames: expected an integer from 1"),
     ):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 2
