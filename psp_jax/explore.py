@@ -39,12 +39,12 @@ ALGORITHMS: dict[str, superpixels.Superpixels] = {
 # Formats of the metrics; see `measure`.
 METRICS = {
     "regions": ".0f",
-    "crack edges": ".0f",
-    "at discontinuities": ".3f",
+    "crack_edges": ".0f",
+    "at_discontinuities": ".3f",
     "interior": ".3f",
-    "explained variation": ".3f",
+    "explained_variation": ".3f",
     "recall": ".3f",
-    "object recall": ".3f",
+    "object_recall": ".3f",
     "time_ms": ".1f",
 }
 
@@ -94,8 +94,8 @@ def measure(
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Segments a frame; returns the labels and the `METRICS`.
 
-    `at discontinuities` is the share of crack edges near depth discontinuities, `recall` that of
-    discontinuities near a boundary, and `object recall` the same for outlines of the true objects,
+    `at_discontinuities` is the share of crack edges near depth discontinuities, `recall` that of
+    discontinuities near a boundary, and `object_recall` the same for outlines of the true objects,
     NaN if they are not known.
     """
     segment(filled_mm)  # The first call may compile.
@@ -213,7 +213,8 @@ def main(arguments: argparse.Namespace) -> None:
     print(f"pictures and table.csv are in {arguments.out}")
 
 
-def _parser() -> command_line.Parser:
+def parser() -> command_line.Parser:
+    """Returns the parser of the command line."""
     parser = command_line.Parser(prog="python -m psp_jax.explore", description=__doc__)
     parser.add_argument(
         "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
@@ -231,4 +232,4 @@ def _parser() -> command_line.Parser:
 
 
 if __name__ == "__main__":
-    command_line.run(main, _parser())
+    command_line.run(main, parser())

@@ -1,6 +1,4 @@
 import csv
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -8,11 +6,7 @@ import pytest
 
 from data_builders.rooms import generate
 from psp_jax import explore
-
-
-def run(*arguments, cwd):
-    command = [sys.executable, "-m", "psp_jax.explore", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+from psp_jax.io import command_line
 
 
 @pytest.fixture
@@ -52,18 +46,20 @@ def test_recordings_come_with_their_true_objects(tmp_path):
     assert view.name == "scene9001_01_000000"
     filled = np.maximum(view.depth_mm, 1)
     _, metrics = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)
-    assert 0 < metrics["object recall"] <= 1
+    assert 0 < metrics["object_recall"] <= 1
 
 
-def test_invalid_inputs_are_refused_in_one_line(tmp_path):
-    cv2.imwrite(str(tmp_path / "color.png"), np.zeros((9, 9, 3), np.uint8))
+def test_invalid_inputs_are_refused_in_one_line(tmp_path, monkeypatch, capsys):
+    color = tmp_path / "color.png"
+    cv2.imwrite(str(color), np.zeros((9, 9, 3), np.uint8))
     for arguments, message in (
-        (["color.png"], "color.png: expected a depth image"),
+        ([str(color)], "color.png: expected a depth image"),
         (["nowhere"], "got nowhere"),
         ([], "required: PATH"),
-        (["color.png", "--frames=0"], "--frames: expected an integer from 1"),
+        ([str(color), "--frames=0"], "--frames: expected an integer from 1"),
     ):
-        done = run(*arguments, cwd=tmp_path)
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.strip().splitlines()) == 1
+        monkeypatch.setattr("sys.argv", ["explore", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command_line.run(explore.main, explore.parser())
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2 and message in line

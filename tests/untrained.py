@@ -1,4 +1,4 @@
-"""Workdirs of runs without their training, for tests of what is done with a finished run."""
+"""Writes workdirs of untrained runs, for tests of the programs that use a finished run."""
 
 import functools
 import pathlib
@@ -22,7 +22,7 @@ def write(
     objective: objectives.Objective,
     model: models.Network,
 ) -> None:
-    """Writes the config and a checkpoint of random values, larger than a network starts with."""
+    """Writes the config and a checkpoint of random values, larger than initial ones."""
     config = experiment.Experiment(
         name=folder.name,
         model=model,
@@ -34,7 +34,7 @@ def write(
     )
     network = config.model.make(objective.channels)
     image = jax.ShapeDtypeStruct((1, *SIZE, network.INPUT_CHANNELS), np.float32)
-    # Nothing is compiled for it, as drawing the network's own values would.
+    # Initialising the network itself would compile it.
     shapes = jax.eval_shape(network.init, jax.random.key(0), image)
     rng = np.random.default_rng(0)
     variables = jax.tree_util.tree_map_with_path(functools.partial(_value, rng), shapes)
@@ -58,7 +58,7 @@ def write_depth(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
 
 
 def write_edges(folder: pathlib.Path, data_dir: pathlib.Path) -> None:
-    """Writes a run that predicts inter-pixel edges, with `CALIBRATED`."""
+    """Writes a run that predicts inter-pixel edges, with the calibration `CALIBRATED`."""
     model = decoder.FullResolution(NARROW, decoder_width=4)
     write(folder, data_dir, objectives.FrontierEdges(), model)
     calibration.save(CALIBRATED, folder / "calibration.json")

@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     summary = Pipeline(
         predictor,
         folder,
-        file_format=arguments.format,
+        outputs.FORMATS[arguments.format],
         with_page=arguments.page,
         batch_size=arguments.batch_size,
         workers=arguments.workers,

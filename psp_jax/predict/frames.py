@@ -15,7 +15,6 @@ from psp_jax.recordings import images, sens_file
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
-MAX_IMAGE_BYTES = 256 << 20
 EXPECTED = "expected an image (.jpg, .png), a video, a .sens file or a folder of them"
 _PNG_BITS_AT = 24  # Offset of the bits of a channel.
 _JPEG_END = b"\xff\xd9"
@@ -95,9 +94,6 @@ def read_image(path: pathlib.Path) -> np.ndarray:
         ValueError: if it is something else, damaged, absurdly large, or a depth image.
         OSError: if it can't be read.
     """
-    size = path.stat().st_size
-    if size > MAX_IMAGE_BYTES:
-        raise ValueError(f"expected at most {MAX_IMAGE_BYTES} bytes, got {size}")
     data = path.read_bytes()
     if not data:
         raise ValueError("the file is empty")

@@ -29,6 +29,8 @@ KINDS = ("depth", "classes", "regions", "overlay", "arrays", "tables", "page")
 RECORD = ("name", "source", "changed_ns", "files")  # Fields of a line of FRAMES_FILE.
 MAX_REGIONS = 1 << 16
 Files = dict[str, bytes]  # Contents by path below the folder of results.
+# Makes the files of a frame from its name, image `[H, W, 3]` uint8 RGB and prediction.
+Encode = Callable[[str, np.ndarray, DecodedPrediction], Files]
 
 
 class Folder:
@@ -162,18 +164,13 @@ def as_pngs(name: str, image: np.ndarray, decoded: DecodedPrediction) -> Files:
 
 def as_arrays(name: str, image: np.ndarray, decoded: DecodedPrediction) -> Files:
     """Encodes the arrays of a frame, without the image, as one compressed file."""
-    del image
     arrays = {key: value for key, value in vars(decoded).items() if value is not None}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return {f"arrays/{name}.npz": buffer.getvalue()}
 
 
-# Encodes a frame given its name, image and prediction; by the value of --format.
-FORMATS: dict[str, Callable[[str, np.ndarray, DecodedPrediction], Files]] = {
-    "png": as_pngs,
-    "npz": as_arrays,
-}
+FORMATS: dict[str, Encode] = {"png": as_pngs, "npz": as_arrays}  # By the value of --format.
 
 
 class Region(NamedTuple):

@@ -1,7 +1,8 @@
-"""Testing as PSPNet's results were measured: windows, scales and mirror images, averaged.
+"""Predicts class probabilities with the published test protocols of PSPNet.
 
-The published protocols (hszhao/PSPNet's MATLAB scripts, hszhao/semseg's test.py) differ in every
-detail that can differ, which is worth points of mIoU, so each detail is a field.
+They average sliding windows, scales and mirror images. The implementations (the MATLAB scripts of
+hszhao/PSPNet, test.py of hszhao/semseg) differ in many details, which together are worth points of
+mIoU, so each detail is a field.
 
     @jax.jit
     def scores(image):
@@ -27,21 +28,21 @@ Scores = Callable[[jax.Array], jax.Array]
 
 
 class Merge(enum.Enum):
-    """What is joined of an image and its mirror image."""
+    """Outputs of an image and its mirror image that are merged."""
 
     LOGITS = "logits"  # Scores are summed, then softmax, as in Caffe.
     PROBABILITIES = "probabilities"  # Softmax of each, then the mean, as in semseg.
 
 
 class Padding(enum.Enum):
-    """Where an image smaller than the window is padded."""
+    """Position of the padding of an image smaller than the window."""
 
-    CENTRED = "centred"  # As in semseg; the odd pixel at the bottom and right.
+    CENTRED = "centred"  # As in semseg; an odd pixel goes to the bottom or right.
     BOTTOM_RIGHT = "bottom_right"  # As in Caffe.
 
 
 class Resizing(enum.Enum):
-    """How images are scaled and probabilities are scaled back."""
+    """Interpolation of images, and of probabilities on the way back."""
 
     LINEAR = "linear"  # OpenCV's INTER_LINEAR, as in semseg.
     ANTIALIASED = "antialiased"  # MATLAB's imresize, which smooths when it shrinks, as in Caffe.
@@ -49,16 +50,16 @@ class Resizing(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """How an image is tested.
+    """A test protocol.
 
     Attributes:
-        crop: rows and columns of the window that the network sees.
-        base: pixels along the image's longer side at scale 1.
-        scales: every one is tested, and the probabilities are averaged.
-        flip: whether mirror images are tested too.
-        merge: what is joined of an image and its mirror image.
-        padding: where an image smaller than the window is padded.
-        resizing: how images are scaled and probabilities are scaled back.
+        crop: rows and columns of the window, the network's input.
+        base: length of the image's longer side at scale 1, in pixels.
+        scales: scales whose probabilities are averaged.
+        flip: whether mirror images are averaged, too.
+        merge: outputs of an image and its mirror image that are merged.
+        padding: position of the padding of an image smaller than the window.
+        resizing: interpolation of images and probabilities.
         extra: pixels added to the longer side after scaling.
     """
 
@@ -72,11 +73,13 @@ class Protocol:
     extra: int = 0
 
     def __post_init__(self):
-        """Raises ValueError if there is nothing to test or nothing to see."""
+        """Raises ValueError for a size or scale that is not positive."""
         if min(self.crop) < 1 or self.base < 1:
-            raise ValueError(f"crop={self.crop}, base={self.base}: positive numbers were expected")
+            raise ValueError(
+                f"crop and base: expected positive numbers, got {self.crop} and {self.base}"
+            )
         if not self.scales or min(self.scales) <= 0:
-            raise ValueError(f"scales={self.scales}: at least one, all above 0, was expected")
+            raise ValueError(f"scales: expected one or more positive numbers, got {self.scales}")
 
 
 SEMSEG_473 = Protocol((473, 473), 512)  # ADE20K and VOC 2012.
@@ -101,15 +104,15 @@ def predict(
     """Returns the class probabilities of an image, averaged over the protocol's scales.
 
     Args:
-        scores: the network with its outputs resized to its input; jit it, every window has the
-            same size.
+        scores: the network with its outputs resized to its input; all windows have the same size,
+            so it can be jitted.
         image: `[B, H, W, C]` float32, normalised.
-        protocol: how to test.
-        fill: value of the padding, one for all channels or one for each; 0 is the mean of a
-            normalised image.
+        protocol: the test protocol.
+        fill: value of the padding, for all channels or for each; 0 is the mean of a normalised
+            image.
 
     Returns:
-        `[B, H, W, classes]` float32, the sum over classes being 1.
+        `[B, H, W, classes]` float32; the sum over classes is 1.
     """
     size, total = image.shape[1:3], 0.0
     for scale in protocol.scales:
@@ -122,7 +125,7 @@ def predict(
 def slide(
     scores: Scores, image: jax.Array, protocol: Protocol, *, fill: float | tuple[float, ...]
 ) -> jax.Array:
-    """Returns the class probabilities of an image at its size, averaged where windows overlap."""
+    """Returns the class probabilities of an image at one scale, averaged where windows overlap."""
     height, width = image.shape[1:3]
     rows, columns = protocol.crop
     top, left = 0, 0
@@ -146,20 +149,20 @@ def slide(
 
 
 def classify(scores: Scores, image: jax.Array, protocol: Protocol) -> jax.Array:
-    """Returns the class probabilities of one window, joined with its mirror image's if asked."""
-    own = scores(image)
+    """Returns the class probabilities of one window, merged with those of its mirror image."""
+    upright = scores(image)
     if not protocol.flip:
-        return jax.nn.softmax(own)
+        return jax.nn.softmax(upright)
     mirrored = scores(image[:, :, ::-1])[:, :, ::-1]
     if protocol.merge is Merge.LOGITS:
-        return jax.nn.softmax(own + mirrored)
-    return (jax.nn.softmax(own) + jax.nn.softmax(mirrored)) / 2
+        return jax.nn.softmax(upright + mirrored)
+    return (jax.nn.softmax(upright) + jax.nn.softmax(mirrored)) / 2
 
 
 def starts(size: int, crop: int) -> list[int]:
-    """Returns where windows begin that cover `size` at two thirds of `crop` from each other.
+    """Returns the offsets of windows that cover `size`, two thirds of `crop` apart.
 
-    The last is moved back to end where the image ends.
+    The last window is moved back to end with the image.
     """
     stride = -(-2 * crop // 3)
     count = 1 + max(-(-(size - crop) // stride), 0)

@@ -22,12 +22,12 @@ def image_of(size, channels=3):
 
 
 @pytest.mark.parametrize("crop", [1, 3, 4, 9, 473, 713])
-def test_windows_cover_the_image_and_none_could_be_left_out(crop):
+def test_windows_cover_the_image_and_all_are_needed(crop):
     stride = int(np.ceil(2 * crop / 3))
     for size in [*range(1, 30), 473, 474, 640, 789, 790, 2048]:
-        found = sliding.starts(size, crop)
+        starts = sliding.starts(size, crop)
         covered = np.zeros(max(size, crop), int)
-        for start in found:
+        for start in starts:
             assert 0 <= start and start + crop <= max(size, crop)
             covered[start : start + crop] += 1
         assert covered.all()
@@ -35,7 +35,7 @@ def test_windows_cover_the_image_and_none_could_be_left_out(crop):
         while position + crop < size:
             expected.append(position)
             position += stride
-        assert found == [*expected, max(size - crop, 0)]
+        assert starts == [*expected, max(size - crop, 0)]
 
 
 def test_a_cityscapes_image_takes_81_windows():
@@ -56,7 +56,7 @@ def test_only_caffe_adds_a_pixel_to_the_longer_side():
 
 
 def test_overlapping_windows_are_averaged_pixel_by_pixel():
-    """With scores that depend on where in its window a pixel lies."""
+    """The scores depend on the position of a pixel in its window."""
     place = jnp.asarray(np.random.default_rng(1).normal(size=(9, 12, 3)), jnp.float32)
     image = image_of((20, 30))
     actual = sliding.predict(lambda x: x + place, image, ONE_SCALE)
@@ -71,23 +71,23 @@ def test_overlapping_windows_are_averaged_pixel_by_pixel():
 
 
 @pytest.mark.parametrize("merge", Merge)
-def test_mirror_images_are_joined_by_either_rule(merge):
+def test_mirror_images_are_merged_by_either_rule(merge):
     protocol = dataclasses.replace(ONE_SCALE, flip=True, merge=merge, crop=(20, 30))
     slope = jnp.linspace(-1, 1, 30)[:, None] * jnp.asarray([1.0, 2.0, 3.0])
     image = image_of((20, 30))
     actual = sliding.predict(lambda x: 2 * x + slope, image, protocol)
-    own, mirrored = 2 * image + slope, 2 * image + slope[::-1]
+    upright, mirrored = 2 * image + slope, 2 * image + slope[::-1]
     if merge is Merge.LOGITS:
-        expected = softmax(own + mirrored)
+        expected = softmax(upright + mirrored)
     else:
-        expected = (softmax(own) + softmax(mirrored)) / 2
+        expected = (softmax(upright) + softmax(mirrored)) / 2
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
     ("padding", "top", "left"), [(Padding.CENTRED, 2, 3), (Padding.BOTTOM_RIGHT, 0, 0)]
 )
-def test_small_images_are_padded_where_the_protocol_says(padding, top, left):
+def test_small_images_are_padded_on_the_sides_of_the_protocol(padding, top, left):
     protocol = dataclasses.replace(ONE_SCALE, crop=(25, 37), padding=padding)
     image, seen = image_of((20, 30), channels=4), []
 
@@ -123,6 +123,6 @@ def test_scales_are_averaged_at_the_size_of_the_image(resizing):
 
 
 @pytest.mark.parametrize("fields", [{"crop": (0, 9)}, {"base": 0}, {"scales": ()}])
-def test_protocols_that_see_nothing_are_refused(fields):
+def test_protocols_without_a_window_or_scale_are_refused(fields):
     with pytest.raises(ValueError, match=next(iter(fields))):
         dataclasses.replace(ONE_SCALE, **fields)
