@@ -88,11 +88,16 @@ class Predictor:
             raise ValueError(
                 f"{workdir}: expected a network that sees RGB, got one that sees depth"
             )
-        self.size = self._trained_size(folder) if size is None else size
-        if min(self.size) < MIN_SIDE_PX:
+        trained = self.config.data.source.size() if size is None else size
+        if trained is None:
             raise ValueError(
-                f"size: expected at least {MIN_SIDE_PX} pixels a side, got {self.size}"
+                f"{workdir}: the size of the training images is not known, since their data set "
+                "was built with a custom configuration and does not exist; pass it, as in "
+                "size=(480, 640)"
             )
+        if min(trained) < MIN_SIDE_PX:
+            raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels a side, got {trained}")
+        self.size = trained
         self.step, variables = checkpoints.load_newest(folder)
         self._variables = jax.device_put(variables)
         self.segment = self.config.data.source.segmentations().get(self.config.data.labels)
@@ -171,16 +176,6 @@ class Predictor:
         if classes is None and labels is not None:
             classes = frontier_classes.encode(labels)
         return _resized(DecodedPrediction(depth_m, probabilities, classes, labels), size)
-
-    def _trained_size(self, folder: pathlib.Path) -> tuple[int, int]:
-        size = self.config.data.source.size()
-        if size is None:
-            raise ValueError(
-                f"{folder}: the size of the training images is not known, since their data set was "
-                "built with a custom configuration and does not exist; pass it, as in "
-                "size=(480, 640)"
-            )
-        return size
 
     def _forward(self, variables: Any, image: jax.Array) -> Prediction:
         zeros = jnp.zeros(image.shape[:3])

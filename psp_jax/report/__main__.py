@@ -23,7 +23,9 @@ MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
 def write(all_runs: Sequence[runs.Run], out: pathlib.Path) -> page.Report:
     """Writes the report of runs into a folder and prints its summary."""
     out.mkdir(parents=True, exist_ok=True)
-    report = page.Report(all_runs, comparison.make(all_runs), *pictures.draw(all_runs, out))
+    drawn, warnings = pictures.draw(all_runs, out)
+    summary = [*runs.summary(all_runs), *warnings]
+    report = page.Report(all_runs, summary, comparison.make(all_runs), drawn)
     files.write(out / MARKDOWN_FILE, page.markdown(report))
     files.write(out / PAGE_FILE, page.html(report))
     print(*report.summary, sep="\n")

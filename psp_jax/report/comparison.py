@@ -35,58 +35,39 @@ class Table(NamedTuple):
     text_columns: int = 1
 
 
-class Metric(NamedTuple):
-    """A metric of `test.json`.
-
-    Attributes:
-        title: its name in tables.
-        spec: its format.
-    """
-
-    title: str
-    spec: str
-
-    def text(self, value: float | None, sign: str = "") -> str:
-        """Formats a value."""
-        return NOTHING if value is None else f"{value:{sign}{self.spec}}"
-
-    def interval(self, ends: tuple[float, float] | None, sign: str = "") -> str:
-        """Formats an interval."""
-        return NOTHING if ends is None else " to ".join(self.text(end, sign) for end in ends)
-
-
+# Titles and formats of the metrics of `test.json`.
 METRICS = {
-    "abs_rel": Metric("AbsRel", ".4f"),
-    "abs_rel_affine": Metric("AbsRel, affine", ".4f"),
-    "accuracy": Metric("accuracy", ".2%"),
-    "ap": Metric("AP 1 px", ".3f"),
-    "ari": Metric("ARI", ".3f"),
-    "asa": Metric("ASA", ".3f"),
-    "balanced_accuracy": Metric("balanced", ".2%"),
-    "boundary_f1": Metric("boundary F1", ".4f"),
-    "delta1": Metric("δ < 1.25", ".3f"),
-    "edge_ap": Metric("edge AP", ".3f"),
-    "edge_bits": Metric("bits/edge", ".4f"),
-    "edge_bits_prior": Metric("bits/edge, prior", ".4f"),
-    "edge_ods": Metric("edge ODS", ".3f"),
-    "f_0px": Metric("boundary F, 0 px", ".4f"),
-    "f_1px": Metric("boundary F, 1 px", ".4f"),
-    "f_2px": Metric("boundary F, 2 px", ".4f"),
-    "frontier_found": Metric("frontier recall", ".2%"),
-    "level_accuracy": Metric("gray level accuracy", ".2%"),
-    "mad_levels": Metric("MAD, gray levels", ".2f"),
-    "mae_m": Metric("MAE, m", ".4f"),
-    "mean_iou": Metric("mIoU", ".2%"),
-    "mean_iou_absent_0": Metric("mIoU, absent 0", ".2%"),
-    "ods": Metric("ODS 1 px", ".3f"),
-    "ois": Metric("OIS 1 px", ".3f"),
-    "ratio": Metric("conditional code length", ".3f"),
-    "regions": Metric("regions", ".1f"),
-    "rmse_log": Metric("RMSE log", ".3f"),
-    "rmse_m": Metric("RMSE, m", ".4f"),
-    "silog": Metric("SILog", ".2f"),
-    "ue": Metric("UE", ".3f"),
-    "vi_bits": Metric("VI, bits", ".3f"),
+    "abs_rel": ("AbsRel", ".4f"),
+    "abs_rel_affine": ("AbsRel, affine", ".4f"),
+    "accuracy": ("accuracy", ".2%"),
+    "ap": ("AP 1 px", ".3f"),
+    "ari": ("ARI", ".3f"),
+    "asa": ("ASA", ".3f"),
+    "balanced_accuracy": ("balanced", ".2%"),
+    "boundary_f1": ("boundary F1", ".4f"),
+    "delta1": ("δ < 1.25", ".3f"),
+    "edge_ap": ("edge AP", ".3f"),
+    "edge_bits": ("bits/edge", ".4f"),
+    "edge_bits_prior": ("bits/edge, prior", ".4f"),
+    "edge_ods": ("edge ODS", ".3f"),
+    "f_0px": ("boundary F, 0 px", ".4f"),
+    "f_1px": ("boundary F, 1 px", ".4f"),
+    "f_2px": ("boundary F, 2 px", ".4f"),
+    "frontier_found": ("frontier recall", ".2%"),
+    "level_accuracy": ("gray level accuracy", ".2%"),
+    "mad_levels": ("MAD, gray levels", ".2f"),
+    "mae_m": ("MAE, m", ".4f"),
+    "mean_iou": ("mIoU", ".2%"),
+    "mean_iou_absent_0": ("mIoU, absent 0", ".2%"),
+    "ods": ("ODS 1 px", ".3f"),
+    "ois": ("OIS 1 px", ".3f"),
+    "ratio": ("conditional code length", ".3f"),
+    "regions": ("regions", ".1f"),
+    "rmse_log": ("RMSE log", ".3f"),
+    "rmse_m": ("RMSE, m", ".4f"),
+    "silog": ("SILog", ".2f"),
+    "ue": ("UE", ".3f"),
+    "vi_bits": ("VI, bits", ".3f"),
 }
 _LOWER_IS_BETTER = ("abs_rel", "rmse_m", "edge_bits")
 _GRAY = ("mad_levels", "level_accuracy")
@@ -117,18 +98,26 @@ def make(all_runs: Iterable[Run]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def _text(key: str, value: float | None, sign: str = "") -> str:
+    return NOTHING if value is None else f"{value:{sign}{METRICS[key][1]}}".replace("%", " %")
+
+
+def _interval_text(key: str, ends: tuple[float, float] | None, sign: str = "") -> str:
+    return NOTHING if ends is None else " to ".join(_text(key, end, sign) for end in ends)
+
+
 def _cells(run: Run, keys: Iterable[str], *path: str) -> list[str]:
-    return [METRICS[key].text(run.metric(*path, key)) for key in keys]
+    return [_text(key, run.metric(*path, key)) for key in keys]
 
 
 def _titles(*keys: str) -> list[str]:
-    return [METRICS[key].title for key in keys]
+    return [METRICS[key][0] for key in keys]
 
 
 def _experiments(finished: list[Run]) -> Table:
     rows = [_result_row(run, key) for run in finished for key in _result_keys(run)]
     columns = (
-        "experiment", "labels", "metric", "thesis (section)", "ours", "95% interval", "baseline",
+        "experiment", "labels", "metric", "thesis (section)", "ours", "95 % interval", "baseline",
         "oracle",
     )  # fmt: skip
     share = thesis.INTERIOR_SHARE
@@ -156,7 +145,6 @@ def _result_keys(run: Run) -> list[str]:
 
 
 def _result_row(run: Run, key: str) -> tuple[str, ...]:
-    metric = METRICS[key]
     reported = {result.key: f"{result.text} ({result.section})" for result in run.thesis_results}
     max_depth_m = run.metric("max_depth_m") or float("nan")
     gray_range = f" (255 = {max_depth_m:g} m)" if key in _GRAY else ""
@@ -169,12 +157,12 @@ def _result_row(run: Run, key: str) -> tuple[str, ...]:
     return (
         run.name,
         run.labels if run.predicts_frontiers else NOTHING,
-        metric.title + gray_range,
+        METRICS[key][0] + gray_range,
         reported.get(key, NOTHING),
-        metric.text(_value(run, key)),
-        metric.interval(_interval(run, key)),
-        metric.text(baseline),
-        metric.text(run.metric("ceiling", key)),
+        _text(key, _value(run, key)),
+        _interval_text(key, _interval(run, key)),
+        _text(key, baseline),
+        _text(key, run.metric("ceiling", key)),
     )
 
 
@@ -217,7 +205,7 @@ def _comparisons(finished: list[Run]) -> Table:
             rows += [row for key in keys if (row := _comparison_row(run, other, key))]
     columns = (
         "run", "compared with", "metric", "better", "value", "other value",
-        "95% interval of the difference", "steps",
+        "95 % interval of the difference", "steps",
     )  # fmt: skip
     note = (
         "The intervals are bootstrapped over spaces, of the differences between images; without an "
@@ -227,7 +215,7 @@ def _comparisons(finished: list[Run]) -> Table:
 
 
 def _comparison_row(run: Run, other: Run, key: str) -> tuple[str, ...]:
-    metric, value, other_value = METRICS[key], _value(run, key), _value(other, key)
+    value, other_value = _value(run, key), _value(other, key)
     if value is None or other_value is None:
         return ()
     interval = None if other.name == UNTRAINED else _paired_interval(run, other, key)
@@ -242,11 +230,11 @@ def _comparison_row(run: Run, other: Run, key: str) -> tuple[str, ...]:
     return (
         run.name,
         other.name,
-        metric.title,
+        METRICS[key][0],
         answer,
-        metric.text(value),
-        metric.text(other_value),
-        metric.interval(interval, "+"),
+        _text(key, value),
+        _text(key, other_value),
+        _interval_text(key, interval, "+"),
         steps,
     )
 

@@ -1,8 +1,9 @@
 """Renders the report as Markdown, as one HTML page that needs no other file, and into a file."""
 
 import base64
-import dataclasses
+import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jinja2
 import tabulate
@@ -15,26 +16,20 @@ from psp_jax.report.runs import Run
 BEGIN, END = "<!-- report:begin -->", "<!-- report:end -->"
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
+class Report(NamedTuple):
     """Content of the report.
 
     Attributes:
         runs: all runs, whatever their status.
-        tables: tables of the finished ones.
-        pictures: pictures, of one run or of several.
-        warnings: lines on what is left out, besides unfinished runs.
+        summary: counts of the runs, then a line for everything that is left out.
+        tables: tables of the finished runs.
+        pictures: pictures, each of one run or of several.
     """
 
     runs: Sequence[Run]
+    summary: Sequence[str]
     tables: Sequence[Table]
     pictures: Sequence[Picture]
-    warnings: Sequence[str]
-
-    @property
-    def summary(self) -> list[str]:
-        """Counts of the runs, then a line for everything that is left out."""
-        return [*runs.summary(self.runs), *self.warnings]
 
 
 def markdown_tables(tables: Sequence[Table]) -> str:
@@ -49,6 +44,7 @@ def markdown_tables(tables: Sequence[Table]) -> str:
             colalign=("left",) * table.text_columns + ("right",) * numbers,
             disable_numparse=True,
         )
+        text = re.sub(" {2,}", " ", text)  # So that one changed cell changes one line.
         blocks += [f"**{table.title}**", text, table.note]
     return "\n\n".join(blocks) + "\n"
 

@@ -21,13 +21,13 @@ class Result(NamedTuple):
     section: str
 
 
-INTERIOR_SHARE = Result("interior_share", "85.72% of the pixels", "3.4.3")
+INTERIOR_SHARE = Result("interior_share", "85.72 % of the pixels", "3.4.3")
 # Of one of the three depth losses; neither which one nor the range of gray levels is given.
-DEPTH = (Result("level_accuracy", "3.78%", "4.3.4"), Result("mad_levels", "below 12", "4.3.4"))
+DEPTH = (Result("level_accuracy", "3.78 %", "4.3.4"), Result("mad_levels", "below 12", "4.3.4"))
 # By experiment, in the order of the thesis.
 RESULTS = {
-    "feature_classifier": (Result("accuracy", "60%", "4.3.2, of the previous run"),),
-    "finetune_head": (Result("accuracy", "nearly 90%", "4.3.2"),),
+    "feature_classifier": (Result("accuracy", "60 %", "4.3.2, of the previous run"),),
+    "finetune_head": (Result("accuracy", "nearly 90 %", "4.3.2"),),
     "weighted_ce": (Result("accuracy", "not improved", "4.3.3"),),
     "depth_ce": DEPTH,
     "depth_mse": DEPTH,
@@ -35,4 +35,4 @@ RESULTS = {
     "depth_to_frontier": (Result("accuracy", "none yet", "4.3.4"),),
     "two_phase": (Result("accuracy", "none yet", "4.3.4"),),
 }
-FRONTIERS_ONLY = (Result("accuracy", "3.21% on training", "4.3.3"),)  # Interior pixels weigh 0.
+FRONTIERS_ONLY = (Result("accuracy", "3.21 % on training", "4.3.3"),)  # Interior pixels weigh 0.
