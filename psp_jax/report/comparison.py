@@ -12,9 +12,9 @@ from psp_jax.report.runs import Run
 
 NOTHING = "–"
 SUB = "· "  # Begins the names of rows below a trained run: baselines and oracles.
-UNTRAINED = "before joint training"
+PARTS = "parts before joint training"
 SLIC = "SLIC on RGB"
-_PARTITIONS = ("decoded frontiers", "predicted depth, cut")  # Names of a run's partition.
+_PARTITIONS = ("decoded frontiers", "predicted depth, segmented")  # Names of a run's partition.
 
 
 class Table(NamedTuple):
@@ -53,7 +53,7 @@ METRICS = {
     "f_0px": ("boundary F, 0 px", ".4f"),
     "f_1px": ("boundary F, 1 px", ".4f"),
     "f_2px": ("boundary F, 2 px", ".4f"),
-    "frontier_found": ("frontier recall", ".2%"),
+    "frontier_recall": ("frontier recall", ".2%"),
     "level_accuracy": ("gray level accuracy", ".2%"),
     "mad_levels": ("MAD, gray levels", ".2f"),
     "mae_m": ("MAE, m", ".4f"),
@@ -76,7 +76,7 @@ _DEPTH = (
     *_GRAY,
 )  # fmt: skip
 _CLASSES = (
-    "accuracy", "balanced_accuracy", "mean_iou", "mean_iou_absent_0", "frontier_found",
+    "accuracy", "balanced_accuracy", "mean_iou", "mean_iou_absent_0", "frontier_recall",
     "edge_bits", "edge_bits_prior", "edge_ap", "edge_ods",
 )  # fmt: skip
 _REGIONS = ("regions", "ari", "vi_bits", "asa", "ue", "f_0px", "f_1px", "f_2px")
@@ -162,7 +162,7 @@ def _result_row(run: Run, key: str) -> tuple[str, ...]:
         _text(key, _value(run, key)),
         _interval_text(key, _interval(run, key)),
         _text(key, baseline),
-        _text(key, run.metric("ceiling", key)),
+        _text(key, run.metric("oracle", key)),
     )
 
 
@@ -184,11 +184,11 @@ def _interval(run: Run, key: str) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-# Pairs of experiments with the metrics that compare them; UNTRAINED is the first before training.
+# Experiments, what each is compared with, and the metrics. PARTS are those of the same run.
 _PAIRS = (
     ("depth_bins", "depth_mse", ("abs_rel", "rmse_m")),
     ("frontier_edges", "frontier_softmax", ("f_1px",)),
-    ("two_phase", UNTRAINED, ("accuracy", "edge_bits", "f_1px")),
+    ("two_phase", PARTS, ("accuracy", "edge_bits", "f_1px")),
 )
 
 
@@ -197,9 +197,9 @@ def _comparisons(finished: list[Run]) -> Table:
     rows = []
     for name, other_name, keys in _PAIRS:
         run, other = by_name.get(name), by_name.get(other_name)
-        if run is not None and other_name == UNTRAINED:
-            untrained = run.result.get("untrained") or {}
-            other = dataclasses.replace(run, name=UNTRAINED, result=untrained)
+        if run is not None and other_name == PARTS:
+            parts = run.result.get("parts_before_joint_training") or {}
+            other = dataclasses.replace(run, name=PARTS, result=parts)
         # Metrics of other images or labels can't be compared.
         if run and other and (run.data, run.labels) == (other.data, other.labels):
             rows += [row for key in keys if (row := _comparison_row(run, other, key))]
@@ -218,7 +218,7 @@ def _comparison_row(run: Run, other: Run, key: str) -> tuple[str, ...]:
     value, other_value = _value(run, key), _value(other, key)
     if value is None or other_value is None:
         return ()
-    interval = None if other.name == UNTRAINED else _paired_interval(run, other, key)
+    interval = None if other.name == PARTS else _paired_interval(run, other, key)
     is_lower, is_equal = value < other_value, value == other_value
     is_better = is_lower == (key in _LOWER_IS_BETTER)
     answer = "equal" if is_equal else "yes" if is_better else "no"
@@ -274,7 +274,7 @@ def _classes(chosen: list[Run]) -> Table:
     rows, baselines = [], {}
     for run in chosen:
         rows.append((run.name, run.labels, *_cells(run, _CLASSES)))
-        for key, title in (("untrained", UNTRAINED), ("ceiling", "oracle")):
+        for key, title in (("parts_before_joint_training", PARTS), ("oracle", "oracle")):
             if run.result.get(key):
                 rows.append((SUB + title, run.labels, *_cells(run, _CLASSES, key)))
         cells = _cells(run, _CLASSES, "baselines", "always_interior")
@@ -292,7 +292,7 @@ def _classes(chosen: list[Run]) -> Table:
 def _regions(chosen: list[Run]) -> Table:
     rows = []
     for run in chosen:
-        for name, path in ((run.name, ()), (SUB + UNTRAINED, ("untrained",))):
+        for name, path in ((run.name, ()), (SUB + PARTS, ("parts_before_joint_training",))):
             if runs.look_up(run.result, *path, "regions"):
                 path = (*path, "regions")
                 cells = _cells(run, _REGIONS, *path, "partitions", _partition(run))

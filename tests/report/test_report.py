@@ -75,8 +75,8 @@ def workdirs(tmp_path):
     rng = np.random.default_rng(0)
     worse = rng.uniform(0.4, 0.6, 40)
     seeds, planar = frontier_result(0.76, 0.5), frontier_result(0.96, 0.8, 0.95)
-    two = frontier_result(0.77, 0.6) | {"untrained": frontier_result(0.78, 0.55)}
-    coarse = seeds | {"ceiling": {"accuracy": 0.761, "edge_bits": 0.39}}
+    two = frontier_result(0.77, 0.6) | {"parts_before_joint_training": frontier_result(0.78, 0.55)}
+    coarse = seeds | {"oracle": {"accuracy": 0.761, "edge_bits": 0.39}}
     return [
         write_run(
             root / "depth_bins", config_of("depth_bins"), depth_result(0.4), images=worse - 0.1
