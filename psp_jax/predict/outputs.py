@@ -93,8 +93,7 @@ class Folder:
     def finish(self, frame: Frame, contents: Files) -> None:
         """Writes the files of a frame and marks it finished; safe to call from several threads."""
         self.write(contents)
-        values = (frame.name, frame.source, frame.changed_ns, sorted(contents))
-        record = dict(zip(RECORD, values, strict=True))
+        record = {**vars(frame), "files": sorted(contents)}
         with self._lock:
             self._finished[frame.name] = record
             with (self.path / FRAMES_FILE).open("a") as file:
