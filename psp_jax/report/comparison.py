@@ -184,7 +184,7 @@ def _interval(run: Run, key: str) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-# Experiments, what each is compared with, and the metrics. PARTS are those of the same run.
+# Experiments, what each is compared with, and the metrics. PARTS: the parts of the same run.
 _PAIRS = (
     ("depth_bins", "depth_mse", ("abs_rel", "rmse_m")),
     ("frontier_edges", "frontier_softmax", ("f_1px",)),
