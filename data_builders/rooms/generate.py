@@ -6,15 +6,15 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import threading
 from collections.abc import Callable
 
 import cv2
 import numpy as np
-import tqdm
 
 from data_builders.rooms import camera, render, scene, sensor, space
+from psp_jax.io import files, progress
+from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
 VERSION = "1.0.0"  # Raise it whenever other bytes would be written.
@@ -73,13 +73,12 @@ def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
     if not missing:
         return
     frames = len(missing) * rooms.frames_per_scan
-    interval_s = 0.1 if sys.stderr.isatty() else 10
-    with tqdm.tqdm(total=frames, unit="frame", desc="rooms", mininterval=interval_s) as progress:
+    with progress.bar(desc="rooms", unit="frame", total=frames) as bar:
         lock = threading.Lock()
 
         def count() -> None:
             with lock:
-                progress.update()
+                bar.update()
 
         # NumPy and XLA release the interpreter lock, so threads fill the cores.
         with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
@@ -125,7 +124,7 @@ def _claim(directory: pathlib.Path, record: dict[str, object]) -> None:
             "choose another directory or remove the scene9* folders"
         )
     scans.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    files.write(path, json.dumps(record, indent=2) + "\n")
 
 
 def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path:
@@ -151,7 +150,7 @@ def _write_scan(
         if rescan == 0 and k == rooms.frames_per_scan - 1:
             frame = _spoil(frame, index, size)
         frames.append(frame)
-        depths_mm.append(np.round(1000 * view.depth).astype(np.uint16))
+        depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
         instances.append(view.instance.astype(np.uint16))
         count()
 

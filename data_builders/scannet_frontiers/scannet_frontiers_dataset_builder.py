@@ -4,16 +4,14 @@ import functools
 import os
 import pathlib
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 
 from data_builders.scannet_frontiers import configurations, lock, pool, report, splits, work
-from psp_jax.io import manifest
+from psp_jax.io import manifest, progress
 from psp_jax.partition import frontier_classes
 from psp_jax.recordings import layouts, scan_ids
 
@@ -139,8 +137,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ) -> Iterator[tuple[str, dict]]:
         total = report.Report()
         counts = [job.scan.count(self.config.frame_stride) for job in jobs]
-        interval_s = 0.1 if sys.stderr.isatty() else 10
-        with tqdm.tqdm(total=sum(counts), desc=split, unit="frame", mininterval=interval_s) as bar:
+        with progress.bar(desc=split, unit="frame", total=sum(counts)) as bar:
             for expected, count in zip(jobs, counts, strict=True):
                 job = next(done)
                 assert job is expected, "jobs are done in order"

@@ -169,7 +169,7 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
             "one of thesis, thesis_small, official_v2, planar, thesis_planar, found, rooms was",
         ),
         ([], "--manual_dir is missing"),
-        (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),
+        (["--manual_dri=."], "unrecognized arguments: --manual_dri=."),
     ],
 )
 def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, arguments, message):
