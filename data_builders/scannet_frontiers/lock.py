@@ -1,4 +1,4 @@
-"""One build of a data set at a time, so that what a killed one left behind can be told apart."""
+"""Locks a data set during its build, so that leftovers of killed builds can be removed safely."""
 
 import contextlib
 import fcntl
@@ -7,16 +7,15 @@ import pathlib
 import shutil
 from collections.abc import Iterator
 
-# TFDS writes to `incomplete.XXXXXX_VERSION` beside the folder of the version, and renames it.
-_LEFT_BEHIND = "incomplete.*_*"
+# TFDS writes to `incomplete.XXXXXX_VERSION` next to the folder of the version, and renames it.
+_LEFTOVERS = "incomplete.*_*"
 
 
 @contextlib.contextmanager
 def sole_build(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other builds out of the folder of a configuration, and tidies it first.
+    """Locks the folder of a configuration and removes the leftovers of killed builds.
 
-    The lock goes with the process, however that ends. File systems without locks keep nobody out,
-    and there nothing is tidied.
+    The lock ends with the process. On a file system without locks nothing is locked or removed.
 
     Raises:
         OSError: if another process is building there.
@@ -27,12 +26,11 @@ def sole_build(folder: pathlib.Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            message = f"another process is building {folder}; wait for it, or end it"
-            raise OSError(message) from None
+            raise OSError(f"another process is building {folder}; wait for it or end it") from None
         except OSError:
             yield
             return
-        for path in folder.glob(_LEFT_BEHIND):
+        for path in folder.glob(_LEFTOVERS):
             shutil.rmtree(path, ignore_errors=True)
         yield
     finally:

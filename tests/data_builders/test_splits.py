@@ -119,5 +119,5 @@ def test_own_lists_that_share_a_space_are_refused_even_if_the_scans_are_not_ther
 
 
 def test_a_line_that_is_no_scan_id_is_refused(write_lists):
-    with pytest.raises(ValueError, match="validation: 'scene1' is no scan id"):
+    with pytest.raises(ValueError, match="validation: expected a scan id .* got 'scene1'"):
         write_lists("scene0000_00", "scene1", "")([])
