@@ -155,7 +155,7 @@ def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
     rng = np.random.default_rng(0)
     for space in range(9000, 9006):
         scans.write_scan(
-            root / "scans", f"scene{space}_00", [scans.make_frame(rng, i) for i in range(2)]
+            root / "scans", f"scene{space}_00", [scans.make_frame(rng) for _ in range(2)]
         )
     builder = dataset.Builder(config=scans.small_config(), data_dir=root / "data")
     dataset.build(builder, manual_dir=str(root / "scans"))

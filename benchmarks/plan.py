@@ -106,7 +106,7 @@ def measure(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Build:
     recipe = dataclasses.replace(configurations.named(name).recipe, frame_stride=1)
     with tempfile.TemporaryDirectory() as folder:
         write_scan(pathlib.Path(folder), pairs)
-        (scan,) = layouts.survey(folder).scans
+        (scan,) = layouts.survey(folder).recordings
         seconds, sizes = [], []
         for version in range(ROUNDS + 1):
             job = work.Job(scan, recipe, None, folder, str(version))
@@ -122,11 +122,11 @@ def measure(name: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> Build:
 def write_scan(folder: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
     """Writes pairs as a scan of ScanNet's official download."""
     frames = []
-    for index, (color, depth_mm) in enumerate(pairs):
+    for color, depth_mm in pairs:
         large = cv2.resize(color, COLOR_SIZE[::-1], interpolation=cv2.INTER_CUBIC)
         jpeg = cv2.imencode(".jpg", large)[1].tobytes()
         pose = np.eye(4, dtype=np.float32)
-        frames.append(sens.Frame(index, pose, 0, 0, jpeg, sens.encode_depth(depth_mm)))
+        frames.append(sens.EncodedFrame(pose, jpeg, sens.encode_depth(depth_mm)))
     path = folder / "scans" / "scene9000_00" / "scene9000_00.sens"
     path.parent.mkdir(parents=True)
     sens.write(

@@ -168,17 +168,17 @@ def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]])
     frames = []
     for color, depth in pairs:
         jpeg = cv2.imencode(".jpg", cv2.resize(color, (1296, 968)))[1].tobytes()
-        frames.append(sens.Frame(0, np.eye(4), 0, 0, jpeg, sens.encode_depth(depth)))
+        frames.append(sens.EncodedFrame(np.eye(4), jpeg, sens.encode_depth(depth)))
     sizes = {"color_size": (968, 1296), "depth_size": SIZES[0]}
     many = [frames[index % len(frames)] for index in range(SENS_FRAMES)]
     sens.write(path, many, **sizes, intrinsic_color=np.eye(4), intrinsic_depth=np.eye(4))
     del frames, many
     before_bytes, count = read_by_this_process(), 0
     tracemalloc.start()
-    with sens.Reader(path) as reader:
-        for frame in reader.frames(STRIDE):
-            sens.decode_depth(frame.depth, reader.header)
-            count += 1
+    for frame in sens.SensRecording(path).frames(STRIDE):
+        frame.read_color()
+        frame.read_depth()
+        count += 1
     peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     touched, size = read_by_this_process() - before_bytes, os.path.getsize(path)

@@ -106,12 +106,13 @@ class EmbeddedRooms:
     def prepare(self) -> str:
         """Draws the rooms and builds the data set unless both are there, returns its folder."""
         self.check()
+        from data_builders.scannet_frontiers import configurations
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
         scans = pathlib.Path(self.data_dir) / self._name()
         generate.generate(self.rooms, scans)
         size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = dataset.config_named("rooms")
+        config = configurations.named("rooms")
         if config.name != self._name():
             config = dataclasses.replace(config, name=self._name(), size=size)
         builder = dataset.Builder(config=config, data_dir=self.data_dir)

@@ -22,7 +22,7 @@ from psp_jax.evaluation import plots
 from psp_jax.io import command_line
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import layouts, recording, sens_file
+from psp_jax.recordings import layouts, recording, sens
 
 RADIUS_PX = 2  # Boundaries this near count as found, as in the superpixel benchmarks at 480x640.
 ALGORITHMS: dict[str, superpixels.Superpixels] = {
@@ -71,14 +71,14 @@ def views(path: pathlib.Path, frames: int) -> Iterator[View]:
     if path.suffix == ".png" and path.is_file():
         yield _png(path)
     elif path.suffix == ".sens" and path.is_file():
-        yield from _scan(sens_file.SensFile(path.stem, path), frames)
+        yield from _scan(sens.SensRecording(path), frames)
     elif path.is_dir():
         images = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
         is_scans = any(path.glob("**/scene*_*"))
         if images and not is_scans:
             yield from (_png(images[index]) for index in _spread(len(images), frames))
         else:
-            scans = layouts.survey(path).scans
+            scans = layouts.survey(path).recordings
             for index in _spread(len(scans), frames):
                 yield from _scan(scans[index], max(1, frames // len(scans)))
     else:
@@ -173,19 +173,18 @@ def _png(path: pathlib.Path) -> View:
     return View(f"{path.parent.parent.name}_{path.stem}", depth_mm, rgb)
 
 
-def _scan(scan: recording.Scan, frames: int) -> Iterator[View]:
+def _scan(scan: recording.Recording, frames: int) -> Iterator[View]:
     truth = scan.path.with_name(f"{scan.id}_truth.npz")
     instances = np.load(truth)["instance"] if truth.is_file() else None
-    with scan.open() as opened:
-        stride = max(1, scan.count(1) // frames)
-        for frame in itertools.islice(opened.frames(stride), frames):
-            depth_mm = frame.read_depth()
-            if depth_mm.any():
-                instance = None if instances is None else instances[frame.index].astype(np.int32)
-                rgb = _rgb(frame.read_color(), depth_mm.shape)
-                yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
-            else:
-                print(f"{scan.id} frame {frame.index} has no depth at all and is left out")
+    stride = max(1, scan.count(1) // frames)
+    for frame in itertools.islice(scan.frames(stride), frames):
+        depth_mm = frame.read_depth()
+        if depth_mm.any():
+            instance = None if instances is None else instances[frame.index].astype(np.int32)
+            rgb = _rgb(frame.read_color(), depth_mm.shape)
+            yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
+        else:
+            print(f"{scan.id} frame {frame.index} has no depth at all and is left out")
 
 
 def _rgb(data: bytes, size: tuple[int, ...]) -> np.ndarray | None:

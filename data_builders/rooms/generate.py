@@ -174,7 +174,7 @@ def _write_scan(
 
 def _capture(
     view: render.View, pose: np.ndarray, k: int, focal_px: float, rng: np.random.Generator
-) -> sens.Frame:
+) -> sens.EncodedFrame:
     color = sensor.capture_color(view.color, rng)
     depth_mm = sensor.capture_depth(
         view.depth, view.cos_incidence, view.albedo, view.gloss, focal_px, rng
@@ -183,10 +183,10 @@ def _capture(
     bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
     done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    return sens.Frame(k, pose, 0, 0, jpeg.tobytes(), sens.encode_depth(depth_mm))
+    return sens.EncodedFrame(pose, jpeg.tobytes(), sens.encode_depth(depth_mm))
 
 
-def _spoil(frame: sens.Frame, index: int, size: tuple[int, int]) -> sens.Frame:
+def _spoil(frame: sens.EncodedFrame, index: int, size: tuple[int, int]) -> sens.EncodedFrame:
     """Blank the depth in the first space and lose the pose in the second."""
     if index == 0:
         return dataclasses.replace(frame, depth=sens.encode_depth(np.zeros(size, np.uint16)))

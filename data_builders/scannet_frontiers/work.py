@@ -1,7 +1,6 @@
-"""One scan's share of a build: its examples, written to a file that marks the scan as finished.
+"""Processes a scan: writes its examples to a file, which marks the scan as finished.
 
-A build that died is started again with the same command and finds these files. They are removed
-when it has succeeded.
+An interrupted build resumes from these files. A successful build removes them.
 """
 
 import dataclasses
@@ -21,22 +20,22 @@ from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import frontier_classes
 from psp_jax.recordings import recording
 
-_FORMAT = "2"  # Raise it whenever the files are written in another way.
+_FORMAT = "2"  # Raise it whenever the content of the files changes.
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be done for one scan; picklable.
+    """The work on one scan; picklable.
 
     Attributes:
         scan: the recording.
-        recipe: how frames become examples.
-        quota: examples wanted; None wants all.
-        folder: where the files of finished scans go.
+        recipe: selects the frames and describes their labels.
+        quota: number of examples; None takes all.
+        folder: folder of the files of finished scans.
         version: version of the data set.
     """
 
-    scan: recording.Scan
+    scan: recording.Recording
     recipe: examples.Recipe
     quota: int | None
     folder: str
@@ -44,10 +43,10 @@ class Job:
 
     @functools.cached_property
     def path(self) -> pathlib.Path:
-        """The file, whose name changes with the scan's files and with the recipe.
+        """The file of the finished scan, named by a digest of the scan's files and the recipe.
 
-        It is looked up once, and goes with the job to other processes: a scan that changes while
-        it is read is found changed by the next build.
+        The digest is computed once and sent to other processes with the job: if the scan changes
+        while it is read, the next build notices.
         """
         try:
             stamp = self.scan.stamp()
@@ -58,7 +57,7 @@ class Job:
         return pathlib.Path(self.folder) / f"{self.scan.id}-{digest}.examples"
 
     def run(self) -> None:
-        """Writes the file unless it is there; whatever the scan holds, it ends with a report."""
+        """Writes the file unless it exists. It ends with a report, even if the scan is damaged."""
         path, report = self.path, Report()
         if path.exists():
             return
@@ -72,14 +71,14 @@ class Job:
             pickle.dump(report, file)
 
     def give_up(self, why: str) -> None:
-        """Writes the file of a scan that can't be worked on at all."""
+        """Writes the file of a scan that can't be processed, with the reason."""
         report = Report()
         report.drop("unreadable scan", f"{self.scan.id}: {why}")
         with _Partial(self.path) as file:
             pickle.dump(report, file)
 
     def records(self) -> Iterator[tuple[str, dict]]:
-        """Yields the finished `(key, example)`, arrays compressed."""
+        """Yields `(key, example)` of the finished scan, with compressed arrays."""
         yield from (item for item in self._items() if not isinstance(item, Report))
 
     def report(self) -> Report:
@@ -96,10 +95,13 @@ class Job:
 
 
 class _Partial:
-    """A file that appears under its name when it is whole."""
+    """A file that is renamed to its final path once it is complete.
+
+    It is written piece by piece, unlike with `io.files.write`: a scan may not fit the memory.
+    """
 
     def __init__(self, path: pathlib.Path):
-        # Two builds of the same data set must not write into each other's file.
+        # Two builds of the same data set must not write to the same file.
         self._path, self._partial = path, path.with_suffix(f".{os.getpid()}.partial")
 
     def __enter__(self):
@@ -116,7 +118,7 @@ class _Partial:
 
 
 def compress(example: dict) -> dict:
-    """Turns the large arrays of an example into zlib streams, as they are stored."""
+    """Compresses the arrays of an example that records hold as zlib streams."""
     return {
         name: zlib.compress(_bytes_of(value)) if is_compressed(name) else value
         for name, value in example.items()
@@ -124,7 +126,7 @@ def compress(example: dict) -> dict:
 
 
 def is_compressed(name: str) -> bool:
-    """Tells whether records hold a feature as a zlib stream: the arrays of a value a pixel."""
+    """Returns whether records hold a feature as a zlib stream: arrays with a value per pixel."""
     return name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from psp_jax.recordings import images, sens_file
+from psp_jax.recordings import images, sens
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -166,22 +166,21 @@ def _images(named: list[tuple[str, pathlib.Path]]) -> Recording:
 
 
 def _scan(path: pathlib.Path, name: str, stride: int) -> Recording:
-    scan = sens_file.SensFile(path.stem, path)
+    scan = sens.SensRecording(path)
 
     def frames(wanted: Wanted) -> Iterator[Frame]:
         blank = Frame(f"{name}/...", str(path.resolve()), _changed_ns(path))
         try:
-            with scan.open() as opened:
-                for each in opened.frames(stride):
-                    frame = dataclasses.replace(
-                        blank,
-                        name=f"{name}/{each.index:06d}",
-                        source=f"{blank.source} frame {each.index}",
-                    )
-                    if wanted(frame):
-                        read = functools.partial(_decode_color, each.read_color())
-                        frame = dataclasses.replace(frame, read=read)
-                    yield frame
+            for each in scan.frames(stride):
+                frame = dataclasses.replace(
+                    blank,
+                    name=f"{name}/{each.index:06d}",
+                    source=f"{blank.source} frame {each.index}",
+                )
+                if wanted(frame):
+                    read = functools.partial(_decode_color, each.read_color())
+                    frame = dataclasses.replace(frame, read=read)
+                yield frame
         except (ValueError, OSError) as error:
             yield _failing(blank, f"the rest can't be read: {error}")
 

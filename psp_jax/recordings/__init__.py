@@ -1,1 +1,1 @@
-"""RGB-D recordings as people have them on disk."""
+"""Reads RGB-D recordings from disk: `layouts.survey(folder)` finds them in any supported layout."""

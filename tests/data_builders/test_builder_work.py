@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data_builders.scannet_frontiers import configurations, pool, splits, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax.recordings import sens_file
+from psp_jax.recordings import sens
 from tests.scans import make_frame, small_config, write_scan
 
 
@@ -73,7 +73,7 @@ def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
 )
 def test_options_of_clusters_reach_beam(runner, options):
     assert pool.beam_options(runner, options, 1) == [f"--{option}" for option in options]
-    with pytest.raises(ValueError, match=f"--num_workers=2 counts .* {runner} is told"):
+    with pytest.raises(ValueError, match=f"--num_workers=2 .* {runner}"):
         pool.beam_options(runner, options, 2)
 
 
@@ -143,8 +143,8 @@ def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp
 
 def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
     rng = np.random.default_rng(0)
-    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng, 0)])
-    scan, recipe = sens_file.SensFile("scene9000_00", path), small_config().recipe
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng)])
+    scan, recipe = sens.SensRecording(path), small_config().recipe
     job = work.Job(scan, recipe, None, str(tmp_path), "1.0.0")
     others = [
         work.Job(scan, recipe, 3, str(tmp_path), "1.0.0"),
@@ -156,10 +156,10 @@ def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
     assert work.Job(scan, recipe, None, str(tmp_path), "1.0.0").path != job.path
 
 
-class Crash(sens_file.SensFile):
+class Crash(sens.SensRecording):
     """A scan that kills the process which reads it."""
 
-    def open(self):
+    def calibration(self):
         os._exit(1)
 
 
@@ -167,10 +167,10 @@ def test_a_scan_that_kills_its_process_is_given_up_and_the_next_goes_on(tmp_path
     rng, jobs = np.random.default_rng(0), []
     for space in range(9000, 9004):
         scan = f"scene{space}_00"
-        path = write_scan(tmp_path, scan, [make_frame(rng, 0)])
-        kind = Crash if space == 9001 else sens_file.SensFile
+        path = write_scan(tmp_path, scan, [make_frame(rng)])
+        kind = Crash if space == 9001 else sens.SensRecording
         recipe = small_config().recipe
-        jobs.append(work.Job(kind(scan, path), recipe, None, str(tmp_path / "work"), "1.0.0"))
+        jobs.append(work.Job(kind(path), recipe, None, str(tmp_path / "work"), "1.0.0"))
     assert list(pool.Processes(2)(jobs)) == jobs
     assert [len(list(job.records())) for job in jobs] == [1, 0, 1, 1]
     assert jobs[1].report().details == [
@@ -189,18 +189,15 @@ def test_a_sample_takes_as_many_images_as_were_asked_for(tmp_path, scans_dir):
 
 def test_a_bad_frame_of_a_sample_is_replaced(tmp_path):
     rng = np.random.default_rng(0)
-    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng, index) for index in range(6)])
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng) for _ in range(6)])
     recipe = small_config().recipe
-    job = work.Job(
-        sens_file.SensFile("scene9000_00", path), recipe, 3, str(tmp_path / "work"), "1.0.0"
-    )
+    job = work.Job(sens.SensRecording(path), recipe, 3, str(tmp_path / "work"), "1.0.0")
     job.run()
     keys = [key for key, _ in job.records()]
     data = bytearray(path.read_bytes())
     first = job.scan.id + "_"
-    with sens_file.sens.Reader(path) as reader:
-        place = list(reader.places())[int(keys[0].removeprefix(first))]
-    data[place.color_at : place.color_at + 2] = b"xx"
+    frame = list(sens.SensRecording(path).frames(1))[int(keys[0].removeprefix(first))]
+    data[frame.offset : frame.offset + 2] = b"xx"
     path.write_bytes(data)
     job = work.Job(job.scan, recipe, 3, str(tmp_path / "work"), "1.0.0")
     job.run()
@@ -220,7 +217,7 @@ def room_scans(tmp_path_factory) -> pathlib.Path:
     """Ten spaces of two frames of the size of the rooms."""
     root, rng = tmp_path_factory.mktemp("rooms"), np.random.default_rng(0)
     for space in range(9000, 9010):
-        frames = [make_frame(rng, index, (120, 160)) for index in range(2)]
+        frames = [make_frame(rng, (120, 160)) for _ in range(2)]
         write_scan(root, f"scene{space}_00", frames, (120, 160))
     return root
 
@@ -228,7 +225,7 @@ def room_scans(tmp_path_factory) -> pathlib.Path:
 def test_a_dry_run_says_what_would_be_built_and_writes_nothing(tmp_path, room_scans):
     data_dir = tmp_path / "data"
     text = run(f"--manual_dir={room_scans}", f"--data_dir={data_dir}", "--dry_run")
-    assert "in all         20 frames: about" in text and "minutes with --num_workers=1" in text
+    assert "total          20 frames: about" in text and "minutes with --num_workers=1" in text
     assert text.count("     2 frames  ") == 10
     assert not list(data_dir.rglob("*.array_record*"))
 

@@ -208,21 +208,20 @@ def test_every_scan_is_a_readable_sens_file_with_its_truth(generated):
         assert truth["depth_mm"].shape == truth["instance"].shape == (2, *SIZE)
         assert truth["depth_mm"].dtype == truth["instance"].dtype == np.uint16
         assert truth["depth_mm"].min() > 0
-        with sens.Reader(folder / f"{folder.name}.sens") as reader:
-            assert reader.header.depth_size == SIZE and reader.header.color_size == COLOR_SIZE
-            assert len(list(reader.frames())) == 2
+        scan = sens.SensRecording(folder / f"{folder.name}.sens")
+        calibration = scan.calibration()
+        assert (calibration.depth_size, calibration.color_size) == (SIZE, COLOR_SIZE)
+        assert len(list(scan.frames(1))) == 2
 
 
 def test_one_frame_has_no_depth_and_one_no_pose(generated):
     empty, lost = [], []
     for path in sorted((generated / "scans").rglob("*.sens")):
-        with sens.Reader(path) as reader:
-            for frame in reader.frames():
-                where = path.stem, frame.index
-                if not sens.decode_depth(frame.depth, reader.header).any():
-                    empty.append(where)
-                if not np.isfinite(frame.camera_to_world).all():
-                    lost.append(where)
+        for frame in sens.SensRecording(path).frames(1):
+            if not frame.read_depth().any():
+                empty.append((path.stem, frame.index))
+            if not np.isfinite(frame.read_pose()).all():
+                lost.append((path.stem, frame.index))
     assert empty == [("scene9000_00", 1)]
     assert lost == [("scene9001_00", 1)]
 

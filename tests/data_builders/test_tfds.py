@@ -22,7 +22,7 @@ MISSING = [n for n in ("tensorflow", "mlcroissant", "dill") if importlib.util.fi
 def test_the_builder_passes_the_test_case_of_tfds(tmp_path):
     rng, size = np.random.default_rng(0), configurations.named(CONFIG).size
     for scan in SCANS:
-        write_scan(tmp_path, scan, [make_frame(rng, i, size) for i in range(FRAMES)], size)
+        write_scan(tmp_path, scan, [make_frame(rng, size) for _ in range(FRAMES)], size)
     command = [sys.executable, "-m", "tests.data_builders.test_tfds"]
     # In a process of its own: TensorFlow warns of its own dependencies, and warnings are errors
     # here.

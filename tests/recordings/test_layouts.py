@@ -7,7 +7,7 @@ import pytest
 from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import superpixels
-from psp_jax.recordings import exported, layouts, recording, sens
+from psp_jax.recordings import exported, layouts, sens
 from tests.scans import SIZE, make_frame, write_scan
 
 SCAN = "scene9000_00"
@@ -15,13 +15,13 @@ CAMERA = np.array([[64, 0, 32, 0], [0, 64, 24, 0], [0, 0, 1, 0], [0, 0, 0, 1]], 
 RECIPE = examples.Recipe(2, SIZE, {"seeds": superpixels.Seeds(superpixels=20, levels=2)})
 
 
-def as_sens(root: pathlib.Path, frames: list[sens.Frame]) -> None:
+def as_sens(root: pathlib.Path, frames: list[sens.EncodedFrame]) -> None:
     write_scan(root, SCAN, frames)
 
 
 def as_python_export(root, frames, *, folder=f"scans/{SCAN}", digits=1, calibration="intrinsic"):
-    for frame in frames:
-        name = f"{frame.index:0{digits}d}"
+    for index, frame in enumerate(frames):
+        name = f"{index:0{digits}d}"
         write(root / folder / "color" / f"{name}.jpg", frame.color)
         write(root / folder / "depth" / f"{name}.png", png_of(depth_of(frame)))
         write(root / folder / "pose" / f"{name}.txt", text_of(frame.camera_to_world))
@@ -40,10 +40,10 @@ def as_frames_25k(root, frames):
 
 def as_cpp_export(root, frames):
     folder = root / SCAN
-    for frame in frames:
+    for index, frame in enumerate(frames):
         depth = depth_of(frame)
         header = f"P5\n{depth.shape[1]} {depth.shape[0]}\n65535\n".encode()
-        stem = folder / f"frame-{frame.index:06d}"
+        stem = folder / f"frame-{index:06d}"
         write(stem.with_suffix(".color.jpg"), frame.color)
         write(stem.with_suffix(".depth.pgm"), header + depth.astype(">u2").tobytes())
         write(stem.with_suffix(".pose.txt"), text_of(frame.camera_to_world))
@@ -53,9 +53,9 @@ def as_cpp_export(root, frames):
 
 
 def as_seven_scenes(root, frames, *, folder="chess/seq-01"):
-    for frame in frames:
+    for index, frame in enumerate(frames):
         depth = depth_of(frame)
-        stem = root / folder / f"frame-{frame.index:06d}"
+        stem = root / folder / f"frame-{index:06d}"
         pixels = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR)
         assert pixels is not None
         write(stem.with_suffix(".color.png"), png_of(pixels))
@@ -77,14 +77,12 @@ def text_of(matrix: np.ndarray) -> bytes:
     return "\n".join(" ".join(f"{value:.9g}" for value in row) for row in matrix).encode()
 
 
-def depth_of(frame: sens.Frame) -> np.ndarray:
-    matrix = np.eye(4, dtype=np.float32)
-    header = sens.Header("", matrix, matrix, matrix, matrix, SIZE, SIZE, 1000.0, 1)
-    return sens.decode_depth(frame.depth, header)
+def depth_of(frame: sens.EncodedFrame) -> np.ndarray:
+    return sens.decode_depth(frame.depth, SIZE)
 
 
 def read(root: pathlib.Path, recipe=RECIPE) -> tuple[dict[str, dict], Report]:
-    (scan,) = layouts.survey(root).scans
+    (scan,) = layouts.survey(root).recordings
     report = Report()
     return dict(examples.examples_of(scan, report, recipe=recipe)), report
 
@@ -93,7 +91,7 @@ def read(root: pathlib.Path, recipe=RECIPE) -> tuple[dict[str, dict], Report]:
 def frames():
     rng = np.random.default_rng(3)
     # Twelve, so that names sorted as text would put 10 before 2.
-    return [make_frame(rng, index) for index in range(12)]
+    return [make_frame(rng) for _ in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -114,8 +112,8 @@ def test_the_same_frames_in_another_layout_give_identical_examples(tmp_path, fra
 @pytest.mark.parametrize(
     ("folder", "scan", "space", "note", "focal_px"),
     [
-        ("chess/seq-01", "chess_seq-01", "chess", exported.recording.SEVEN_SCENES.note, 58.5),
-        (f"scans/{SCAN}", SCAN, "scene9000", exported.recording.SCANNET.note, 57.759),
+        ("chess/seq-01", "chess_seq-01", "chess", exported.SEVEN_SCENES.note, 58.5),
+        (f"scans/{SCAN}", SCAN, "scene9000", exported.SCANNET.note, 57.759),
     ],
 )
 def test_seven_scenes_gives_the_same_images_and_depth(
@@ -141,32 +139,32 @@ def test_sequences_of_seven_scenes_are_scans_of_their_spaces(tmp_path, frames):
         as_seven_scenes(tmp_path / folder, frames[:1], folder=".")
     (tmp_path / "chess" / "TrainSplit.txt").write_text("sequence1")
     names = ["chess_seq-01", "chess_seq-02", "red-kitchen_seq-11"]
-    assert [scan.id for scan in layouts.survey(tmp_path).scans] == names
-    assert [scan.id for scan in layouts.survey(tmp_path / "chess").scans] == names[:2]
-    assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").scans] == names[1:2]
+    assert [scan.id for scan in layouts.survey(tmp_path).recordings] == names
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess").recordings] == names[:2]
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").recordings] == names[1:2]
 
 
 def test_an_export_that_skipped_frames_keeps_what_is_there():
     """Every 100th frame at a stride of 30 is kept, and not only every 300th."""
     sparse = [(index, "") for index in range(0, 1000, 100)]
-    kept = [index for index, _ in recording.one_of_each_window(sparse, 30)]
+    kept = [index for index, _ in exported.one_per_window(sparse, 30)]
     assert kept == list(range(0, 1000, 100))
     whole = [(index, "") for index in range(100)]
-    assert [index for index, _ in recording.one_of_each_window(whole, 30)] == [0, 30, 60, 90]
+    assert [index for index, _ in exported.one_per_window(whole, 30)] == [0, 30, 60, 90]
 
 
 def test_a_scan_in_two_places_is_read_once_from_the_sens_file(tmp_path, frames):
     as_sens(tmp_path, frames)
     as_padded_export(tmp_path, frames)
     survey = layouts.survey(tmp_path)
-    (scan,) = survey.scans
+    (scan,) = survey.recordings
     assert scan.path.suffix == ".sens"
     assert list(survey.refused.values()) == [f"{SCAN} is read from {scan.path}"]
 
 
 def test_a_scan_folder_itself_is_read(tmp_path, frames):
     as_python_export(tmp_path, frames)
-    (scan,) = layouts.survey(tmp_path / "scans" / SCAN).scans
+    (scan,) = layouts.survey(tmp_path / "scans" / SCAN).recordings
     assert scan.id == SCAN
 
 
@@ -179,7 +177,7 @@ def test_a_scan_folder_itself_is_read(tmp_path, frames):
         ([f"train/{SCAN}/coord.npy"], "a mesh or point cloud"),
         ([f"{SCAN}_vh_clean_2.ply"], "a mesh or point cloud"),
         (["tf3d/hires_tfrecords/train-00000-of-00100"], "TFRecords of another schema"),
-        ([f"scans/{SCAN}/scene9.sens"], "a .sens of another name"),
+        ([f"scans/{SCAN}/scene9.sens"], "a .sens file with another name"),
         ([f"scans/{SCAN}/{SCAN}.txt"], "no frames"),
     ],
 )
@@ -195,7 +193,7 @@ def test_a_folder_without_frames_beside_good_scans_is_reported(tmp_path, frames)
     as_sens(tmp_path, frames)
     write(tmp_path / "scans" / "scene9001_00" / "mesh.ply", b"")
     survey = layouts.survey(tmp_path)
-    assert [scan.id for scan in survey.scans] == [SCAN]
+    assert [scan.id for scan in survey.recordings] == [SCAN]
     assert list(survey.refused.values()) == ["a mesh or point cloud without frames"]
 
 
@@ -227,15 +225,15 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     assert [example["frame_index"] for example in found.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (
-        "undecodable colour: scene9000_00 frame 0: a JPEG that is cut off",
-        "undecodable colour: scene9000_00 frame 1: an image that claims 65500x65500",
-        "undecodable depth: scene9000_00 frame 2: an image that claims 65500x65500",
+        "undecodable colour: scene9000_00 frame 0: a truncated JPEG",
+        "undecodable colour: scene9000_00 frame 1: expected an image of 1 to",
+        "undecodable depth: scene9000_00 frame 2: expected an image of 1 to",
         "undecodable depth: scene9000_00 frame 3: (24, 32)",
         "invalid pose: scene9000_00 frame 4",
-        "invalid pose: scene9000_00 frame 5: 5.txt doesn't hold 16 numbers",
+        "invalid pose: scene9000_00 frame 5: 5.txt: expected 16 numbers, got '1 0 0'",
         "undecodable depth: scene9000_00 frame 6: there is no depth file",
         "invalid pose: scene9000_00 frame 7: there is no pose file",
-        "undecodable depth: scene9000_00 frame 8: depth of uint8",
+        "undecodable depth: scene9000_00 frame 8: depth: expected 16-bit gray, got uint8",
     ):
         assert text.count(line) == 1, text
 
@@ -244,11 +242,10 @@ def test_depth_in_other_units_becomes_millimetres(tmp_path, frames):
     as_cpp_export(tmp_path, frames[:1])
     info = tmp_path / SCAN / "_info.txt"
     info.write_text(info.read_text().replace("m_depthShift = 1000", "m_depthShift = 2000"))
-    (scan,) = layouts.survey(tmp_path).scans
-    with scan.open() as opened:
-        (frame,) = opened.frames(1)
-        half = np.round(depth_of(frames[0]) / 2).astype(np.uint16)
-        np.testing.assert_array_equal(frame.read_depth(), half)
+    (scan,) = layouts.survey(tmp_path).recordings
+    (frame,) = scan.frames(1)
+    half = np.round(depth_of(frames[0]) / 2).astype(np.uint16)
+    np.testing.assert_array_equal(frame.read_depth(), half)
 
 
 def test_a_lost_pose_is_read_as_minus_infinity(tmp_path):
