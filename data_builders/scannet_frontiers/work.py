@@ -3,6 +3,7 @@
 An interrupted build resumes from these files. A successful build removes them.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -11,9 +12,9 @@ import pathlib
 import pickle
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import cv2
-import numpy as np
 
 from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
@@ -61,10 +62,10 @@ class Job:
         path, report = self.path, Report()
         if path.exists():
             return
-        with _Partial(path) as file:
-            kwargs = {"recipe": self.recipe, "quota": self.quota}
+        with _complete_file(path) as file:
+            made = examples.examples_of(self.scan, report, recipe=self.recipe, quota=self.quota)
             try:
-                for key, example in examples.examples_of(self.scan, report, **kwargs):
+                for key, example in made:
                     pickle.dump((key, compress(example)), file)
             except (cv2.error, MemoryError) as error:
                 report.drop("damaged scan, rest left out", f"{self.scan.id}: {error}")
@@ -74,7 +75,7 @@ class Job:
         """Writes the file of a scan that can't be processed, with the reason."""
         report = Report()
         report.drop("unreadable scan", f"{self.scan.id}: {why}")
-        with _Partial(self.path) as file:
+        with _complete_file(self.path) as file:
             pickle.dump(report, file)
 
     def records(self) -> Iterator[tuple[str, dict]]:
@@ -94,41 +95,31 @@ class Job:
                     return
 
 
-class _Partial:
-    """A file that is renamed to its final path once it is complete.
+@contextlib.contextmanager
+def _complete_file(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a file that is renamed to `path` once it is complete.
 
     It is written piece by piece, unlike with `io.files.write`: a scan may not fit the memory.
     """
-
-    def __init__(self, path: pathlib.Path):
-        # Two builds of the same data set must not write to the same file.
-        self._path, self._partial = path, path.with_suffix(f".{os.getpid()}.partial")
-
-    def __enter__(self):
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._partial, "wb")
-        return self._file
-
-    def __exit__(self, kind, *unused) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
-            self._partial.unlink()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two builds of the same data set must not write to the same file.
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def compress(example: dict) -> dict:
     """Compresses the arrays of an example that records hold as zlib streams."""
     return {
-        name: zlib.compress(_bytes_of(value)) if is_compressed(name) else value
+        name: zlib.compress(value.tobytes()) if _is_compressed(name) else value
         for name, value in example.items()
     }
 
 
-def is_compressed(name: str) -> bool:
+def _is_compressed(name: str) -> bool:
     """Returns whether records hold a feature as a zlib stream: arrays with a value per pixel."""
     return name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
-
-
-def _bytes_of(array: np.ndarray) -> bytes:
-    return np.ascontiguousarray(array).tobytes()
