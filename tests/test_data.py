@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import damage
 from data_builders.scannet_frontiers import examples as examples_module
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import data
 from psp_jax.io import manifest
 from psp_jax.partition import frontier_classes
-from tests import damage
 from tests.scans import SIZE, make_frame, small_config, write_scan
 
 

@@ -113,13 +113,10 @@ def _complete_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def compress(example: dict) -> dict:
-    """Compresses the arrays of an example that records hold as zlib streams."""
+    """Compresses the arrays that records hold as zlib streams: those with a value per pixel."""
     return {
-        name: zlib.compress(value.tobytes()) if _is_compressed(name) else value
+        name: zlib.compress(value.tobytes())
+        if name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
+        else value
         for name, value in example.items()
     }
-
-
-def _is_compressed(name: str) -> bool:
-    """Returns whether records hold a feature as a zlib stream: arrays with a value per pixel."""
-    return name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
