@@ -1,4 +1,4 @@
-"""Builds in several processes, builds that died, and what the flags change."""
+"""Tests builds in several processes, interrupted builds, and the flags."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from tests.scans import make_frame, small_config, write_scan
 
 
 def digest_of(directory: pathlib.Path) -> str:
-    """Hashes all decoded examples of all splits in order; the bytes of shards may differ."""
+    """Returns the SHA-256 of all decoded examples in order; the bytes of shards may differ."""
     builder: Any = tfds.builder_from_directory(directory)
     digest = hashlib.sha256()
     for split in splits.SPLITS:
@@ -57,7 +57,7 @@ def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
         tmp_path,
         scans_dir,
     ]
-    # In a process of its own: Beam warns of its own dependencies, and warnings are errors here.
+    # In a separate process: Beam warns about its dependencies, and warnings are errors here.
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert digest_of(tmp_path / "scannet_frontiers" / "small" / "3.0.0") == expected
@@ -89,7 +89,9 @@ def test_beam_that_is_not_installed_is_named(monkeypatch):
         pool.Beam("DirectRunner")
 
 
-def test_a_build_that_died_does_not_redo_finished_scans(tmp_path, scans_dir, expected, monkeypatch):
+def test_an_interrupted_build_does_not_repeat_finished_scans(
+    tmp_path, scans_dir, expected, monkeypatch
+):
     done = []
 
     def dies(jobs):
@@ -115,8 +117,10 @@ def test_a_build_that_died_does_not_redo_finished_scans(tmp_path, scans_dir, exp
     assert not (tmp_path / "work").exists()
 
 
-def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp_path, scans_dir):
-    """Killed by SIGKILL, which nothing can catch; while it runs a second build is refused."""
+def test_leftovers_of_a_killed_build_are_removed_but_not_those_of_a_running_one(
+    tmp_path, scans_dir
+):
+    """While the first build runs, a second one is refused; SIGKILL can't be caught."""
     command = [
         sys.executable,
         "-m",
@@ -141,7 +145,7 @@ def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp
     assert [path.name for path in folder.iterdir()] == [str(dataset.Builder.VERSION)]
 
 
-def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
+def test_the_file_of_a_finished_scan_depends_on_scan_recipe_quota_and_version(tmp_path):
     rng = np.random.default_rng(0)
     path = write_scan(tmp_path, "scene9000_00", [make_frame(rng)])
     scan, recipe = sens.SensRecording(path), small_config().recipe
@@ -157,13 +161,13 @@ def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
 
 
 class Crash(sens.SensRecording):
-    """A scan that kills the process which reads it."""
+    """A scan that kills the process that reads it."""
 
     def calibration(self):
         os._exit(1)
 
 
-def test_a_scan_that_kills_its_process_is_given_up_and_the_next_goes_on(tmp_path):
+def test_a_scan_that_kills_its_process_is_given_up_and_the_others_are_built(tmp_path):
     rng, jobs = np.random.default_rng(0), []
     for space in range(9000, 9004):
         scan = f"scene{space}_00"
@@ -178,7 +182,7 @@ def test_a_scan_that_kills_its_process_is_given_up_and_the_next_goes_on(tmp_path
     ]
 
 
-def test_a_sample_takes_as_many_images_as_were_asked_for(tmp_path, scans_dir):
+def test_a_sample_takes_the_requested_number_of_images(tmp_path, scans_dir):
     config = small_config()
     listed = tuple(sorted(path.name for path in (scans_dir / "scans").iterdir()))
     config.sample = splits.Sample((7, 5, 3), config.split, listed)
@@ -214,7 +218,7 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def room_scans(tmp_path_factory) -> pathlib.Path:
-    """Ten spaces of two frames of the size of the rooms."""
+    """Ten spaces of two frames at the size of the rooms."""
     root, rng = tmp_path_factory.mktemp("rooms"), np.random.default_rng(0)
     for space in range(9000, 9010):
         frames = [make_frame(rng, (120, 160)) for _ in range(2)]
@@ -222,7 +226,7 @@ def room_scans(tmp_path_factory) -> pathlib.Path:
     return root
 
 
-def test_a_dry_run_says_what_would_be_built_and_writes_nothing(tmp_path, room_scans):
+def test_a_dry_run_describes_the_build_and_writes_nothing(tmp_path, room_scans):
     data_dir = tmp_path / "data"
     text = run(f"--manual_dir={room_scans}", f"--data_dir={data_dir}", "--dry_run")
     assert "total          20 frames: about" in text and "minutes with --num_workers=1" in text
@@ -233,7 +237,7 @@ def test_a_dry_run_says_what_would_be_built_and_writes_nothing(tmp_path, room_sc
 def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
     lists = {"train": range(9000, 9004), "validation": range(9004, 9006), "test": [9006]}
     for split, spaces in lists.items():
-        lines = ["# mine", *(f"scene{space}_00" for space in spaces)]
+        lines = ["# a comment", *(f"scene{space}_00" for space in spaces)]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines))
     files = ",".join(str(tmp_path / f"{split}.txt") for split in lists)
     common = (f"--manual_dir={room_scans}", f"--data_dir={tmp_path}", f"--split_files={files}")
@@ -250,7 +254,7 @@ def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
 
 
 def hangs(jobs):
-    """Stays in the midst of a build."""
+    """Hangs after the first scan."""
     jobs[0].run()
     yield jobs[0]
     print("hanging", flush=True)

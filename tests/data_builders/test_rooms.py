@@ -15,10 +15,10 @@ SMALL = {"spaces": 3, "frames_per_scan": 2, "depth_height": 24, "depth_width": 3
 SCANS = ["9000_00", "9001_00", "9001_01", "9002_00", "9002_01", "9002_02"]
 
 
-def draw(arranged, pose, size=SIZE):
+def rendered(arranged, pose, size=SIZE):
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    lenses = camera.intrinsics(*color_size), camera.intrinsics(*size)
-    return render.render(arranged, pose.astype(np.float32), *lenses, depth_size=size)
+    intrinsics = camera.intrinsics(*color_size), camera.intrinsics(*size)
+    return render.render(arranged, pose.astype(np.float32), *intrinsics, depth_size=size)
 
 
 def camera_rays(size):
@@ -28,7 +28,7 @@ def camera_rays(size):
 
 
 def room_with_boxes(*boxes):
-    """A room of 5 x 4 x 2.5 m with axis-aligned boxes, each ((center), (size))."""
+    """Returns a room of 5 x 4 x 2.5 m with axis-aligned boxes, each ((center), (size))."""
     arranged = scene.make_scene(space.make_space(0), 0)
     size = np.array([5, 4, 2.5], np.float32)
     center, half = arranged.center.copy(), np.zeros_like(arranged.half)
@@ -48,7 +48,7 @@ def depth_of_empty_room(pose, rays):
 
 
 def brute_force_depth(arranged, pose, rays):
-    """Intersect each ray with each of the six rectangles of each box, in float64."""
+    """Intersects each ray with each of the six rectangles of each box, in float64."""
     directions = (rays @ pose[:3, :3].T).reshape(-1, 3)
     depth = np.full(len(directions), np.inf)
     rows = [0, *range(scene.SHELL_ROWS, len(arranged.half))]  # row 0 is the room itself
@@ -71,13 +71,13 @@ def brute_force_depth(arranged, pose, rays):
 
 def test_depth_of_an_empty_room_is_the_distance_to_its_planes():
     pose = camera.pose_of(np.array([1.3, 1.7, 1.5]), 0.4, -0.3, 0.05)
-    view = draw(room_with_boxes(), pose)
+    view = rendered(room_with_boxes(), pose)
     np.testing.assert_allclose(view.depth, depth_of_empty_room(pose, camera_rays(SIZE)), atol=1e-4)
 
 
 def test_depth_is_along_the_axis_and_a_box_hides_what_is_behind():
     pose = camera.pose_of(np.array([1.0, 2.0, 1.2]), 0.0, 0.0, 0.0)
-    view = draw(room_with_boxes(((3.0, 2.0, 1.2), (1.0, 0.6, 0.5))), pose)
+    view = rendered(room_with_boxes(((3.0, 2.0, 1.2), (1.0, 0.6, 0.5))), pose)
     across, down, _ = np.moveaxis(camera_rays(SIZE), -1, 0)
     front = (abs(across * 1.5) < 0.3) & (abs(down * 1.5) < 0.25)  # the face is 1.5 m ahead
     assert front.sum() > 20
@@ -90,7 +90,7 @@ def test_depth_is_along_the_axis_and_a_box_hides_what_is_behind():
 def test_depth_equals_a_brute_force_over_all_rectangles(seed):
     arranged = scene.make_scene(space.make_space(seed), seed % 2)
     pose = camera.trajectory(arranged, 2, (seed,))[1].astype(np.float64)
-    view = draw(arranged, pose)
+    view = rendered(arranged, pose)
     expected = brute_force_depth(arranged, pose, camera_rays(SIZE))
     np.testing.assert_allclose(view.depth, expected, atol=1e-4)
 
@@ -100,7 +100,7 @@ def test_floor_pixels_lie_at_height_zero_and_ceiling_pixels_at_the_rooms_height(
         room = space.make_space(seed)
         arranged = scene.make_scene(room, 0)
         for pose in camera.trajectory(arranged, 3, (seed,)):
-            view = draw(arranged, pose)
+            view = rendered(arranged, pose)
             points = camera_rays(SIZE) * view.depth[..., None]
             height_m = points @ pose[:3, :3].T[:, 2] + pose[2, 3]
             assert view.instance.max() < scene.FIRST_PIECE_ID + len(room.pieces)
@@ -155,7 +155,7 @@ def test_missing_depth_is_a_tenth_or_so_and_readings_are_near_the_truth():
     size, shares = (120, 160), []
     for seed in range(8):
         arranged = scene.make_scene(space.make_space(seed), 0)
-        view = draw(arranged, camera.trajectory(arranged, 1, (seed,))[0], size)
+        view = rendered(arranged, camera.trajectory(arranged, 1, (seed,))[0], size)
         rng = np.random.default_rng(seed)
         focal_px = float(camera.intrinsics(*size)[0])
         surface = view.cos_incidence, view.albedo, view.gloss
@@ -173,7 +173,7 @@ def test_missing_depth_is_a_tenth_or_so_and_readings_are_near_the_truth():
 
 def test_color_is_neither_black_nor_white():
     arranged = scene.make_scene(space.make_space(3), 0)
-    view = draw(arranged, camera.trajectory(arranged, 1, (3,))[0])
+    view = rendered(arranged, camera.trajectory(arranged, 1, (3,))[0])
     color = sensor.capture_color(view.color, np.random.default_rng(0))
     assert color.shape == (*COLOR_SIZE, 3) and color.dtype == np.uint8
     assert 70 < color.mean() < 190
@@ -254,7 +254,7 @@ def test_another_version_or_other_fields_are_rebuilt(tmp_path, monkeypatch):
     assert all(first[name] != second[name] for name in first)
 
 
-def test_foreign_scans_are_left_alone(tmp_path):
+def test_scans_of_unknown_origin_are_not_deleted(tmp_path):
     (tmp_path / "scans/scene9000_00").mkdir(parents=True)
     with pytest.raises(ValueError, match="no rooms.json"):
         generate.generate(generate.Rooms(**SMALL), tmp_path)
@@ -269,7 +269,7 @@ def test_values_out_of_range_are_named(field, tmp_path):
         generate.generate(generate.Rooms(**SMALL | field), tmp_path)
 
 
-def test_the_command_line_reports_a_bad_value_in_one_line(tmp_path):
+def test_errors_of_the_command_line_are_one_line(tmp_path):
     command = [sys.executable, "-m", "data_builders.rooms", f"--directory={tmp_path}"]
     result = subprocess.run([*command, "--spaces=1"], capture_output=True, text=True)
     assert result.returncode == 2

@@ -36,8 +36,8 @@ def test_examples_hold_the_frames_of_the_files(data_dir, scans_dir):
         )
         np.testing.assert_array_equal(example["pose"], frame.read_pose())
         assert example["space_id"].decode() == scan[:9]
-        for name, cut in small_config().segmentations.items():
-            expected = frontier_classes.encode(cut(filled_mm))
+        for name, segment in small_config().segmentations.items():
+            expected = frontier_classes.encode(segment(filled_mm))
             np.testing.assert_array_equal(example[f"frontier_{name}"], expected)
         color = cv2.imdecode(np.frombuffer(frame.read_color(), np.uint8), cv2.IMREAD_COLOR_RGB)
         assert color is not None
@@ -126,7 +126,7 @@ def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp
         ((0, 1), "found", "2 scans of 2 spaces, .*At least three spaces"),
     ],
 )
-def test_too_few_scans_for_three_splits_say_what_to_do(tmp_path, spaces, config, message):
+def test_too_few_scans_for_three_splits_are_refused_with_advice(tmp_path, spaces, config, message):
     for space in spaces:
         write_scan(tmp_path, f"scene{space:04d}_00", [])
     builder = dataset.Builder(config=configurations.named(config), data_dir=tmp_path / "data")
@@ -170,7 +170,7 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
         (["--manual_dri=."], "unrecognized arguments: --manual_dri=."),
     ],
 )
-def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, arguments, message):
+def test_errors_of_the_command_line_are_one_line(tmp_path, arguments, message):
     command = [sys.executable, "-m", "data_builders.scannet_frontiers", *arguments]
     command.append(f"--data_dir={tmp_path / 'data'}")
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
@@ -179,7 +179,7 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, arguments, me
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_scan_without_a_sound_calibration_is_reported(tmp_path):
+def test_a_scan_with_invalid_intrinsics_is_reported(tmp_path):
     path = write_scan(tmp_path, "scene9000_00", [make_frame(np.random.default_rng(0))])
     data = bytearray(path.read_bytes())
     intrinsic_depth_at = 12 + len("StructureSensor") + 2 * 64

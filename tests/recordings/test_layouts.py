@@ -101,12 +101,12 @@ def test_the_same_frames_in_another_layout_give_identical_examples(tmp_path, fra
     as_sens(tmp_path / "sens", frames)
     lay_out(tmp_path / "other", frames)
     expected, _ = read(tmp_path / "sens")
-    found, report = read(tmp_path / "other")
-    assert list(found) == list(expected) == [f"{SCAN}_{index:06d}" for index in range(0, 12, 2)]
+    actual, report = read(tmp_path / "other")
+    assert list(actual) == list(expected) == [f"{SCAN}_{index:06d}" for index in range(0, 12, 2)]
     assert not report.dropped and not report.notes
     for key, example in expected.items():
         for name, value in example.items():
-            np.testing.assert_array_equal(found[key][name], value, err_msg=f"{key} {name}")
+            np.testing.assert_array_equal(actual[key][name], value, err_msg=f"{key} {name}")
 
 
 @pytest.mark.parametrize(
@@ -116,25 +116,24 @@ def test_the_same_frames_in_another_layout_give_identical_examples(tmp_path, fra
         (f"scans/{SCAN}", SCAN, "scene9000", exported.SCANNET.note, 57.759),
     ],
 )
-def test_seven_scenes_gives_the_same_images_and_depth(
+def test_seven_scenes_has_the_same_images_and_depth(
     tmp_path, frames, folder, scan, space, note, focal_px
 ):
-    """Its calibration is nowhere, so a nominal one stands in, and that is said."""
+    """It has no calibration, so a nominal one is used, with a note."""
     as_sens(tmp_path / "sens", frames)
     as_seven_scenes(tmp_path / "other", frames, folder=folder)
     expected, _ = read(tmp_path / "sens")
-    found, report = read(tmp_path / "other")
+    actual, report = read(tmp_path / "other")
     assert report.notes == [f"{scan} has no _info.txt; {note}"]
-    assert list(found) == [key.replace(SCAN, scan) for key in expected]
-    for example, other in zip(expected.values(), found.values(), strict=True):
+    assert list(actual) == [key.replace(SCAN, scan) for key in expected]
+    for example, other in zip(expected.values(), actual.values(), strict=True):
         assert (other["scene_id"], other["space_id"]) == (scan, space)
         for name in set(example) - {"intrinsics", "scene_id", "space_id"}:
             np.testing.assert_array_equal(other[name], example[name])
         np.testing.assert_allclose(other["intrinsics"][0, 0], focal_px, rtol=1e-5)
 
 
-def test_sequences_of_seven_scenes_are_scans_of_their_spaces(tmp_path, frames):
-    """However far down the tree one points."""
+def test_sequences_of_seven_scenes_are_found_from_every_level_of_the_tree(tmp_path, frames):
     for folder in ("chess/seq-01", "chess/seq-02", "red kitchen/seq-11"):
         as_seven_scenes(tmp_path / folder, frames[:1], folder=".")
     (tmp_path / "chess" / "TrainSplit.txt").write_text("sequence1")
@@ -144,8 +143,7 @@ def test_sequences_of_seven_scenes_are_scans_of_their_spaces(tmp_path, frames):
     assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").recordings] == names[1:2]
 
 
-def test_an_export_that_skipped_frames_keeps_what_is_there():
-    """Every 100th frame at a stride of 30 is kept, and not only every 300th."""
+def test_a_sparse_export_keeps_all_frames():
     sparse = [(index, "") for index in range(0, 1000, 100)]
     kept = [index for index, _ in exported.one_per_window(sparse, 30)]
     assert kept == list(range(0, 1000, 100))
@@ -181,7 +179,7 @@ def test_a_scan_folder_itself_is_read(tmp_path, frames):
         ([f"scans/{SCAN}/{SCAN}.txt"], "no frames"),
     ],
 )
-def test_what_holds_no_depth_is_refused_by_name(tmp_path, files, message):
+def test_folders_without_depth_are_refused_with_the_reason(tmp_path, files, message):
     for name in files:
         write(tmp_path / name, b"")
     with pytest.raises(FileNotFoundError, match=message) as error:
@@ -189,7 +187,7 @@ def test_what_holds_no_depth_is_refused_by_name(tmp_path, files, message):
     assert "--type .sens" in str(error.value)
 
 
-def test_a_folder_without_frames_beside_good_scans_is_reported(tmp_path, frames):
+def test_a_folder_without_frames_is_reported_if_others_have_them(tmp_path, frames):
     as_sens(tmp_path, frames)
     write(tmp_path / "scans" / "scene9001_00" / "mesh.ply", b"")
     survey = layouts.survey(tmp_path)
@@ -198,7 +196,7 @@ def test_a_folder_without_frames_beside_good_scans_is_reported(tmp_path, frames)
 
 
 def bomb(kind: str) -> bytes:
-    """An image file whose header claims 65,500 pixels each way."""
+    """Returns an image file whose header states 65,500x65,500 pixels."""
     done = cv2.imencode(kind, np.zeros((16, 16), np.uint16 if kind == ".png" else np.uint8))[1]
     data = bytearray(done.tobytes())
     if kind == ".png":
@@ -221,8 +219,8 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     (folder / "depth/6.png").unlink()
     (folder / "pose/7.txt").unlink()
     write(folder / "depth/8.png", png_of(np.zeros(SIZE, np.uint8)))
-    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.segmentations))
-    assert [example["frame_index"] for example in found.values()] == [9, 10, 11]
+    usable, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.segmentations))
+    assert [example["frame_index"] for example in usable.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (
         "undecodable colour: scene9000_00 frame 0: a truncated JPEG",
