@@ -43,41 +43,24 @@ def _parser() -> command_line.Parser:
     parser = command_line.Parser(
         prog="python -m data_builders.scannet_frontiers", description=__doc__
     )
-    parser.add_argument(
-        "--manual_dir", help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports"
-    )
-    parser.add_argument("--data_dir", default="data", help="folder of the prepared data sets")
-    parser.add_argument(
+    add, positive = parser.add_argument, command_line.positive_int
+    add("--manual_dir", help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports")
+    add("--data_dir", default="data", help="folder of the prepared data sets")
+    add(
         "--config",
         default="thesis",
         help="configuration: thesis, thesis_small, official_v2, planar, thesis_planar (both label "
         "sets), found (any scans in the folder) or rooms",
     )
-    parser.add_argument(
-        "--split_files",
-        type=_comma_list,
-        default=[],
-        help="lists of scan ids: train.txt,validation.txt,test.txt",
-    )
-    parser.add_argument(
-        "--num_workers", type=command_line.positive_int, default=1, help="worker processes"
-    )
-    parser.add_argument(
-        "--beam_runner",
-        help="process scans with Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...",
-    )
-    parser.add_argument(
-        "--beam_options",
-        type=_comma_list,
-        default=[],
-        help="options of Beam without dashes: flink_master=host:8081,parallelism=32",
-    )
-    parser.add_argument(
-        "--limit_scans", type=command_line.positive_int, help="maximum number of scans per split"
-    )
-    parser.add_argument(
-        "--dry_run", action="store_true", help="only print the scans, the size and the time needed"
-    )
+    lists = "lists of scan ids: train.txt,validation.txt,test.txt"
+    add("--split_files", type=_comma_list, default=[], help=lists)
+    add("--num_workers", type=positive, default=1, help="worker processes")
+    runners = "process scans with Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ..."
+    add("--beam_runner", help=runners)
+    options = "options of Beam without dashes: flink_master=host:8081,parallelism=32"
+    add("--beam_options", type=_comma_list, default=[], help=options)
+    add("--limit_scans", type=positive, help="maximum number of scans per split")
+    add("--dry_run", action="store_true", help="only print the scans, the size and the time needed")
     return parser
 
 

@@ -43,6 +43,7 @@ class FrontierConfig(tfds.core.BuilderConfig):
         return examples.Recipe(self.frame_stride, self.size, dict(self.segmentations))
 
 
+_BOTH_LABEL_SETS = {"seeds": superpixels.Seeds(), "planar": planar.Planar()}
 # The thesis counts 917, 390 and 198 scans.
 _THESIS_SPLIT = splits.HashSplit((917, 390, 198), splits.scannet_scans())
 CONFIGS = (
@@ -72,12 +73,12 @@ CONFIGS = (
         name="thesis_planar",
         description="As thesis, with both SEEDS and planar regions, in one pass over the scans.",
         split=_THESIS_SPLIT,
-        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations=_BOTH_LABEL_SETS,
     ),
     FrontierConfig(
         name="found",
         description="Any scans at 480x640, 60/25/15 by the spaces that are there; both labels.",
-        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations=_BOTH_LABEL_SETS,
     ),
     FrontierConfig(
         name="rooms",

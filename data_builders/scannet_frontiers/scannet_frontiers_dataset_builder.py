@@ -1,5 +1,7 @@
 """TFDS builder of `scannet_frontiers`. Neither building nor reading imports TensorFlow."""
 
+import contextlib
+import fcntl
 import functools
 import os
 import pathlib
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.scannet_frontiers import configurations, lock, pool, report, splits, work
+from data_builders.scannet_frontiers import configurations, pool, report, splits, work
 from psp_jax.io import manifest, progress
 from psp_jax.partition import frontier_classes
 from psp_jax.recordings import layouts, scan_ids
@@ -192,6 +194,34 @@ def _advice(spaces: int) -> str:
     )
 
 
+@contextlib.contextmanager
+def _locked(folder: pathlib.Path) -> Iterator[None]:
+    """Locks the folder of a configuration and removes the leftovers of killed builds.
+
+    The lock ends with the process. On a file system without locks nothing is locked or removed.
+
+    Raises:
+        OSError: if another process is building there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # TFDS writes to `incomplete.XXXXXX_VERSION` next to the folder of the version.
+        leftovers = list(folder.glob("incomplete.*_*"))
+    except BlockingIOError:
+        os.close(handle)
+        raise OSError(f"another process is building {folder}; wait for it or end it") from None
+    except OSError:
+        leftovers = []
+    try:
+        for path in leftovers:
+            shutil.rmtree(path, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
+
+
 def build(builder: Builder, *, manual_dir: str) -> None:
     """Builds the data set unless it exists.
 
@@ -210,7 +240,7 @@ def build(builder: Builder, *, manual_dir: str) -> None:
     builder.jobs(layouts.survey(manual_dir))
     tfds.disable_progress_bar()  # It shows no total; `_generate_examples` has its own bar.
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    with lock.sole_build(pathlib.Path(builder.data_path).parent):
+    with _locked(pathlib.Path(builder.data_path).parent):
         folder = pathlib.Path(builder.data_path)
         new = not folder.exists()
         builder.download_and_prepare(download_config=config)
