@@ -256,7 +256,7 @@ def test_pods_of_the_jobset_know_their_number_and_the_first_ones_name():
     (variable,) = container["env"]
     assert given["process_id"] == f"$({variable['name']})"
     assert "job-completion-index" in variable["valueFrom"]["fieldRef"]["fieldPath"]
-    # What failed starts again as a whole, and what is evicted has time to save.
+    # A failed job restarts as a whole, and an evicted one has time to save.
     assert pod["restartPolicy"] == "Never" and work["backoffLimit"] == 0
     assert jobset["spec"]["failurePolicy"]["maxRestarts"] > 0
     assert pod["terminationGracePeriodSeconds"] >= 120
@@ -267,7 +267,7 @@ def test_pods_of_the_jobset_know_their_number_and_the_first_ones_name():
     assert (ROOT / given["config"].partition(":")[0]).exists()
 
 
-def test_the_image_holds_what_the_commands_name():
+def test_the_image_has_every_folder_that_the_commands_need():
     lines = [line.split() for line in (LAUNCH / "Dockerfile").read_text().splitlines()]
     copied = {word for line in lines if line[:1] == ["COPY"] for word in line[1:-1]}
     assert {"setup.py", "README.md", "psp_jax", "data_builders", "configs"} <= copied

@@ -115,13 +115,13 @@ def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None
             if json.loads(path.read_text()) == record:
                 return
         except ValueError:
-            pass  # Damaged, so it can't vouch for the scans.
+            pass  # It is damaged.
         for folder in outdated:
             shutil.rmtree(folder)
     elif outdated:
         raise ValueError(
-            f"{scans} holds {outdated[0].name}, but {directory} has no rooms.json that says it was "
-            "written by this program; choose another directory or remove the scene9* folders"
+            f"{scans} holds {outdated[0].name}, but there is no rooms.json in {directory}; choose "
+            "another directory or remove the scene9* folders"
         )
     scans.mkdir(parents=True, exist_ok=True)
     files.write(path, json.dumps(record, indent=2) + "\n")

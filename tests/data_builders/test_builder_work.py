@@ -41,13 +41,13 @@ def expected(data_dir) -> str:
     return digest_of(data_dir / "scannet_frontiers" / "small" / "3.0.0")
 
 
-def test_processes_build_what_one_builds(tmp_path, scans_dir, expected):
+def test_several_processes_build_the_same_as_one(tmp_path, scans_dir, expected):
     builder = built(tmp_path, scans_dir, pool.Processes(2))
     assert digest_of(pathlib.Path(builder.data_path)) == expected
     assert not (tmp_path / "work").exists()
 
 
-def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
+def test_beam_builds_the_same_as_one_process(tmp_path, scans_dir, expected):
     pytest.importorskip("apache_beam")
     command = [
         sys.executable,

@@ -75,7 +75,7 @@ def test_depth_of_an_empty_room_is_the_distance_to_its_planes():
     np.testing.assert_allclose(view.depth, depth_of_empty_room(pose, camera_rays(SIZE)), atol=1e-4)
 
 
-def test_depth_is_along_the_axis_and_a_box_hides_what_is_behind():
+def test_depth_is_along_the_optical_axis_and_boxes_occlude():
     pose = camera.pose_of(np.array([1.0, 2.0, 1.2]), 0.0, 0.0, 0.0)
     view = rendered(room_with_boxes(((3.0, 2.0, 1.2), (1.0, 0.6, 0.5))), pose)
     across, down, _ = np.moveaxis(camera_rays(SIZE), -1, 0)

@@ -103,13 +103,15 @@ def write_lists(tmp_path):
     return write
 
 
-def test_own_lists_assign_what_they_name(write_lists):
+def test_lists_of_the_user_assign_their_scans(write_lists):
     split = write_lists("scene0000_00\nscene0000_01\n", "# empty\n\n", "scene0002_00  # good\n")
     split_of = split(["scene0000_01", "scene0001_00", "scene0002_00"])
     assert split_of == {"scene0000_01": "train", "scene0002_00": "test"}
 
 
-def test_own_lists_that_share_a_space_are_refused_even_if_the_scans_are_not_there(write_lists):
+def test_lists_of_the_user_that_share_a_space_are_refused_even_if_the_scans_are_not_there(
+    write_lists,
+):
     split = write_lists("scene0000_00", "scene0001_00", "scene0000_01")
     with pytest.raises(ValueError, match="space scene0000 is both in train and in test"):
         split([])

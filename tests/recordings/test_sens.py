@@ -15,20 +15,20 @@ def frames():
     return [make_frame(rng) for _ in range(7)]
 
 
-def test_what_is_written_is_read_to_the_last_byte(tmp_path, frames):
+def test_frames_are_read_as_they_were_written(tmp_path, frames):
     path = write_scan(tmp_path, "scene9000_00", frames)
     header, read = sens.read_header(path), list(sens.SensRecording(path).frames(1))
     assert header.color_size == (2 * SIZE[0], 2 * SIZE[1])
     assert header.depth_size == SIZE
     assert header.depth_shift == 1000
     assert [frame.index for frame in read] == list(range(7))
-    for mine, theirs in zip(frames, read, strict=True):
-        assert mine.color == theirs.read_color()
-        np.testing.assert_array_equal(sens.decode_depth(mine.depth, SIZE), theirs.read_depth())
-        np.testing.assert_array_equal(mine.camera_to_world, theirs.camera_to_world)
+    for written, frame in zip(frames, read, strict=True):
+        assert written.color == frame.read_color()
+        np.testing.assert_array_equal(sens.decode_depth(written.depth, SIZE), frame.read_depth())
+        np.testing.assert_array_equal(written.camera_to_world, frame.read_pose())
 
 
-def test_the_layout_is_scannets_own(tmp_path, frames):
+def test_the_layout_is_that_of_scannet(tmp_path, frames):
     """Parsed here by hand, field by field, independently of the reader."""
     data = write_scan(tmp_path, "scene9000_00", frames[:1]).read_bytes()
     version, name_length = struct.unpack_from("<IQ", data)
@@ -59,7 +59,7 @@ def test_a_stride_yields_every_nth_frame_by_index(tmp_path, frames):
     assert read[1].read_color() == frames[3].color
 
 
-def test_a_truncated_file_yields_the_frames_before_the_cut(tmp_path, frames):
+def test_a_truncated_file_yields_its_complete_frames(tmp_path, frames):
     path = write_scan(tmp_path, "scene9000_00", frames)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -71,7 +71,7 @@ def test_a_truncated_file_yields_the_frames_before_the_cut(tmp_path, frames):
     assert read[-1].read_color() == frames[len(read) - 1].color
 
 
-def test_a_cut_inside_a_skipped_frame_is_noticed(tmp_path, frames):
+def test_truncation_inside_a_skipped_frame_is_detected(tmp_path, frames):
     path = write_scan(tmp_path, "scene9000_00", frames[:2])
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(recording.Damaged, match="ends inside frame 1"):
