@@ -7,8 +7,6 @@ import json
 import os
 import pathlib
 import shutil
-import threading
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -73,23 +71,11 @@ def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
     ]
     if not missing:
         return
-    frames = len(missing) * rooms.frames_per_scan
-    with progress.bar(desc="rooms", unit="frame", total=frames) as bar:
-        lock = threading.Lock()
-
-        def count() -> None:
-            with lock:
-                bar.update()
-
-        # NumPy and XLA release the interpreter lock, so threads fill the cores.
-        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-            jobs = [pool.submit(_write_scan, rooms, directory, *scan, count) for scan in missing]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    # NumPy and XLA release the interpreter lock, so threads use several cores.
+    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        written = pool.map(lambda scan: _write_scan(rooms, directory, *scan), missing)
+        for _ in progress.bar(written, desc="rooms", unit="scan", total=len(missing)):
+            pass
 
 
 def check(rooms: Rooms) -> None:
@@ -132,9 +118,7 @@ def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path
     return directory / "scans" / name / f"{name}.sens"
 
 
-def _write_scan(
-    rooms: Rooms, directory: pathlib.Path, index: int, rescan: int, count: Callable[[], None]
-) -> None:
+def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) -> None:
     """Renders a scan; its `.sens` file is written last and marks the scan as finished."""
     size = rooms.depth_height, rooms.depth_width
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
@@ -152,7 +136,6 @@ def _write_scan(
         frames.append(frame)
         depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
         instances.append(view.instance.astype(np.uint16))
-        count()
 
     path, truth = _sens_path(directory, index, rescan), io.BytesIO()
     np.savez_compressed(truth, depth_mm=np.stack(depths_mm), instance=np.stack(instances))
