@@ -1,8 +1,8 @@
-"""Damages what runs and builds have written, at random, and says what came of it.
+"""Damages files of runs and data sets at random, and counts how many faults are detected.
 
-Run `python -m benchmarks.faults [--faults=700] [--seed=0]`. A fault is caught where an error or a
-line names it, harmless where all that is read is what was written, and silent otherwise. Ends with
-status 1 if any was silent.
+Run `python -m benchmarks.faults [--faults=700] [--seed=0]`. A fault is "caught" if an error or a
+message names it, "harmless" if everything that is read equals what was written, and "silent"
+otherwise. Ends with status 1 if any fault was silent.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import dataclasses
 import io
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 
@@ -21,19 +20,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import damage
+from configs import depth_mse
+from data_builders.rooms import generate
+from data_builders.scannet_frontiers import configurations
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import checkpoints, codec, data, experiment, state
+from psp_jax.io import command_line
 from psp_jax.partition import frontier_classes
-from tests import damage, experiments, scans
 
 CAUGHT, HARMLESS, SILENT = "caught", "harmless", "silent"
 STEPS = (7, 8)
-# An inject is given a folder of its own and damages what is in there; it returns the outcome.
+# Damages a file in the folder, reads it, and returns the outcome.
 Inject = Callable[[pathlib.Path, np.random.Generator], str]
 
 
 def at(step: int) -> state.TrainState:
-    """A state whose arrays are random by its step."""
+    """Returns a state with random arrays, seeded by its step."""
     rng = np.random.default_rng(step)
     variables = {
         "params": {"head": jnp.asarray(rng.normal(size=(64, 64)), jnp.float32)},
@@ -48,58 +51,61 @@ def equal(first: object, second: object) -> bool:
 
 
 def any_file(folder: pathlib.Path, rng: np.random.Generator) -> pathlib.Path:
-    """Draws one of the files in a folder that hold anything."""
+    """Returns a random non-empty file in a folder."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
     return sorted(files)[rng.integers(len(files))]
 
 
 def resumption(way: str) -> Inject:
-    """Damages a file of the newest step; the run has to go on from the one before it."""
+    """Damages a file of the latest checkpoint; the run has to resume from the one before."""
 
     def inject(workdir: pathlib.Path, rng: np.random.Generator) -> str:
-        newest = workdir / checkpoints.FOLDER / str(STEPS[1])
-        path = any_file(newest, rng)
+        latest = workdir / checkpoints.FOLDER / str(STEPS[1])
+        path = any_file(latest, rng)
         before = path.read_bytes()
         damage.WAYS[way](path, rng)
         if path.exists() and path.read_bytes() == before:
             return HARMLESS
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said), checkpoints.Store(workdir, keep=2) as store:
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), checkpoints.Store(workdir, keep=2) as store:
             step = store.latest_step()
-            found = store.load_variables(step or 0)
-        named = f"checkpoint {STEPS[1]} of" in said.getvalue()
+            variables = store.load_variables(step or 0)
+        named = f"checkpoint {STEPS[1]} of" in output.getvalue()
         kept = (workdir / checkpoints.DAMAGED_FOLDER / str(STEPS[1])).is_dir()
-        good = step == STEPS[0] and equal(found, at(STEPS[0]).variables)
+        good = step == STEPS[0] and equal(variables, at(STEPS[0]).variables)
         return CAUGHT if named and kept and good else SILENT
 
     return inject
 
 
 def stray_folder(workdir: pathlib.Path, rng: np.random.Generator) -> str:
-    """Leaves an empty folder with the name of a later step."""
+    """Creates an empty folder with the name of a later step."""
     (workdir / checkpoints.FOLDER / str(rng.integers(9, 99))).mkdir()
     with contextlib.redirect_stdout(io.StringIO()), checkpoints.Store(workdir, keep=2) as store:
         return CAUGHT if store.latest_step() == STEPS[1] else SILENT
 
 
 def notebook(workdir: pathlib.Path, rng: np.random.Generator) -> str:
-    """Flips a bit of the newest step, which who only reads passes over."""
+    """Flips a bit of the latest checkpoint; reading must skip it and change no file."""
     damage.flip(any_file(workdir / checkpoints.FOLDER / str(STEPS[1]), rng), rng)
-    before, said = damage.contents(workdir), io.StringIO()
-    with contextlib.redirect_stdout(said):
-        found = checkpoints.load_variables(workdir)
-    good = equal(found, at(STEPS[0]).variables) and "passed over" in said.getvalue()
+    before, output = damage.contents(workdir), io.StringIO()
+    with contextlib.redirect_stdout(output):
+        variables = checkpoints.load_variables(workdir)
+    good = (
+        equal(variables, at(STEPS[0]).variables)
+        and f"checkpoint {STEPS[1]} of" in output.getvalue()
+    )
     return CAUGHT if good and damage.contents(workdir) == before else SILENT
 
 
 def records(folder: pathlib.Path) -> list[dict]:
-    """Reads everything a prepared data set holds."""
+    """Reads all examples of a data set."""
     splits = data.open_splits(str(folder)).values()
     return [examples[index] for examples in splits for index in range(len(examples))]
 
 
 def flip_used(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Flips a bit of a byte that is not zero: half of a small shard is padding."""
+    """Flips a bit of a non-zero byte: half of a small shard is padding."""
     content = np.fromfile(path, np.uint8)
     content[rng.choice(np.flatnonzero(content))] ^= 1 << rng.integers(8)
     content.tofile(path)
@@ -107,16 +113,17 @@ def flip_used(path: pathlib.Path, rng: np.random.Generator) -> bool:
 
 
 def prepared(pattern: str, way: Callable, expected: list[dict]) -> Inject:
-    """Damages a file of a prepared data set."""
+    """Damages a file of a data set."""
 
     def inject(folder: pathlib.Path, rng: np.random.Generator) -> str:
         files = sorted(folder.glob(pattern))
         way(files[rng.integers(len(files))], rng)
         try:
-            found = records(folder)
+            examples = records(folder)
         except OSError:
             return CAUGHT
-        return HARMLESS if len(found) == len(expected) and equal(found, expected) else SILENT
+        same = len(examples) == len(expected) and equal(examples, expected)
+        return HARMLESS if same else SILENT
 
     return inject
 
@@ -124,17 +131,17 @@ def prepared(pattern: str, way: Callable, expected: list[dict]) -> Inject:
 def stream(folder: pathlib.Path, rng: np.random.Generator) -> str:
     """Flips a bit of a coded depth image."""
     path = folder / "depth.psp"
-    whole = codec.decode(path.read_bytes())
+    original = codec.decode(path.read_bytes())
     damage.flip(path, rng)
     try:
-        found = codec.decode(path.read_bytes())
+        decoded = codec.decode(path.read_bytes())
     except ValueError:
         return CAUGHT
-    return HARMLESS if equal(dataclasses.astuple(found), dataclasses.astuple(whole)) else SILENT
+    return HARMLESS if equal(decoded, original) else SILENT
 
 
 def config_of(config: experiment.Experiment) -> Inject:
-    """Flips a bit of the config that a workdir holds; the same command is then run there."""
+    """Flips a bit of the config in a workdir, then compares it as the same command would."""
 
     def inject(folder: pathlib.Path, rng: np.random.Generator) -> str:
         damage.flip(folder / experiment.CONFIG_FILE, rng)
@@ -146,20 +153,25 @@ def config_of(config: experiment.Experiment) -> Inject:
     return inject
 
 
+def build(root: pathlib.Path) -> pathlib.Path:
+    """Builds a data set of a few small rooms and returns its folder."""
+    rooms = generate.Rooms(spaces=3, frames_per_scan=3, depth_height=48, depth_width=64)
+    generate.generate(rooms, root / "rooms")
+    size = rooms.depth_height, rooms.depth_width
+    config = dataclasses.replace(configurations.named("rooms"), name="faults", size=size)
+    builder = dataset.Builder(config=config, data_dir=root / "data")
+    dataset.build(builder, manual_dir=str(root / "rooms"))
+    return pathlib.Path(builder.data_path)
+
+
 def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
-    """Writes what is damaged; returns by kind its folder, the inject, and the share of faults."""
+    """Writes the files to damage; returns folder, function and share of the faults by kind."""
     workdir = root / "workdir"
     with checkpoints.Store(workdir, keep=2) as store:
         for step in STEPS:
             store.save(at(step))
     rng = np.random.default_rng(0)
-    for space in range(9000, 9006):
-        scans.write_scan(
-            root / "scans", f"scene{space}_00", [scans.make_frame(rng, i) for i in range(2)]
-        )
-    builder = dataset.Builder(config=scans.small_config(), data_dir=root / "data")
-    dataset.build(builder, manual_dir=str(root / "scans"))
-    folder = pathlib.Path(builder.data_path)
+    folder = build(root)
     expected = records(folder)
     coded, run = root / "coded", root / "run"
     coded.mkdir()
@@ -169,12 +181,12 @@ def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
     )
     depth = rng.integers(500, 5000, labels.shape).astype(np.uint16)
     (coded / "depth.psp").write_bytes(codec.encode(depth, labels, trade=1e-6))
-    config = experiments.make_tiny(root / "data")
+    config = depth_mse.get_config("rooms")
     experiment.save(config, run)
     shards, json = "*.array_record*", "*.json"
     return {
         "checkpoint, flipped bit": (workdir, resumption("flip"), 20),
-        "checkpoint, cut off": (workdir, resumption("truncate"), 10),
+        "checkpoint, truncated": (workdir, resumption("truncate"), 10),
         "checkpoint, emptied": (workdir, resumption("empty"), 5),
         "checkpoint, zeroed block": (workdir, resumption("zero"), 5),
         "checkpoint, file deleted": (workdir, resumption("delete"), 5),
@@ -182,7 +194,7 @@ def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
         "checkpoint in a notebook, flipped bit": (workdir, notebook, 5),
         "record shard, flipped bit": (folder, prepared(shards, flip_used, expected), 16),
         "record shard, zeroed block": (folder, prepared(shards, damage.zero, expected), 4),
-        "record shard, cut off": (folder, prepared(shards, damage.truncate, expected), 4),
+        "record shard, truncated": (folder, prepared(shards, damage.truncate, expected), 4),
         "record shard, deleted": (folder, prepared(shards, damage.delete, expected), 2),
         "description of the data, flipped bit": (folder, prepared(json, damage.flip, expected), 6),
         "config.json, flipped bit": (run, config_of(config), 6),
@@ -190,17 +202,13 @@ def kinds(root: pathlib.Path) -> dict[str, tuple[pathlib.Path, Inject, int]]:
     }
 
 
-def main() -> None:
-    """Injects the faults and prints what came of them, by kind."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--faults", type=int, default=700)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    rng = np.random.default_rng(options.seed)
+def main(arguments: argparse.Namespace) -> int:
+    """Injects the faults and prints the number of outcomes by kind."""
+    rng = np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as scratch:
         root = pathlib.Path(scratch)
         every = kinds(root)
-        scale = options.faults / sum(share for *_, share in every.values())
+        scale = arguments.faults / sum(share for *_, share in every.values())
         print(f"{'kind':40}{'injected':>10}{CAUGHT:>10}{HARMLESS:>10}{SILENT:>10}")
         total = collections.Counter()
         for name, (folder, inject, share) in every.items():
@@ -213,7 +221,7 @@ def main() -> None:
             total += outcomes
             print(_line(name, outcomes), flush=True)
         print(_line("all", total))
-    sys.exit(1 if total[SILENT] else 0)
+    return 1 if total[SILENT] else 0
 
 
 def _line(name: str, outcomes: collections.Counter) -> str:
@@ -221,5 +229,12 @@ def _line(name: str, outcomes: collections.Counter) -> str:
     return f"{name:40}{outcomes.total():10}{counts}"
 
 
+def _parser() -> command_line.Parser:
+    parser = command_line.Parser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--faults", type=command_line.positive_int, default=700)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    command_line.run(main, _parser())

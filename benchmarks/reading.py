@@ -1,7 +1,7 @@
-"""Time of making training examples, by stage and by record layout, and what a strided read touches.
+"""Measures the time to decode training examples, and the bytes of a strided read.
 
-`python -m benchmarks.reading --frames=FOLDER` takes real captures (`*/color/NAME.{png,jpg}` beside
-`*/depth/NAME.png`, uint16 millimetres); without it, drawn ones stand in. One thread throughout.
+`python -m benchmarks.reading --frames=FOLDER` uses real captures (`*/color/NAME.{png,jpg}` and
+`*/depth/NAME.png`, uint16 millimetres); without it, synthetic frames. It runs on one thread.
 """
 
 import argparse
@@ -18,26 +18,23 @@ import numpy as np
 
 from data_builders import sources
 from psp_jax import data, experiment
+from psp_jax.io import command_line
 from psp_jax.partition import fill, frontier_classes, superpixels
 from psp_jax.recordings import images, sens
 
 SIZES = ((480, 640), (240, 320))
 JPEG_QUALITY = 95
-# The naive layout of TFDS: 16-bit and 8-bit PNG, as OpenCV writes them by default.
+# The alternative format: 16-bit and 8-bit PNG with OpenCV's defaults.
 ARRAYS = {"depth": np.dtype(np.uint16), "filled": np.dtype(bool), "frontier": np.dtype(np.uint8)}
 DATA = experiment.Data(source=sources.EmbeddedRooms())  # With the defaults of every config.
 SENS_FRAMES, STRIDE = 301, 30
 
 
-def main() -> None:
-    """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=pathlib.Path, help="folder of real captures")
-    parser.add_argument("--rounds", type=int, default=15, help="repetitions of each frame")
-    arguments = parser.parse_args()
+def main(arguments: argparse.Namespace) -> None:
+    """Prints the tables."""
     cv2.setNumThreads(1)
-    pairs = captures(arguments.frames) if arguments.frames else drawn()
-    kind = "captures" if arguments.frames else "drawn frames"
+    pairs = captures(arguments.frames) if arguments.frames else synthetic()
+    kind = "captures" if arguments.frames else "synthetic frames"
     for size in SIZES:
         read_table([resized(*pair, size) for pair in pairs], size, arguments.rounds, kind)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,12 +51,12 @@ def captures(folder: pathlib.Path) -> list[tuple[np.ndarray, np.ndarray]]:
         if depth.shape == SIZES[0] and colors and depth.any():
             pairs.append((images.decode_color(colors[0].read_bytes(), None), depth))
     if not pairs:
-        raise SystemExit(f"--frames={folder}: no pairs of 480x640 were found")
+        raise FileNotFoundError(f"--frames={folder}: found no pairs with depth of 480x640")
     return pairs
 
 
-def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draws six noisy planes with boxes."""
+def synthetic() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns six noisy planes with boxes."""
     pairs = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
@@ -78,7 +75,7 @@ def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
 def resized(
     color: np.ndarray, depth_mm: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brings a pair to a size: colour by area, depth by the nearest pixel."""
+    """Resizes a pair: colour by area, depth by the nearest pixel."""
     shape = (size[1], size[0])
     color = cv2.resize(color, shape, interpolation=cv2.INTER_AREA)
     return color, cv2.resize(depth_mm, shape, interpolation=cv2.INTER_NEAREST)
@@ -87,7 +84,7 @@ def resized(
 def read_table(
     pairs: list[tuple[np.ndarray, np.ndarray]], size: tuple[int, int], rounds: int, kind: str
 ) -> None:
-    """Prints stage by stage what it takes to make a training example of one record."""
+    """Prints the time of each stage from a record to a training example."""
     tensor_s: dict[str, list[float]] = {}
     naive_s: dict[str, list[float]] = {}
     tensor_bytes = naive_bytes = 0
@@ -105,7 +102,7 @@ def read_table(
         naive_bytes += len(jpeg) + sum(map(len, pngs.values()))
         record = {"image": decode_rgb(jpeg), "frontier_seeds": classes, **arrays}
         rng = np.random.default_rng(0)
-        # The two layouts take turns, so that other work on the machine troubles both alike.
+        # Alternated, so that other work on the machine affects both formats equally.
         for _ in range(rounds):
             for seconds in (tensor_s, naive_s):
                 timed(seconds, "image", lambda jpeg=jpeg: decode_rgb(jpeg))
@@ -118,11 +115,11 @@ def read_table(
     print(f"{size[0]}x{size[1]}, {count} {kind}, {rounds} rounds, ms on one core, medians:")
     totals = [
         report("zlib tensors + JPEG", tensor_s, tensor_bytes / count),
-        report("PNG + JPEG (naive)", naive_s, naive_bytes / count),
+        report("PNG + JPEG", naive_s, naive_bytes / count),
     ]
     augment_ms = 1e3 * float(np.median(tensor_s["augment"]))
     ratio = (totals[1] - augment_ms) / (totals[0] - augment_ms)
-    print(f"  ratio of decoding alone {ratio:.2f} (bar 1.25)\n")
+    print(f"  ratio of decoding times without augmentation {ratio:.2f} (expected: at least 1.25)\n")
 
 
 def decode_rgb(jpeg: bytes) -> np.ndarray:
@@ -133,9 +130,9 @@ def decode_rgb(jpeg: bytes) -> np.ndarray:
 
 
 def augment(record: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    """Does what training does with a decoded record."""
+    """Augments a decoded record as training does."""
     example = data.augmented(record, rng, data=DATA)
-    # Mirrored arrays are views until a batch is made of them.
+    # Mirrored arrays are views until they are copied into a batch.
     np.ascontiguousarray(example.image)
 
 
@@ -152,48 +149,57 @@ def timed(seconds: dict[str, list[float]], stage: str, call: Callable[[], object
 
 
 def report(title: str, seconds: dict[str, list[float]], size_bytes: float) -> float:
-    """Prints the stages of one layout and returns their sum in ms."""
+    """Prints the stages of a format and returns their sum in ms."""
     stages_ms = {stage: 1e3 * float(np.median(values)) for stage, values in seconds.items()}
     total_ms = sum(stages_ms.values())
     shares = ", ".join(f"{k} {v:.2f} ({v / total_ms:.0%})" for k, v in stages_ms.items())
     print(
-        f"  {title:<20} {total_ms:6.2f} ms, {1e3 / total_ms:4.0f} a second, "
+        f"  {title:<20} {total_ms:6.2f} ms, {1e3 / total_ms:4.0f} per second, "
         f"{size_bytes / 1e3:.0f} kB: {shares}"
     )
     return total_ms
 
 
 def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Prints which share of a file the system hands over for every 30th frame, and the memory."""
+    """Prints the bytes read of a file for every 30th frame, and the peak memory."""
     frames = []
     for color, depth in pairs:
         jpeg = cv2.imencode(".jpg", cv2.resize(color, (1296, 968)))[1].tobytes()
-        frames.append(sens.Frame(0, np.eye(4), 0, 0, jpeg, sens.encode_depth(depth)))
+        frames.append(sens.EncodedFrame(np.eye(4), jpeg, sens.encode_depth(depth)))
     sizes = {"color_size": (968, 1296), "depth_size": SIZES[0]}
     many = [frames[index % len(frames)] for index in range(SENS_FRAMES)]
     sens.write(path, many, **sizes, intrinsic_color=np.eye(4), intrinsic_depth=np.eye(4))
     del frames, many
     before_bytes, count = read_by_this_process(), 0
     tracemalloc.start()
-    with sens.Reader(path) as reader:
-        for frame in reader.frames(STRIDE):
-            sens.decode_depth(frame.depth, reader.header)
-            count += 1
+    for frame in sens.SensRecording(path).frames(STRIDE):
+        frame.read_color()
+        frame.read_depth()
+        count += 1
     peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     touched, size = read_by_this_process() - before_bytes, os.path.getsize(path)
     print(
         f".sens of {size / 1e6:.0f} MB, {SENS_FRAMES} frames, stride {STRIDE}: {count} frames "
-        f"read, {touched / 1e6:.2f} MB touched, 1/{size / touched:.1f} of the file (bar 1/20); "
-        f"at most {peak_mb:.1f} MB of memory at a time"
+        f"and {touched / 1e6:.2f} MB read, 1/{size / touched:.1f} of the file (expected: at most "
+        f"1/20); peak memory {peak_mb:.1f} MB"
     )
 
 
 def read_by_this_process() -> int:
-    """Returns the bytes that all read calls of this process have returned (Linux)."""
+    """Returns the total bytes returned by the read calls of this process (Linux)."""
     lines = pathlib.Path("/proc/self/io").read_text().splitlines()
     return int(dict(line.split(": ") for line in lines)["rchar"])
 
 
+def _parser() -> command_line.Parser:
+    parser = command_line.Parser(prog="python -m benchmarks.reading", description=__doc__)
+    parser.add_argument("--frames", type=pathlib.Path, help="folder of real captures")
+    parser.add_argument(
+        "--rounds", type=command_line.positive_int, default=15, help="repetitions of each frame"
+    )
+    return parser
+
+
 if __name__ == "__main__":
-    main()
+    command_line.run(main, _parser())

@@ -41,8 +41,7 @@ def depth_frames(folder: pathlib.Path) -> list[np.ndarray]:
     generate.generate(ROOMS, folder)
     images = []
     for path in sorted(folder.glob("scans/*/*.sens")):
-        with sens.Reader(path) as reader:
-            images += [sens.decode_depth(frame.depth, reader.header) for frame in reader.frames()]
+        images += [frame.read_depth() for frame in sens.SensRecording(path).frames(1)]
     return [fill.fill_nearest(image)[0] for image in images if image.any()]
 
 

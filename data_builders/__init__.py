@@ -1,1 +1,1 @@
-"""Builders of prepared data sets; they write files that `psp_jax.data` reads."""
+"""Builds the data sets that `psp_jax.data` reads."""

@@ -1,4 +1,4 @@
-"""Data sets as fields of a config: what is prepared before training, and how."""
+"""Data sets for experiments; see `psp_jax.experiment.Source`."""
 
 import dataclasses
 import json
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 
 from data_builders.rooms import generate
+from psp_jax.io import files
 from psp_jax.partition import superpixels
 
 DATASET = "scannet_frontiers"
@@ -15,7 +16,7 @@ DATASET = "scannet_frontiers"
 
 @dataclasses.dataclass
 class ScanNet:
-    """ScanNet, prepared beforehand by its builder.
+    """ScanNet, built beforehand with `python -m data_builders.scannet_frontiers`.
 
     Attributes:
         data_dir: folder of the prepared data sets.
@@ -28,20 +29,15 @@ class ScanNet:
     version: str = "3.0.0"
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
-        """Returns what made the labels, by label set; none for a configuration of one's own."""
-        from data_builders.scannet_frontiers import configurations
-
-        known = {config.name: config.segmentations for config in configurations.CONFIGS}
-        return known.get(self.config, {})
+        """Returns the segmentation by label set; empty if the configuration is not known."""
+        config = self._known_config()
+        return config.segmentations if config else {}
 
     def size(self) -> tuple[int, int] | None:
-        """Returns the (height, width) of the images; None if only a missing data set says it."""
-        from data_builders.scannet_frontiers import configurations
-
-        for config in configurations.CONFIGS:
-            if config.name == self.config:
-                return config.size
-        features = self._directory() / "features.json"
+        """Returns (height, width) in pixels; None if it is only stated in a missing data set."""
+        config, features = self._known_config(), self._directory() / "features.json"
+        if config:
+            return config.size
         if not features.exists():
             return None
         depth = json.loads(features.read_text())["featuresDict"]["features"]["depth"]
@@ -49,7 +45,7 @@ class ScanNet:
         return int(height), int(width)
 
     def check(self) -> None:
-        """Raises FileNotFoundError, with what to do, unless the data set is there."""
+        """Raises FileNotFoundError, with instructions, unless the data set exists."""
         directory = self._directory()
         if not (directory / "dataset_info.json").exists():
             raise FileNotFoundError(
@@ -64,65 +60,69 @@ class ScanNet:
         self.check()
         return os.fspath(self._directory())
 
+    def _known_config(self):
+        from data_builders.scannet_frontiers import configurations
+
+        return next((c for c in configurations.CONFIGS if c.name == self.config), None)
+
     def _directory(self) -> pathlib.Path:
         return pathlib.Path(self.data_dir) / DATASET / self.config / self.version
 
 
 @dataclasses.dataclass
 class EmbeddedRooms:
-    """Procedural rooms, drawn and prepared the first time they are needed.
+    """Procedural rooms, rendered and prepared when they are first used.
 
     Attributes:
-        data_dir: folder of the prepared data sets; the scans go to `rooms/` in it, or to a folder
-            named by the fields that are not the defaults, such as `rooms_spaces_9/`: experiments
-            on different rooms keep their own.
-        rooms: what is drawn.
+        data_dir: folder of the prepared data sets. The scans go to its folder `rooms/`, or to one
+            named after the fields that differ from the defaults, such as `rooms_spaces_9/`, so
+            that experiments on different rooms do not overwrite each other's.
+        rooms: the rooms.
     """
 
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
-        """Returns what made the labels, by label set."""
+        """Returns the segmentation by label set."""
         from data_builders.scannet_frontiers import configurations
 
         return configurations.named("rooms").segmentations
 
     def size(self) -> tuple[int, int]:
-        """Returns the (height, width) of the images."""
+        """Returns (height, width) in pixels."""
         return self.rooms.depth_height, self.rooms.depth_width
 
     def check(self) -> None:
-        """Raises ValueError or OSError if the rooms can't be drawn or written."""
+        """Raises ValueError or OSError if the rooms can't be rendered or written."""
         generate.check(self.rooms)
+        message = f"config.data.source.data_dir={self.data_dir} can't be written"
         try:
             pathlib.Path(self.data_dir).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            message = f"config.data.source.data_dir={self.data_dir} can't be written"
             raise OSError(f"{message}: {error.strerror}") from None
         if not os.access(self.data_dir, os.W_OK):
-            raise OSError(f"config.data.source.data_dir={self.data_dir} can't be written")
+            raise OSError(message)
 
     def prepare(self) -> str:
-        """Draws the rooms and builds the data set unless both are there, returns its folder."""
+        """Renders the rooms and builds the data set unless they exist; returns its folder."""
         self.check()
+        from data_builders.scannet_frontiers import configurations
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
         scans = pathlib.Path(self.data_dir) / self._name()
         generate.generate(self.rooms, scans)
-        size = (self.rooms.depth_height, self.rooms.depth_width)
-        config = dataset.config_named("rooms")
+        config = configurations.named("rooms")
         if config.name != self._name():
-            config = dataclasses.replace(config, name=self._name(), size=size)
+            config = dataclasses.replace(config, name=self._name(), size=self.size())
         builder = dataset.Builder(config=config, data_dir=self.data_dir)
         directory = pathlib.Path(builder.data_path)
-        # The record of what was drawn goes with the data set, so that rooms drawn by another
-        # version replace it.
-        drawn, built_from = scans / "rooms.json", directory / "rooms.json"
-        if not built_from.exists() or built_from.read_bytes() != drawn.read_bytes():
+        # The data set holds a copy of rooms.json, so that it is rebuilt for a new version of rooms.
+        record, built_from = (scans / "rooms.json").read_bytes(), directory / "rooms.json"
+        if not built_from.exists() or built_from.read_bytes() != record:
             shutil.rmtree(directory, ignore_errors=True)
             dataset.build(builder, manual_dir=os.fspath(scans))
-            shutil.copyfile(drawn, built_from)
+            files.write(built_from, record)
             print(dataset.describe(builder))
         return os.fspath(directory)
 

@@ -17,7 +17,7 @@ from docs import draw_regions
 from psp_jax.io import command_line
 from psp_jax.partition import fill, frontier_classes
 from psp_jax.partition.frontier_classes import Side
-from psp_jax.recordings import images, sens_file
+from psp_jax.recordings import images, sens
 
 CROP = (8, 12)  # Height and width in pixels of the part whose classes are drawn.
 CORNERS = {Side.LEFT: (0, 0, 0, 1), Side.UP: (0, 0, 1, 0)}
@@ -30,13 +30,12 @@ def read(path: pathlib.Path, index: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         `[H, W, 3]` uint8 RGB and `[H, W]` uint16 depth in millimetres, 0 for no reading.
     """
-    with sens_file.SensFile(path.stem, path).open() as recording:
-        for frame in recording.frames(1):
-            if frame.index == index:
-                depth_mm = frame.read_depth()
-                image = images.decode_color(frame.read_color(), None)
-                size = depth_mm.shape[1], depth_mm.shape[0]
-                return cv2.resize(image, size, interpolation=cv2.INTER_AREA), depth_mm
+    for frame in sens.SensRecording(path).frames(1):
+        if frame.index == index:
+            depth_mm = frame.read_depth()
+            image = images.decode_color(frame.read_color(), None)
+            size = depth_mm.shape[1], depth_mm.shape[0]
+            return cv2.resize(image, size, interpolation=cv2.INTER_AREA), depth_mm
     raise ValueError(f"{path} has no frame {index}")
 
 

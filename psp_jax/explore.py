@@ -25,7 +25,7 @@ import tabulate
 from psp_jax.evaluation import plots
 from psp_jax.io import command_line, files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import layouts, recording, sens_file
+from psp_jax.recordings import layouts, recording, sens
 
 _T = TypeVar("_T")
 RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
@@ -76,15 +76,15 @@ def views(path: pathlib.Path, frames: int) -> Iterator[View]:
     if path.suffix == ".png" and path.is_file():
         yield _png(path)
     elif path.suffix == ".sens" and path.is_file():
-        yield from _recording(sens_file.SensFile(path.stem, path), frames)
+        yield from _recording(sens.SensRecording(path), frames)
     elif path.is_dir():
         images = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
         if images and not any(path.glob("**/scene*_*")):
             yield from map(_png, _spaced(images, frames))
         else:
-            scans = layouts.survey(path).scans
-            for scan in _spaced(scans, frames):
-                yield from _recording(scan, max(1, frames // len(scans)))
+            recordings = layouts.survey(path).recordings
+            for each in _spaced(recordings, frames):
+                yield from _recording(each, max(1, frames // len(recordings)))
     else:
         raise FileNotFoundError(f"expected a .png, a .sens or a folder of them, got {path}")
 
@@ -177,19 +177,18 @@ def _png(path: pathlib.Path) -> View:
     return View(f"{path.parent.parent.name}_{path.stem}", depth_mm, rgb)
 
 
-def _recording(scan: recording.Scan, frames: int) -> Iterator[View]:
+def _recording(scan: recording.Recording, frames: int) -> Iterator[View]:
     truth = scan.path.with_name(f"{scan.id}_truth.npz")
     instances = np.load(truth)["instance"] if truth.is_file() else None
-    with scan.open() as opened:
-        stride = max(1, scan.count(1) // frames)
-        for frame in itertools.islice(opened.frames(stride), frames):
-            depth_mm = frame.read_depth()
-            if depth_mm.any():
-                instance = None if instances is None else instances[frame.index].astype(np.int32)
-                rgb = _rgb(frame.read_color(), depth_mm.shape)
-                yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
-            else:
-                print(f"{scan.id} frame {frame.index} has no depth reading and is left out")
+    stride = max(1, scan.count(1) // frames)
+    for frame in itertools.islice(scan.frames(stride), frames):
+        depth_mm = frame.read_depth()
+        if depth_mm.any():
+            instance = None if instances is None else instances[frame.index].astype(np.int32)
+            rgb = _rgb(frame.read_color(), depth_mm.shape)
+            yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
+        else:
+            print(f"{scan.id} frame {frame.index} has no depth reading and is left out")
 
 
 def _rgb(data: bytes, size: tuple[int, ...]) -> np.ndarray | None:

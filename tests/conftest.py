@@ -31,7 +31,7 @@ def scans_dir(tmp_path_factory) -> pathlib.Path:
     rng = np.random.default_rng(0)
     for space in range(9000, 9010):
         for visit in range(2):
-            frames = [make_frame(rng, index) for index in range(3)]
+            frames = [make_frame(rng) for _ in range(3)]
             write_scan(root, f"scene{space}_{visit:02d}", frames)
     return root
 

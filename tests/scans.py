@@ -1,19 +1,19 @@
-"""Small recordings, and a configuration that prepares them, for the tests."""
+"""Writes small recordings for the tests, and configures their data set."""
 
 import pathlib
 
 import cv2
 import numpy as np
 
-from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
+from data_builders.scannet_frontiers import configurations
 from psp_jax.partition import planar, superpixels
 from psp_jax.recordings import sens
 
 SIZE = (48, 64)
 
 
-def make_frame(rng: np.random.Generator, index: int, size: tuple[int, int] = SIZE) -> sens.Frame:
-    """A slanted plane with a box before it; brightness falls with depth, so it can be learned."""
+def make_frame(rng: np.random.Generator, size: tuple[int, int] = SIZE) -> sens.EncodedFrame:
+    """Makes a slanted plane with a box in front; brightness falls with depth, for learning."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
     slope_x, slope_y = rng.uniform(-10, 10, 2)
@@ -29,13 +29,13 @@ def make_frame(rng: np.random.Generator, index: int, size: tuple[int, int] = SIZ
     pose = np.eye(4, dtype=np.float32)
     pose[:3, 3] = rng.normal(size=3)
     jpeg = cv2.imencode(".jpg", color)[1].tobytes()
-    return sens.Frame(index, pose, 0, 0, jpeg, sens.encode_depth(depth))
+    return sens.EncodedFrame(pose, jpeg, sens.encode_depth(depth))
 
 
 def write_scan(
-    root: pathlib.Path, scan: str, frames: list[sens.Frame], size: tuple[int, int] = SIZE
+    root: pathlib.Path, scan: str, frames: list[sens.EncodedFrame], size: tuple[int, int] = SIZE
 ) -> pathlib.Path:
-    """Writes frames where ScanNet's download script would put them."""
+    """Writes frames to the path that ScanNet's download script would use."""
     path = root / "scans" / scan / f"{scan}.sens"
     path.parent.mkdir(parents=True)
     height, width = size
@@ -53,9 +53,9 @@ def write_scan(
     return path
 
 
-def small_config() -> dataset.FrontierConfig:
-    """A configuration at the tests' size."""
-    return dataset.FrontierConfig(
+def small_config() -> configurations.FrontierConfig:
+    """Returns a builder configuration at the size of the tests."""
+    return configurations.FrontierConfig(
         name="small",
         frame_stride=1,
         size=SIZE,

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 
+from benchmarks import damage
 from psp_jax import checkpoints, state
 from psp_jax.io import manifest
-from tests import damage
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks import damage
 from data_builders.scannet_frontiers import examples as examples_module
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import data
 from psp_jax.io import manifest
 from psp_jax.partition import frontier_classes
-from tests import damage
 from tests.scans import SIZE, make_frame, small_config, write_scan
 
 
@@ -137,7 +137,7 @@ def test_a_jpeg_with_a_flipped_bit_is_refused_with_the_name_of_its_record(tmp_pa
     scans = tmp_path / "scans"
     rng = np.random.default_rng(0)
     for space in range(9000, 9005):
-        write_scan(scans, f"scene{space}_00", [make_frame(rng, 0)])
+        write_scan(scans, f"scene{space}_00", [make_frame(rng)])
     original = examples_module.examples_of
 
     def flipped(scan, report, **kwargs):

@@ -65,13 +65,19 @@ def test_a_config_file_cannot_name_foreign_classes(tmp_path):
         (lambda e: setattr(e.phases[0], "steps", 0), r"phases\[0\]\.steps=0"),
         (lambda e: setattr(e.phases[1], "learning_rate", -1.0), r"phases\[1\]\.learning_rate=-1"),
         (lambda e: setattr(e.phases[1], "warmup_steps", 10), "warmup_steps=10"),
-        (lambda e: setattr(e.phases[1], "schedule", "step"), r"schedule=step: expected one of cosine, poly"),
+        (
+            lambda e: setattr(e.phases[1], "schedule", "step"),
+            r"schedule=step: expected one of cosine, poly",
+        ),
         (
             lambda e: setattr(e.phases[0], "schedule", "poly"),
             r"phases\[0\]\.final_lr_fraction=1.0: expected less",
         ),
         (lambda e: setattr(e.phases[1], "power", 0.0), "power=0.0"),
-        (lambda e: setattr(e.phases[1], "optimizer", "lamb"), "optimizer=lamb: expected one of adam, sgd"),
+        (
+            lambda e: setattr(e.phases[1], "optimizer", "lamb"),
+            "optimizer=lamb: expected one of adam, sgd",
+        ),
         (lambda e: setattr(e.phases[1], "momentum", 1.0), "momentum=1.0"),
         (lambda e: setattr(e.phases[1], "weight_decay", -1e-4), "weight_decay=-0.0001"),
         (

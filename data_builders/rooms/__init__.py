@@ -1,1 +1,1 @@
-"""Procedural indoor RGB-D scans in ScanNet's on-disk format, for those without its licence."""
+"""Renders procedural indoor RGB-D scans in ScanNet's format, for users without its licence."""

@@ -1,33 +1,35 @@
-"""Command line of the procedural rooms: `python -m data_builders.rooms --directory=data/rooms`."""
+"""Renders the procedural rooms: `python -m data_builders.rooms --directory=data/rooms`."""
 
-import dataclasses
+import argparse
 
-from absl import flags
-
-from data_builders import command_line
 from data_builders.rooms import generate
+from psp_jax.io import command_line
 
-_DEFAULTS = generate.Rooms()
-
-_DIRECTORY = flags.DEFINE_string("directory", "data/rooms", "Where scans/ and rooms.json go.")
-_FIELDS = [
-    flags.DEFINE_integer("spaces", _DEFAULTS.spaces, "Rooms; each is scanned one to three times."),
-    flags.DEFINE_integer("frames_per_scan", _DEFAULTS.frames_per_scan, "Frames of one scan."),
-    flags.DEFINE_integer(
-        "depth_height", _DEFAULTS.depth_height, "Rows of depth; colour has twice."
-    ),
-    flags.DEFINE_integer(
-        "depth_width", _DEFAULTS.depth_width, "Columns of depth; colour has twice."
-    ),
-    flags.DEFINE_integer("seed", _DEFAULTS.seed, "Another seed gives other rooms."),
-]
+_FIELDS = {
+    "spaces": "number of rooms; each is scanned one to three times",
+    "frames_per_scan": "frames of each scan",
+    "depth_height": "rows of a depth image; colour has twice as many",
+    "depth_width": "columns of a depth image; colour has twice as many",
+    "seed": "seed of the rooms",
+}
 
 
-def main() -> None:
-    """Draws the rooms."""
-    rooms = dataclasses.replace(_DEFAULTS, **{field.name: field.value for field in _FIELDS})
-    generate.generate(rooms, _DIRECTORY.value)
+def main(arguments: argparse.Namespace) -> None:
+    """Renders the rooms that do not exist yet."""
+    rooms = generate.Rooms(**{name: getattr(arguments, name) for name in _FIELDS})
+    generate.generate(rooms, arguments.directory)
+
+
+def _parser() -> command_line.Parser:
+    parser = command_line.Parser(prog="python -m data_builders.rooms", description=__doc__)
+    parser.add_argument(
+        "--directory", default="data/rooms", help="output folder of scans/ and rooms.json"
+    )
+    for name, text in _FIELDS.items():
+        default = getattr(generate.Rooms(), name)
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    return parser
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, _parser())

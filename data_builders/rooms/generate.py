@@ -1,40 +1,39 @@
-"""Write the rooms to disk as ScanNet's own `.sens` files, with the truth beside them."""
+"""Renders the rooms and writes them as ScanNet's `.sens` files, with the true depth."""
 
 import concurrent.futures
 import dataclasses
+import io
 import json
 import os
 import pathlib
 import shutil
-import sys
-import threading
-from collections.abc import Callable
 
 import cv2
 import numpy as np
-import tqdm
 
 from data_builders.rooms import camera, render, scene, sensor, space
+from psp_jax.io import files, progress
+from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
-VERSION = "1.0.0"  # Raise it whenever other bytes would be written.
-FIRST_SPACE = 9000  # ScanNet ends far below, so nobody takes these scans for its own.
+VERSION = "1.0.0"  # Raise it whenever the bytes of the files change.
+FIRST_SPACE = 9000  # ScanNet's spaces end far below, so its scans can't be confused with these.
 MAX_SPACES = 1000
-SCANS_OF_SPACES = (1, 2, 3, 2)  # Rescans as unevenly spread as in ScanNet; a mean of two.
+SCANS_OF_SPACES = (1, 2, 3, 2)  # Repeats over the spaces; two on average, as in ScanNet.
 JPEG_QUALITY = (85, 93)
-# Streams of random numbers, so that more of one thing changes nothing about another.
+# Seeds of independent random streams.
 _SPACE_STREAM, _PATH_STREAM, _SENSOR_STREAM = range(3)
 
 
 @dataclasses.dataclass
 class Rooms:
-    """What is drawn. The defaults give 96 spaces, 192 scans and 1,536 frames.
+    """A set of rooms. The defaults give 96 spaces, 192 scans and 1,536 frames.
 
     Attributes:
         spaces: number of rooms, at least 2; they are scanned 1, 2, 3, 2, 1, ... times.
         frames_per_scan: number of frames of each scan.
-        depth_height, depth_width: pixels of a depth image; colour has twice as many each way.
-        seed: another seed gives other rooms.
+        depth_height, depth_width: size of a depth image in pixels; colour has twice both.
+        seed: seed of the rooms.
     """
 
     spaces: int = 96
@@ -45,25 +44,25 @@ class Rooms:
 
 
 def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
-    """Write every scan that is not there yet to `directory`/scans.
+    """Renders every missing scan and writes it to `directory`/scans.
 
-    Each scan is `scans/<scene>/<scene>.sens` and `<scene>_truth.npz` with `depth_mm` `[F, H, W]`
-    uint16, without holes, and `instance` `[F, H, W]` uint16 (0 ceiling, 1 floor, 2 to 5 walls, then
-    furniture, numbered alike in all scans of a space). Scans made under another version or other
-    fields are removed first. Two frames are bad on purpose, as some of ScanNet's are: the last one
-    of scene9000_00 has no depth at all, and the last one of scene9001_00 a pose of -inf.
+    A scan is `scans/<scene>/<scene>.sens` and `<scene>_truth.npz` with `depth_mm` `[F, H, W]`
+    uint16 millimetres, without holes, and `instance` `[F, H, W]` uint16: 0 ceiling, 1 floor, 2 to 5
+    walls, then furniture, with the same numbers in all scans of a space. Scans of another version
+    or with other fields are removed first. Two frames are unusable on purpose, as some of
+    ScanNet's are: the last one of scene9000_00 has no depth, and that of scene9001_00 no pose.
 
     Args:
-        rooms: what to draw.
-        directory: made if it does not exist.
+        rooms: the rooms.
+        directory: output folder; it is created if necessary.
 
     Raises:
-        ValueError: if a field is out of range, or `directory` holds scene9* folders of unknown
-            origin.
+        ValueError: if a field is out of range, or `directory` holds scene9* folders that this
+            function did not write.
     """
     check(rooms)
     directory = pathlib.Path(directory)
-    _claim(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
+    _remove_outdated(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
     missing = [
         (index, rescan)
         for index in range(rooms.spaces)
@@ -72,60 +71,46 @@ def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
     ]
     if not missing:
         return
-    frames = len(missing) * rooms.frames_per_scan
-    interval_s = 0.1 if sys.stderr.isatty() else 10
-    with tqdm.tqdm(total=frames, unit="frame", desc="rooms", mininterval=interval_s) as progress:
-        lock = threading.Lock()
-
-        def count() -> None:
-            with lock:
-                progress.update()
-
-        # NumPy and XLA release the interpreter lock, so threads fill the cores.
-        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-            jobs = [pool.submit(_write_scan, rooms, directory, *scan, count) for scan in missing]
-            try:
-                for job in jobs:
-                    job.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    # NumPy and XLA release the interpreter lock, so threads use several cores.
+    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        written = pool.map(lambda scan: _write_scan(rooms, directory, *scan), missing)
+        for _ in progress.bar(written, desc="rooms", unit="scan", total=len(missing)):
+            pass
 
 
 def check(rooms: Rooms) -> None:
-    """Raise ValueError, naming the field, if it has a value that can't be drawn."""
+    """Raises ValueError, naming the field, if a value is out of range."""
     if not 2 <= rooms.spaces <= MAX_SPACES:
-        raise ValueError(f"spaces is {rooms.spaces}; 2 to {MAX_SPACES} were expected")
+        raise ValueError(f"spaces: expected 2 to {MAX_SPACES}, got {rooms.spaces}")
     if rooms.frames_per_scan < 1:
-        raise ValueError(f"frames_per_scan is {rooms.frames_per_scan}; at least 1 was expected")
+        raise ValueError(f"frames_per_scan: expected at least 1, got {rooms.frames_per_scan}")
     for name in ("depth_height", "depth_width"):
         size = getattr(rooms, name)
         if not 16 <= size <= 1024:
-            raise ValueError(f"{name} is {size}; 16 to 1024 were expected")
+            raise ValueError(f"{name}: expected 16 to 1024, got {size}")
     if rooms.seed < 0:
-        raise ValueError(f"seed is {rooms.seed}; 0 or more was expected")
+        raise ValueError(f"seed: expected at least 0, got {rooms.seed}")
 
 
-def _claim(directory: pathlib.Path, record: dict[str, object]) -> None:
-    """Leave `rooms.json` equal to `record`, and no scans made under any other."""
+def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None:
+    """Removes the scans unless `rooms.json` equals `record`, and then writes `rooms.json`."""
     path, scans = directory / "rooms.json", directory / "scans"
-    stale = sorted(scans.glob("scene9*"))
+    outdated = sorted(scans.glob("scene9*"))
     if path.exists():
         try:
-            found = json.loads(path.read_text())
+            if json.loads(path.read_text()) == record:
+                return
         except ValueError:
-            found = None  # The run that wrote it was cut off, or another version was at work.
-        if found == record:
-            return
-        for folder in stale:
+            pass  # It is damaged.
+        for folder in outdated:
             shutil.rmtree(folder)
-    elif stale:
+    elif outdated:
         raise ValueError(
-            f"{scans} holds {stale[0].name} but no rooms.json says who made it; "
-            "choose another directory or remove the scene9* folders"
+            f"{scans} holds {outdated[0].name}, but there is no rooms.json in {directory}; choose "
+            "another directory or remove the scene9* folders"
         )
     scans.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=2) + "\n")
+    files.write(path, json.dumps(record, indent=2) + "\n")
 
 
 def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path:
@@ -133,49 +118,41 @@ def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path
     return directory / "scans" / name / f"{name}.sens"
 
 
-def _write_scan(
-    rooms: Rooms, directory: pathlib.Path, index: int, rescan: int, count: Callable[[], None]
-) -> None:
-    """Draw one scan; its `.sens` appears last and whole, which marks the scan as finished."""
+def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) -> None:
+    """Renders a scan; its `.sens` file is written last and marks the scan as finished."""
     size = rooms.depth_height, rooms.depth_width
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    lens_depth, lens_color = camera.lens(*size), camera.lens(*color_size)
+    intrinsics_depth, intrinsics_color = camera.intrinsics(*size), camera.intrinsics(*color_size)
     room = space.make_space((rooms.seed, _SPACE_STREAM, index))
-    arranged = scene.make_scan(room, rescan)
+    arranged = scene.make_scene(room, rescan)
     seed = rooms.seed, _PATH_STREAM, index, rescan
     frames, depths_mm, instances = [], [], []
-    for k, pose in enumerate(camera.path(arranged, rooms.frames_per_scan, seed)):
-        view = render.render(arranged, pose, lens_color, lens_depth, depth_size=size)
+    for k, pose in enumerate(camera.trajectory(arranged, rooms.frames_per_scan, seed)):
+        view = render.render(arranged, pose, intrinsics_color, intrinsics_depth, depth_size=size)
         rng = np.random.default_rng([rooms.seed, _SENSOR_STREAM, index, rescan, k])
-        frame = _capture(view, pose, k, float(lens_depth[0]), rng)
+        frame = _capture(view, pose, float(intrinsics_depth[0]), rng)
         if rescan == 0 and k == rooms.frames_per_scan - 1:
-            frame = _spoil(frame, index, size)
+            frame = _make_unusable(frame, index, size)
         frames.append(frame)
-        depths_mm.append(np.round(1000 * view.depth).astype(np.uint16))
+        depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
         instances.append(view.instance.astype(np.uint16))
-        count()
 
-    path = _sens_path(directory, index, rescan)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    truth = path.with_name(f"{path.stem}_truth.npz")
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
-        np.savez_compressed(file, depth_mm=np.stack(depths_mm), instance=np.stack(instances))
-    os.replace(partial, truth)
+    path, truth = _sens_path(directory, index, rescan), io.BytesIO()
+    np.savez_compressed(truth, depth_mm=np.stack(depths_mm), instance=np.stack(instances))
+    files.write(path.with_name(f"{path.stem}_truth.npz"), truth.getvalue())
     sens.write(
-        partial,
+        path,
         frames,
         color_size=color_size,
         depth_size=size,
-        intrinsic_color=_matrix(lens_color),
-        intrinsic_depth=_matrix(lens_depth),
+        intrinsic_color=_matrix(intrinsics_color),
+        intrinsic_depth=_matrix(intrinsics_depth),
     )
-    os.replace(partial, path)
 
 
 def _capture(
-    view: render.View, pose: np.ndarray, k: int, focal_px: float, rng: np.random.Generator
-) -> sens.Frame:
+    view: render.View, pose: np.ndarray, focal_px: float, rng: np.random.Generator
+) -> sens.EncodedFrame:
     color = sensor.capture_color(view.color, rng)
     depth_mm = sensor.capture_depth(
         view.depth, view.cos_incidence, view.albedo, view.gloss, focal_px, rng
@@ -184,11 +161,13 @@ def _capture(
     bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
     done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    return sens.Frame(k, pose, 0, 0, jpeg.tobytes(), sens.encode_depth(depth_mm))
+    return sens.EncodedFrame(pose, jpeg.tobytes(), sens.encode_depth(depth_mm))
 
 
-def _spoil(frame: sens.Frame, index: int, size: tuple[int, int]) -> sens.Frame:
-    """Blank the depth in the first space and lose the pose in the second."""
+def _make_unusable(
+    frame: sens.EncodedFrame, index: int, size: tuple[int, int]
+) -> sens.EncodedFrame:
+    """Removes the depth in the first space and the pose in the second."""
     if index == 0:
         return dataclasses.replace(frame, depth=sens.encode_depth(np.zeros(size, np.uint16)))
     if index == 1:
@@ -197,6 +176,6 @@ def _spoil(frame: sens.Frame, index: int, size: tuple[int, int]) -> sens.Frame:
     return frame
 
 
-def _matrix(lens: np.ndarray) -> np.ndarray:
-    fx, fy, cx, cy = lens
+def _matrix(intrinsics: np.ndarray) -> np.ndarray:
+    fx, fy, cx, cy = intrinsics
     return np.array([[fx, 0, cx, 0], [0, fy, cy, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32)

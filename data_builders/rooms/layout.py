@@ -1,38 +1,45 @@
-"""Where furniture stands: places drawn at random until nothing collides."""
+"""Places furniture in a room: samples poses until nothing collides."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.rooms.furniture import Piece, Standing
+from data_builders.rooms.furniture import Piece, Placement
 from data_builders.rooms.space import Space
 
-MAX_BOXES = 64  # Scenes are padded to it, so that the caster is compiled once.
+MAX_BOXES = 64  # Scenes are padded to it, so that the renderer is compiled once.
 MAX_FLOOR_SHARE = 0.36  # More furniture than this leaves the camera nowhere to walk.
 DOORWAY_M = 0.8  # Kept clear in front of doors.
-TRIES = 40  # Proposals for a place before a piece is left out.
+TRIES = 40  # Poses sampled before a piece is left out.
 
-# A table must be down before its chairs, and a shelf before the pictures beside it.
+# Tables are placed before their chairs, and shelves before the pictures next to them.
 _ORDER = [
-    Standing.CEILING,
-    Standing.WALL,
-    Standing.FREE,
-    Standing.FLAT,
-    Standing.SEAT,
-    Standing.TOP,
-    Standing.MOUNTED,
+    Placement.CEILING,
+    Placement.WALL,
+    Placement.FREE,
+    Placement.FLAT,
+    Placement.SEAT,
+    Placement.TOP,
+    Placement.MOUNTED,
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """Where a piece stands: the middle of its base in metres, and its yaw in radians."""
+    """Pose of a piece: the centre of its base in metres, and its yaw in radians."""
 
     x: float
     y: float
     z: float
     yaw: float
+
+    def to_world(self, local: Sequence[float]) -> np.ndarray:
+        """Transforms a point (x, y, z) from the frame of the piece to the world."""
+        cos, sin = np.cos(self.yaw), np.sin(self.yaw)
+        x, y, z = local
+        return np.array([self.x + cos * x - sin * y, self.y + sin * x + cos * y, self.z + z])
 
 
 class _Footprint(NamedTuple):
@@ -42,14 +49,14 @@ class _Footprint(NamedTuple):
     top: float
 
 
-def arrange(space: Space, rescan_index: int) -> dict[int, Pose]:
-    """Place the space's pieces, at most `MAX_BOXES` boxes; keys are indices into `space.pieces`.
+def arrange(space: Space, rescan: int) -> dict[int, Pose]:
+    """Samples the poses of the furniture, of at most `MAX_BOXES` boxes, by index of the piece.
 
-    A rescan keeps what belongs to the building or hangs, and moves, drops and adds furniture.
+    A rescan keeps mounted pieces and moves, drops and adds furniture.
     """
     poses = _first_layout(space)
-    if rescan_index > 0:
-        poses = _rearrange(space, poses, np.random.default_rng([*space.seed, 1, rescan_index]))
+    if rescan > 0:
+        poses = _rearrange(space, poses, np.random.default_rng([*space.seed, 1, rescan]))
     return poses
 
 
@@ -58,46 +65,48 @@ def _first_layout(space: Space) -> dict[int, Pose]:
     poses: dict[int, Pose] = {}
     for index in _placing_order(space):
         if index not in space.spares:
-            _add(space, poses, index, _find(space, poses, index, rng))
+            _add(space, poses, index, _sample_pose(space, poses, index, rng))
     return poses
 
 
 def _rearrange(space: Space, before: dict[int, Pose], rng: np.random.Generator) -> dict[int, Pose]:
-    """Keep what hangs, shift or drop some of what stands, and set chairs and small things anew."""
+    """Keeps mounted pieces, shifts or drops furniture, and places chairs and small items again."""
     poses: dict[int, Pose] = {}
     for index in _placing_order(space):
         piece, old = space.pieces[index], before.get(index)
-        hangs = piece.standing in (Standing.CEILING, Standing.MOUNTED)
-        if hangs and old is not None and _fits(space, poses, index, old):
+        mounted = piece.placement in (Placement.CEILING, Placement.MOUNTED)
+        if mounted and old is not None and _fits(space, poses, index, old):
             _add(space, poses, index, old)
             continue
-        if hangs or rng.random() < (0.4 if index in space.spares else 0.12):
+        if mounted or rng.random() < (0.4 if index in space.spares else 0.12):
             continue
         pose = None
-        if old is not None and piece.standing in (Standing.WALL, Standing.FREE, Standing.FLAT):
+        if old is not None and piece.placement in (Placement.WALL, Placement.FREE, Placement.FLAT):
             pose = _shift(space, poses, index, old, rng)
-        _add(space, poses, index, pose or _find(space, poses, index, rng))
+        _add(space, poses, index, pose or _sample_pose(space, poses, index, rng))
     return poses
 
 
 def _placing_order(space: Space) -> list[int]:
-    """Doors and windows first: they belong to the building."""
+    """Returns the indices of the pieces, doors and windows first."""
 
     def rank(index: int) -> tuple[bool, int]:
         piece = space.pieces[index]
-        building = piece.standing == Standing.MOUNTED and piece.height_m < 1.01
-        return not building, _ORDER.index(piece.standing)
+        building = piece.placement == Placement.MOUNTED and piece.height_m < 1.01
+        return not building, _ORDER.index(piece.placement)
 
     return sorted(range(len(space.pieces)), key=rank)
 
 
 def _add(space: Space, poses: dict[int, Pose], index: int, pose: Pose | None) -> None:
-    """Place the piece unless it has no place, or boxes or floor would run out."""
+    """Adds a piece unless it has no pose, or exceeds the limits on boxes or covered floor."""
     if pose is None:
         return
     pieces = [space.pieces[i] for i in poses] + [space.pieces[index]]
-    stand = [p for p in pieces if p.standing in (Standing.WALL, Standing.FREE, Standing.SEAT)]
-    floor_m2 = sum(p.size[0] * p.size[1] for p in stand)
+    standing = [
+        p for p in pieces if p.placement in (Placement.WALL, Placement.FREE, Placement.SEAT)
+    ]
+    floor_m2 = sum(p.size[0] * p.size[1] for p in standing)
     if sum(len(p.boxes) for p in pieces) > MAX_BOXES:
         return
     if floor_m2 > MAX_FLOOR_SHARE * space.size[0] * space.size[1]:
@@ -105,7 +114,7 @@ def _add(space: Space, poses: dict[int, Pose], index: int, pose: Pose | None) ->
     poses[index] = pose
 
 
-def _find(
+def _sample_pose(
     space: Space, poses: dict[int, Pose], index: int, rng: np.random.Generator
 ) -> Pose | None:
     for _ in range(TRIES):
@@ -118,8 +127,8 @@ def _find(
 def _shift(
     space: Space, poses: dict[int, Pose], index: int, old: Pose, rng: np.random.Generator
 ) -> Pose | None:
-    """Move a little: along the wall for what stands at one, any way and turned otherwise."""
-    against_wall = space.pieces[index].standing == Standing.WALL
+    """Samples a pose near the old one; a piece at a wall moves along the wall."""
+    against_wall = space.pieces[index].placement == Placement.WALL
     for attempt in range(TRIES // 4):
         if attempt == 0 and rng.random() < 0.3:
             pose = old
@@ -138,32 +147,32 @@ def _shift(
 def _propose(
     space: Space, poses: dict[int, Pose], piece: Piece, rng: np.random.Generator
 ) -> Pose | None:
-    """Draw a place of the kind the piece belongs to; it may still collide."""
+    """Samples a pose for the placement of the piece; it may collide."""
     width, depth, height = space.size
-    if piece.standing in (Standing.WALL, Standing.MOUNTED):
-        gap = 0.0 if piece.standing == Standing.MOUNTED else rng.uniform(0.03, 0.06)
+    if piece.placement in (Placement.WALL, Placement.MOUNTED):
+        gap = 0.0 if piece.placement == Placement.MOUNTED else rng.uniform(0.03, 0.06)
         return _at_wall(space, piece, gap, rng)
-    if piece.standing == Standing.CEILING:
+    if piece.placement == Placement.CEILING:
         x, y = rng.uniform(0.3, 0.7, 2) * (width, depth)
         return Pose(x, y, height - piece.size[2], rng.choice([0, np.pi / 2]))
-    if piece.standing == Standing.TOP:
+    if piece.placement == Placement.TOP:
         hosts = [(space.pieces[i], pose) for i, pose in poses.items() if space.pieces[i].carries]
         if not hosts:
             return None
         host, pose = hosts[rng.integers(len(hosts))]
         spare = np.maximum(np.subtract(host.size[:2], piece.size[:2]) / 2 - 0.06, 0)
-        local = rng.uniform(-spare, spare)
-        return _relative(pose, local, host.size[2], rng.normal(0, 0.25))
+        x, y, _ = pose.to_world((*rng.uniform(-spare, spare), 0.0))
+        return Pose(x, y, host.size[2], pose.yaw + rng.normal(0, 0.25))
     tables = [(space.pieces[i], pose) for i, pose in poses.items() if space.pieces[i].seats]
-    if piece.standing == Standing.SEAT and tables:
-        return _drawn_up(*tables[rng.integers(len(tables))], piece, rng)
+    if piece.placement == Placement.SEAT and tables:
+        return _at_table(*tables[rng.integers(len(tables))], piece, rng)
     quarter = rng.integers(4) * np.pi / 2
-    turn = 0.0 if piece.standing == Standing.FLAT else rng.normal(0, 0.4)
+    turn = 0.0 if piece.placement == Placement.FLAT else rng.normal(0, 0.4)
     return Pose(rng.uniform(0, width), rng.uniform(0, depth), 0.0, quarter + turn)
 
 
 def _at_wall(space: Space, piece: Piece, gap: float, rng: np.random.Generator) -> Pose:
-    """Set the piece's back to a random wall; +y of the piece then points into the room."""
+    """Samples a pose with the back at a wall and the front facing the room."""
     width, depth, _ = space.size
     inward = rng.integers(4)  # 0: +x, 1: +y, 2: -x, 3: -y
     back = gap + piece.size[1] / 2
@@ -172,36 +181,31 @@ def _at_wall(space: Space, piece: Piece, gap: float, rng: np.random.Generator) -
     return Pose(x, y, piece.height_m, (inward - 1) * np.pi / 2)
 
 
-def _drawn_up(host: Piece, pose: Pose, seat: Piece, rng: np.random.Generator) -> Pose:
-    """Set the chair to a side of the table, facing it; to the front of a desk."""
-    side = 0 if host.standing == Standing.WALL else rng.integers(4)  # 0: +y, 1: -x, 2: -y, 3: +x
+def _at_table(host: Piece, pose: Pose, seat: Piece, rng: np.random.Generator) -> Pose:
+    """Samples a pose of a chair that faces a side of a table, or the front of a desk."""
+    side = 0 if host.placement == Placement.WALL else rng.integers(4)  # 0: +y, 1: -x, 2: -y, 3: +x
     along, across = host.size[:2] if side % 2 == 0 else host.size[1::-1]
     slide = rng.uniform(-0.5, 0.5) * max(along - seat.size[0], 0)
     away = across / 2 + seat.size[1] / 2 + rng.uniform(0.04, 0.3)
     cos, sin = np.cos(side * np.pi / 2), np.sin(side * np.pi / 2)
-    local = np.array([slide * cos - away * sin, slide * sin + away * cos])
-    return _relative(pose, local, 0.0, side * np.pi / 2 + np.pi + rng.normal(0, 0.25))
-
-
-def _relative(pose: Pose, local: np.ndarray, z: float, turn: float) -> Pose:
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    x, y = pose.x + cos * local[0] - sin * local[1], pose.y + sin * local[0] + cos * local[1]
-    return Pose(x, y, z, pose.yaw + turn)
+    x, y, _ = pose.to_world((slide * cos - away * sin, slide * sin + away * cos, 0.0))
+    turn = side * np.pi / 2 + np.pi + rng.normal(0, 0.25)
+    return Pose(x, y, 0.0, pose.yaw + turn)
 
 
 def _footprint(piece: Piece, pose: Pose, margin_m: float) -> _Footprint:
     x, y = piece.size[0] / 2 + margin_m, piece.size[1] / 2 + margin_m
-    front = y + DOORWAY_M if piece.standing == Standing.MOUNTED and piece.height_m == 0 else y
+    front = y + DOORWAY_M if piece.placement == Placement.MOUNTED and piece.height_m == 0 else y
     local = np.array([[-x, -y], [x, -y], [x, front], [-x, front]])
     cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
     corners = local @ np.array([[cos, sin], [-sin, cos]]) + (pose.x, pose.y)
-    # A rug is let slip under legs and feet; it is thinner than what would show.
-    bottom = -1.0 if piece.standing == Standing.FLAT else pose.z
+    # A rug may lie under legs and feet: it is too thin to be visible there.
+    bottom = -1.0 if piece.placement == Placement.FLAT else pose.z
     return _Footprint(corners, pose.yaw, bottom, bottom + piece.size[2])
 
 
 def _fits(space: Space, poses: dict[int, Pose], index: int, pose: Pose) -> bool:
-    """Tell whether the piece lies in the room and is clear of all that is already placed."""
+    """Returns whether the piece lies in the room and collides with no other piece."""
     piece = space.pieces[index]
     own = _footprint(piece, pose, 0.01)
     inside = _footprint(piece, pose, -1e-6).corners
@@ -212,7 +216,7 @@ def _fits(space: Space, poses: dict[int, Pose], index: int, pose: Pose) -> bool:
 
 
 def _collide(one: _Footprint, two: _Footprint) -> bool:
-    """Separating axes: two upright boxes are clear along z or along one of their sides."""
+    """Tests two upright boxes by separating axes: z, and the sides of both."""
     if one.bottom >= two.top - 1e-6 or two.bottom >= one.top - 1e-6:
         return False
     for yaw in (one.yaw, one.yaw + np.pi / 2, two.yaw, two.yaw + np.pi / 2):

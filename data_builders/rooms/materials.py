@@ -1,4 +1,4 @@
-"""What surfaces are made of: colours, texture kinds and gloss, drawn at random within taste."""
+"""Samples surface materials: colours, texture and gloss."""
 
 import dataclasses
 import enum
@@ -9,7 +9,7 @@ Color = tuple[float, float, float]
 
 
 class Texture(enum.IntEnum):
-    """The patterns `textures.paint` knows."""
+    """Patterns of `textures.reflectance`."""
 
     PLAIN = 0
     WOOD = 1
@@ -28,12 +28,14 @@ class Texture(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """One surface finish.
+    """A surface material.
 
-    albedo, second: the two linear RGB reflectances, 0 to 1, that the texture mixes.
-    scale_m: size of the texture's repeating feature, metres.
-    gloss: 0 matt to 1 mirror-like; drives highlights and the depth sensor's drop-out.
-    emission: light given off, relative to albedo; 0 for all but lamps, windows and screens.
+    Attributes:
+        albedo, second: linear RGB reflectances, 0 to 1, that the texture mixes.
+        texture: the pattern.
+        scale_m: size of the pattern's repeating feature in metres.
+        gloss: 0 matt to 1 mirror-like; controls highlights and missing depth readings.
+        emission: emitted light relative to the albedo; only lamps, windows and screens have any.
     """
 
     albedo: Color
@@ -71,7 +73,7 @@ LAMP = Material((1.0, 0.97, 0.90), (1.0, 0.97, 0.90), gloss=0.0, emission=2.5)
 
 
 def choose(rng: np.random.Generator, colors: list[Color], spread: float = 0.12) -> Color:
-    """Pick one of `colors` and vary its brightness and, less, its hue by the share `spread`."""
+    """Samples one of `colors` and varies its brightness by `spread`, and its hue less."""
     base = np.asarray(colors[rng.integers(len(colors))])
     varied = base * rng.normal(1, spread) * rng.normal(1, spread / 4, 3)
     red, green, blue = np.clip(varied, 0.02, 0.85)
@@ -79,13 +81,13 @@ def choose(rng: np.random.Generator, colors: list[Color], spread: float = 0.12) 
 
 
 def shade(color: Color, factor: float) -> Color:
-    """Return `color` made lighter or darker by `factor`, kept below 0.9."""
+    """Returns `color` times `factor`, at most 0.9."""
     red, green, blue = (min(0.9, factor * channel) for channel in color)
     return red, green, blue
 
 
 def wood(rng: np.random.Generator) -> Material:
-    """Draw a wood with visible grain, or one time in four a painted board."""
+    """Samples wood with a visible grain or, with probability 1/4, a painted board."""
     if rng.random() < 0.25:
         color = choose(rng, [WHITE.albedo, (0.35, 0.36, 0.38)])
         return dataclasses.replace(WHITE, albedo=color, second=shade(color, 0.88))
@@ -95,7 +97,7 @@ def wood(rng: np.random.Generator) -> Material:
 
 
 def cloth(rng: np.random.Generator) -> Material:
-    """Draw a cover for seats, mattresses and cushions: plain weave or stripes."""
+    """Samples fabric for seats, beds and cushions: plain or striped."""
     color = choose(rng, CLOTHS, 0.2)
     if rng.random() < 0.4:
         other = shade(color, 1.9) if rng.random() < 0.5 else choose(rng, CLOTHS)
@@ -104,13 +106,13 @@ def cloth(rng: np.random.Generator) -> Material:
 
 
 def carton(rng: np.random.Generator) -> Material:
-    """Draw corrugated cardboard."""
+    """Samples corrugated cardboard."""
     color = choose(rng, [(0.52, 0.37, 0.22), (0.58, 0.44, 0.28)])
     return Material(color, shade(color, 0.6), Texture.CARTON, 0.02, 0.05)
 
 
 def rug(rng: np.random.Generator) -> Material:
-    """Draw a rug: broad stripes or deep pile."""
+    """Samples a rug: broad stripes or deep pile."""
     color, other = choose(rng, CLOTHS, 0.2), choose(rng, PAINTS + CLOTHS)
     if rng.random() < 0.6:
         return Material(color, other, Texture.STRIPES, rng.uniform(0.2, 0.5), 0.0)
@@ -118,7 +120,7 @@ def rug(rng: np.random.Generator) -> Material:
 
 
 def picture(rng: np.random.Generator) -> Material:
-    """Draw a framed picture or a poster."""
+    """Samples a framed picture or a poster."""
     frame = choose(rng, [*WOODS, (0.04, 0.04, 0.04), (0.7, 0.7, 0.7)])
     return Material(
         choose(rng, PAINTS + CLOTHS), frame, Texture.PICTURE, rng.uniform(0.1, 0.4), 0.3
@@ -126,18 +128,18 @@ def picture(rng: np.random.Generator) -> Material:
 
 
 def books(rng: np.random.Generator) -> Material:
-    """Draw a row of books."""
+    """Samples a row of books."""
     return Material(choose(rng, CLOTHS), (0.03, 0.03, 0.03), Texture.BOOKS, rng.uniform(0.03, 0.05))
 
 
 def door(rng: np.random.Generator) -> Material:
-    """Draw a panelled door."""
+    """Samples a panelled door."""
     color = choose(rng, [*WOODS, WHITE.albedo, WHITE.albedo])
     return Material(color, shade(color, 0.6), Texture.DOOR, 0.1, 0.25)
 
 
 def floor(rng: np.random.Generator) -> Material:
-    """Draw a floor: planks, tiles or carpet."""
+    """Samples a floor: planks, tiles or carpet."""
     kind = rng.choice([Texture.PLANKS, Texture.TILES, Texture.CARPET], p=[0.5, 0.25, 0.25])
     if kind == Texture.PLANKS:
         color = choose(rng, WOODS)
@@ -152,7 +154,7 @@ def floor(rng: np.random.Generator) -> Material:
 
 
 def wall(rng: np.random.Generator) -> Material:
-    """Draw a wall finish: paint, striped wallpaper or brick."""
+    """Samples a wall finish: paint, striped wallpaper or brick."""
     kind = rng.choice([Texture.PLAIN, Texture.STRIPES, Texture.BRICK], p=[0.65, 0.2, 0.15])
     if kind == Texture.BRICK:
         color = choose(rng, [(0.48, 0.24, 0.17), (0.70, 0.68, 0.64)])

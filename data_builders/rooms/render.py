@@ -1,9 +1,9 @@
-"""A ray caster for boxes in a room: colour, depth, surface and instance of every pixel.
+"""Renders colour, depth, surface and instance of every pixel by casting rays at boxes in a room.
 
-Rays keep a forward component of one, so the ray parameter is depth: metres along the optical axis.
-Arrays over rays are component-first, `[3, R]`, and the loop over boxes is the outer one: each turn
-is one pass of vector instructions over all rays. Tracing, painting and shading are compiled apart:
-in one program XLA recomputes each in the loops of the next, at twice the cost.
+The forward component of a ray is 1, so the ray parameter is depth: metres along the optical axis.
+Arrays over rays are `[3, R]`, and the outer loop is over boxes: each iteration is one vectorised
+pass over all rays. Casting, texturing and shading are compiled separately: in one program XLA
+recomputes each of them in the loops of the next, at twice the cost.
 """
 
 import functools
@@ -19,23 +19,24 @@ from data_builders.rooms import textures
 from data_builders.rooms.scene import SHELL_ROWS, Scene
 
 COLOR_SCALE = 2  # Colour has this many times the rows and columns of depth.
-OFFSET_M = 0.002  # Secondary rays start this far off the surface, to miss it.
+OFFSET_M = 0.002  # Secondary rays start this far off the surface, so that they do not hit it.
 OCCLUSION_M = 0.7  # Boxes farther than this do not dim the ambient light.
-CORNER_M = 0.25  # Width of the dark seam where walls, floor and ceiling meet.
-# Four neighbouring pixels sample a lamp in four places; a 3x3 blur then makes the shadow soft.
+CORNER_M = 0.25  # Width of the dark seams between walls, floor and ceiling.
+# The pixels of a 2x2 block sample four points of a lamp; a 3x3 blur then gives soft shadows.
 LAMP_POINTS = ((-0.7, -0.3, 0.0), (0.3, -0.7, 0.2), (0.7, 0.3, 0.0), (-0.3, 0.7, -0.2))
-# And the sky above them in four, the corners of a tetrahedron.
+# They sample ambient light in four directions, the corners of a tetrahedron.
 SKY_POINTS = ((0.58, 0.58, 0.58), (-0.58, -0.58, 0.58), (-0.58, 0.58, -0.58), (0.58, -0.58, -0.58))
 
 
 class View(NamedTuple):
-    """What a camera sees; colour has `COLOR_SCALE` times the size of the rest.
+    """A rendered frame; colour has `COLOR_SCALE` times the height and width of the rest.
 
-    color: `[2H, 2W, 3]` float32 linear RGB, open above.
-    depth: `[H, W]` float32 metres along the optical axis, never 0.
-    instance: `[H, W]` int32, see `Scene.instance`.
-    cos_incidence: `[H, W]` float32, cosine between the ray and the surface normal, 0 to 1.
-    albedo: `[H, W]` float32 reflectance, mean of RGB; gloss `[H, W]` float32.
+    Attributes:
+        color: `[2H, 2W, 3]` float32 linear RGB, without an upper limit.
+        depth: `[H, W]` float32 metres along the optical axis, never 0.
+        instance: `[H, W]` int32, as `Scene.instance`.
+        cos_incidence: `[H, W]` float32, cosine between the ray and the surface normal, 0 to 1.
+        albedo: `[H, W]` float32 reflectance, mean of RGB; gloss `[H, W]` float32.
     """
 
     color: np.ndarray
@@ -58,27 +59,24 @@ class _Hit(NamedTuple):
 def render(
     scene: Scene,
     camera_to_world: np.ndarray,
-    lens_color: np.ndarray,
-    lens_depth: np.ndarray,
+    intrinsics_color: np.ndarray,
+    intrinsics_depth: np.ndarray,
     *,
     depth_size: tuple[int, int],
 ) -> View:
-    """Draw one frame.
+    """Renders a frame.
 
     Args:
-        scene: arrays of one scene.
+        scene: the scene.
         camera_to_world: `[4, 4]` float32, metres; camera x right, y down, z forward.
-        lens_color, lens_depth: `[4]` float32 fx, fy, cx, cy in pixels of the two grids.
-        depth_size: rows and columns of the depth grid.
-
-    Returns:
-        the view.
+        intrinsics_color, intrinsics_depth: `[4]` float32 fx, fy, cx, cy in pixels.
+        depth_size: (height, width) of the depth image in pixels.
     """
-    hit, spot = _look(scene, camera_to_world, lens_depth, size=depth_size)
-    albedo = _paint(spot)
+    hit, spot = _cast(scene, camera_to_world, intrinsics_depth, size=depth_size)
+    albedo = _reflectance(spot)
     fine = COLOR_SCALE * depth_size[0], COLOR_SCALE * depth_size[1]
-    fine_hit, fine_spot = _look(scene, camera_to_world, lens_color, size=fine)
-    color = np.asarray(_shade(scene, fine_hit, _paint(fine_spot), size=fine))
+    fine_hit, fine_spot = _cast(scene, camera_to_world, intrinsics_color, size=fine)
+    color = np.asarray(_shade(scene, fine_hit, _reflectance(fine_spot), size=fine))
     row = np.asarray(hit.row).reshape(depth_size)
     return View(
         color=np.ascontiguousarray(color.reshape(3, *fine).transpose(1, 2, 0)),
@@ -91,13 +89,13 @@ def render(
 
 
 @jax.jit
-def _paint(spot: textures.Spot) -> jax.Array:
-    return jnp.clip(textures.paint(spot), 0.005, 0.95)
+def _reflectance(spot: textures.ShadingPoint) -> jax.Array:
+    return jnp.clip(textures.reflectance(spot), 0.005, 0.95)
 
 
-def _rays(pose: jax.Array, lens: jax.Array, height: int, width: int) -> jax.Array:
-    """Return `[3, R]` world directions through pixel centres, one metre long along the axis."""
-    fx, fy, cx, cy = lens
+def _rays(pose: jax.Array, intrinsics: jax.Array, height: int, width: int) -> jax.Array:
+    """Returns `[3, R]` world directions through pixel centres, with a depth of 1."""
+    fx, fy, cx, cy = intrinsics
     x = jnp.tile((jnp.arange(width) - cx) / fx, height)[None]
     y = jnp.repeat((jnp.arange(height) - cy) / fy, width)[None]
     directions = pose[:3, :1] * x + pose[:3, 1:2] * y + pose[:3, 2:3]
@@ -109,7 +107,7 @@ def _nonzero(directions: jax.Array) -> jax.Array:
 
 
 def _over_boxes(scene: Scene, origin: jax.Array, rays: jax.Array, fold: Callable, start: object):
-    """Fold (state, row, near, far) over all boxes; near and far bound the ray inside the box."""
+    """Folds (state, row, near, far) over all boxes; a ray is in the box from near to far."""
     x0, y0, z0 = origin[0], origin[1], origin[2]
     boxes = jax.tree.map(jnp.asarray, (scene.center, scene.half, scene.cos_sin))
 
@@ -124,17 +122,17 @@ def _over_boxes(scene: Scene, origin: jax.Array, rays: jax.Array, fold: Callable
         far = jnp.minimum(jnp.minimum(middle_x + reach_x, middle_y + reach_y), middle_z + reach_z)
         return fold(state, row, near, far)
 
-    # Boxes without extent come last and are never hit.
+    # Boxes of size 0 come last and are skipped.
     end = SHELL_ROWS + jnp.count_nonzero(scene.half[SHELL_ROWS:, 0])
     return lax.fori_loop(SHELL_ROWS, end, step, start)
 
 
 @functools.partial(jax.jit, static_argnames="size")
-def _look(
-    scene: Scene, camera_to_world: jax.Array, lens: jax.Array, *, size: tuple[int, int]
-) -> tuple[_Hit, textures.Spot]:
-    """Find what the ray of each pixel meets first."""
-    origin, rays = camera_to_world[:3, 3], _rays(camera_to_world, lens, *size)
+def _cast(
+    scene: Scene, camera_to_world: jax.Array, intrinsics: jax.Array, *, size: tuple[int, int]
+) -> tuple[_Hit, textures.ShadingPoint]:
+    """Finds the nearest surface along the ray of each pixel."""
+    origin, rays = camera_to_world[:3, 3], _rays(camera_to_world, intrinsics, *size)
     room = scene.room_size[:, None]
     to_walls = (jnp.where(rays > 0, room, 0) - origin[:, None]) / rays
     axis = jnp.argmin(to_walls, axis=0)
@@ -149,7 +147,7 @@ def _look(
 
     start = to_walls.min(axis=0), shell.astype(jnp.int32)
     depth, row = _over_boxes(scene, origin, rays, nearest, start)
-    return _surface(scene, origin, rays, depth, row, focal_px=lens[0])
+    return _surface(scene, origin, rays, depth, row, focal_px=intrinsics[0])
 
 
 def _surface(
@@ -160,8 +158,8 @@ def _surface(
     row: jax.Array,
     *,
     focal_px: jax.Array,
-) -> tuple[_Hit, textures.Spot]:
-    """Describe the points `depth` along the rays, on the surfaces `row`."""
+) -> tuple[_Hit, textures.ShadingPoint]:
+    """Describes the points at `depth` along the rays, on the surfaces `row`."""
     point = origin[:, None] + depth[None] * rays
     cos, sin = jnp.asarray(scene.cos_sin).T[:, row]
     half = jnp.asarray(scene.half).T[:, row]
@@ -185,7 +183,7 @@ def _surface(
     length = jnp.sqrt((rays * rays).sum(axis=0))
     cos_incidence = jnp.clip(-(rays * normal).sum(axis=0) / length, 0, 1)
     corner = local + half
-    spot = textures.Spot(
+    spot = textures.ShadingPoint(
         u=pick(corner, u_axis),
         v=pick(corner, v_axis),
         width=2 * pick(half, u_axis),
@@ -204,7 +202,7 @@ def _surface(
 
 @functools.partial(jax.jit, static_argnames="size")
 def _shade(scene: Scene, hit: _Hit, albedo: jax.Array, *, size: tuple[int, int]) -> jax.Array:
-    """Return `[3, R]` light towards the camera: ambient, two lamps with shadows, own light."""
+    """Returns `[3, R]` radiance: ambient light, two lamps with shadows, and emission."""
     start = hit.point + OFFSET_M * hit.normal
     facing_up = 0.5 + 0.5 * hit.normal[2]
     ambient = (0.20 + 0.12 * facing_up) * _openness(scene, hit, start, size)
@@ -234,7 +232,7 @@ def _shade(scene: Scene, hit: _Hit, albedo: jax.Array, *, size: tuple[int, int])
 
 
 def _openness(scene: Scene, hit: _Hit, start: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Return the share of ambient light that reaches each point past boxes and room corners."""
+    """Returns the fraction of ambient light that boxes and room corners leave at each point."""
     sky = 0.98 * _by_pixel(jnp.asarray(SKY_POINTS), size)
     towards = _nonzero(OCCLUSION_M * (hit.normal + sky))
 
@@ -244,7 +242,7 @@ def _openness(scene: Scene, hit: _Hit, start: jax.Array, size: tuple[int, int]) 
 
     reach = _over_boxes(scene, start, towards, nearest, jnp.ones_like(hit.depth))
     gaps = jnp.concatenate([hit.point, scene.room_size[:, None] - hit.point])
-    # On a wall one gap is zero and would darken all of it; the seams are the other ones.
+    # The gap to the own wall is 0 and would darken all of it.
     seams = 1 - 0.3 * jnp.exp(-jnp.maximum(gaps, 0) / CORNER_M)
     corners = jnp.prod(jnp.where(gaps < 0.001, 1, seams), axis=0)
     return (0.1 + 0.9 * _blur(reach, size)) * corners
@@ -255,13 +253,13 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _by_pixel(points: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Deal four points `[4, 3]` out to the pixels of each 2x2 block: `[3, R]`."""
+    """Assigns four points `[4, 3]` to the pixels of each 2x2 block: `[3, R]`."""
     height, width = size
     return jnp.tile(points.T.reshape(3, 2, 2), (1, height // 2, width // 2)).reshape(3, -1)
 
 
 def _blur(values: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Average over 3x3 pixels, weights 1 2 1: any two neighbours weigh the same in total."""
+    """Averages over 3x3 pixels with weights 1 2 1, so that all four samples count the same."""
     grid = jnp.pad(values.reshape(size), 1, mode="edge")
     grid = (grid[:-2] + 2 * grid[1:-1] + grid[2:]) / 4
     return ((grid[:, :-2] + 2 * grid[:, 1:-1] + grid[:, 2:]) / 4).reshape(-1)

@@ -1,8 +1,8 @@
-"""Scenes: an arranged room as plain arrays, one row a surface, as the caster takes it.
+"""Describes a room with placed furniture as arrays for the renderer, one row per surface.
 
-The world has its origin in a lower corner of the room, z up, metres. Rows 0 to 5 are the faces of
-the room, seen from inside: ceiling, floor, the walls at x = 0, x = width, y = 0 and y = depth. The
-other `layout.MAX_BOXES` rows are boxes, the unused ones without extent.
+The origin of the world is a lower corner of the room; z is up, lengths are in metres. Rows 0 to 5
+are the inner faces of the room: ceiling, floor, the walls at x = 0, x = width, y = 0 and y = depth.
+The other `layout.MAX_BOXES` rows are boxes; unused ones have size 0.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_builders.rooms import layout
-from data_builders.rooms.furniture import Standing
+from data_builders.rooms.furniture import Placement
 from data_builders.rooms.layout import MAX_BOXES, Pose
 from data_builders.rooms.materials import Texture
 from data_builders.rooms.space import Space
@@ -22,16 +22,18 @@ DAYLIGHT_COLOR = (0.75, 0.9, 1.15)
 
 
 class Scene(NamedTuple):
-    """One arrangement, as the caster takes it; `S = SHELL_ROWS + MAX_BOXES`.
+    """A room with placed furniture; `S = SHELL_ROWS + MAX_BOXES`.
 
-    room_size: `[3]` float32 metres.
-    center, half: `[S, 3]` float32 metres, middle and half size of a box; shell rows hold the room.
-    cos_sin: `[S, 2]` float32, cosine and sine of the yaw.
-    albedo, second: `[S, 3]` float32 linear RGB; texture `[S]` int32; scale_m, gloss, emission
-        `[S]` float32: as in `materials.Material`.
-    instance: `[S]` int32; 0 ceiling, 1 floor, 2 to 5 walls, from 6 the pieces of the space.
-    light_position: `[2, 3]` float32 metres; light_color `[2, 3]` float32, relative;
-        light_radius_m `[2]` float32.
+    Attributes:
+        room_size: `[3]` float32 metres.
+        center, half: `[S, 3]` float32 metres, centre and half size of a box; rows 0 to 5 hold the
+            room.
+        cos_sin: `[S, 2]` float32, cosine and sine of the yaw.
+        albedo, second: `[S, 3]` float32 linear RGB; texture `[S]` int32; scale_m, gloss, emission
+            `[S]` float32: as in `materials.Material`.
+        instance: `[S]` int32; 0 ceiling, 1 floor, 2 to 5 walls, from 6 the pieces of the space.
+        light_position: `[2, 3]` float32 metres; light_color `[2, 3]` float32, relative;
+            light_radius_m `[2]` float32.
     """
 
     room_size: np.ndarray
@@ -50,15 +52,15 @@ class Scene(NamedTuple):
     light_radius_m: np.ndarray
 
 
-def make_scan(space: Space, rescan_index: int) -> Scene:
-    """Arrange the space; every `rescan_index` keeps the room and changes the arrangement."""
-    poses = layout.arrange(space, rescan_index)
+def make_scene(space: Space, rescan: int) -> Scene:
+    """Places the furniture of a space; each rescan places it differently."""
+    poses = layout.arrange(space, rescan)
     size = np.asarray(space.size)
     centers, halves, yaws = [size / 2] * SHELL_ROWS, [size / 2] * SHELL_ROWS, [0.0] * SHELL_ROWS
     surfaces, instances = list(space.shell), list(range(SHELL_ROWS))
     for index, pose in sorted(poses.items()):
         for box in space.pieces[index].boxes:
-            centers.append(_to_world(pose, box.center))
+            centers.append(pose.to_world(box.center))
             halves.append(np.asarray(box.size) / 2)
             yaws.append(pose.yaw)
             surfaces.append(box.material)
@@ -88,22 +90,16 @@ def make_scan(space: Space, rescan_index: int) -> Scene:
     )
 
 
-def _to_world(pose: Pose, local: tuple[float, float, float]) -> np.ndarray:
-    cos, sin = np.cos(pose.yaw), np.sin(pose.yaw)
-    x, y, z = local
-    return np.array([pose.x + cos * x - sin * y, pose.y + sin * x + cos * y, pose.z + z])
-
-
 def _lights(space: Space, poses: dict[int, Pose]) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Give two lights: a lamp, and a window or else another lamp, or a dim fill."""
+    """Returns two lights (position, colour, radius): a lamp, and a window, a lamp or a dim fill."""
     lamps, windows = [], []
     for index, pose in sorted(poses.items()):
         piece = space.pieces[index]
-        if piece.standing == Standing.CEILING:
-            below = _to_world(pose, (0.0, 0.0, -0.08))
+        if piece.placement == Placement.CEILING:
+            below = pose.to_world((0.0, 0.0, -0.08))
             lamps.append((below, np.array(LAMP_COLOR), 0.18))
         elif piece.boxes[0].material.texture == Texture.WINDOW:
-            inside = _to_world(pose, (0.0, 0.2, 0.6 * piece.size[2]))
+            inside = pose.to_world((0.0, 0.2, 0.6 * piece.size[2]))
             windows.append((inside, 0.8 * np.array(DAYLIGHT_COLOR), 0.4))
     lights = lamps[:1] + windows[:1] + lamps[1:]
     middle = np.array([0.4, 0.6, 0.9]) * space.size

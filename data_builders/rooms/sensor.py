@@ -1,10 +1,12 @@
-"""What a tablet camera and a structured-light depth sensor make of a perfect view.
+"""Simulates the noise of a tablet camera and of a structured-light depth sensor.
 
-Sizes in pixels are given for images 640 wide, as ScanNet's depth, and scale with the width.
+Sizes in pixels are for images 640 wide, as ScanNet's depth, and scale with the width.
 """
 
 import cv2
 import numpy as np
+
+from psp_jax.io.units import MM_PER_M
 
 REFERENCE_WIDTH = 640
 BASELINE_M = 0.075  # Projector to camera.
@@ -12,18 +14,18 @@ DISPARITY_STEP_PX = 1 / 16
 DISPARITY_NOISE_PX = 0.12
 MIN_DEPTH_M, MAX_DEPTH_M = 0.4, 5.0
 BORDER_PX = (8, 2, 9, 3)  # Top, bottom, left, right: ScanNet's depth is black there.
-DROP_OUT = 0.040  # Signals below it give no reading; set so that 5 to 15 % are missing.
+MIN_SIGNAL = 0.040  # Weaker signals give no reading; chosen so that 5 to 15 % are missing.
 
 
 def capture_color(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Photograph a view: exposure, vignette, blur, noise and gamma.
+    """Simulates a photograph: exposure, vignette, blur, noise and gamma.
 
     Args:
-        linear_rgb: `[H, W, 3]` float32, linear, open above.
-        rng: source of the frame's imperfections.
+        linear_rgb: `[H, W, 3]` float32, linear, without an upper limit.
+        rng: random numbers of the frame.
 
     Returns:
-        `[H, W, 3]` uint8 sRGB-like.
+        `[H, W, 3]` uint8 RGB with a gamma of 2.2.
     """
     height, width = linear_rgb.shape[:2]
     balance = rng.normal(1, 0.04, 3)
@@ -33,14 +35,14 @@ def capture_color(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarra
     vignette = 1 - rng.uniform(0.05, 0.25) * (x * x + y * y) / 2
     gain = (exposure * balance).astype(np.float32) * vignette[..., None].astype(np.float32)
     image = _shake(linear_rgb * gain, rng)
-    image = 1 - np.exp(-1.15 * image) if image.max() > 1 else image  # rolls highlights off
+    image = 1 - np.exp(-1.15 * image) if image.max() > 1 else image  # compresses highlights
     photons = rng.standard_normal(image.shape, np.float32)
     image = image + photons * np.sqrt(4e-4 * np.maximum(image, 0) + 3e-6)
     return np.round(255 * np.clip(image, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
 def _shake(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blur by defocus and by a short straight motion."""
+    """Blurs by defocus and by a short linear motion."""
     scale = image.shape[1] / REFERENCE_WIDTH
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3) * scale + 0.05)
     length_px, angle = rng.exponential(1.6) * scale, rng.uniform(0, np.pi)
@@ -61,7 +63,7 @@ def capture_depth(
     focal_px: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Measure depth as a projector and a camera beside it do.
+    """Simulates depth measured with a projector and a camera.
 
     Args:
         depth: `[H, W]` float32 metres along the optical axis, without holes.
@@ -69,7 +71,7 @@ def capture_depth(
         albedo: `[H, W]` float32 reflectance, 0 to 1.
         gloss: `[H, W]` float32, 0 matt to 1 mirror-like.
         focal_px: focal length in pixels of this grid.
-        rng: source of the frame's imperfections.
+        rng: random numbers of the frame.
 
     Returns:
         `[H, W]` uint16 millimetres; 0 marks no reading.
@@ -81,18 +83,18 @@ def capture_depth(
     disparity = focal_px * BASELINE_M / depth
     lost = _in_projector_shadow(disparity)
     lost |= _too_dim(depth, cos_incidence, albedo, gloss, scale, rng)
-    reach = 0.15 * _blobs(depth.shape, 12 * scale, rng)
+    reach = 0.15 * _smooth_noise(depth.shape, 12 * scale, rng)
     lost |= (depth < MIN_DEPTH_M) | (depth > MAX_DEPTH_M + reach)
-    noise = _blobs(depth.shape, 2.0 * scale, rng) * DISPARITY_NOISE_PX * scale
+    noise = _smooth_noise(depth.shape, 2.0 * scale, rng) * DISPARITY_NOISE_PX * scale
     step = DISPARITY_STEP_PX * scale
     measured = np.maximum(np.round((disparity + noise) / step) * step, step)
-    depth_mm = np.round(1000 * focal_px * BASELINE_M / measured)
+    depth_mm = np.round(MM_PER_M * focal_px * BASELINE_M / measured)
     depth_mm = np.where(lost, 0, np.clip(depth_mm, 0, 65535)).astype(np.uint16)
     return _with_border(depth_mm, scale)
 
 
-def _blobs(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Return `[H, W]` normal noise of unit variance, smooth over `sigma_px`."""
+def _smooth_noise(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) -> np.ndarray:
+    """Returns `[H, W]` normal noise of unit variance, smoothed by a Gaussian of `sigma_px`."""
     noise = rng.standard_normal(shape, np.float32)
     if sigma_px < 0.4:
         return noise
@@ -103,17 +105,17 @@ def _blobs(shape: tuple[int, ...], sigma_px: float, rng: np.random.Generator) ->
 def _jitter_edges(
     images: tuple[np.ndarray, ...], scale: float, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Take each pixel from about a pixel beside it, so that outlines fray."""
+    """Takes each pixel from a random neighbour, which makes outlines irregular."""
     height, width = images[0].shape
     y, x = np.mgrid[:height, :width]
-    shift_y, shift_x = (_blobs((height, width), 1.2 * scale, rng) * scale for _ in range(2))
+    shift_y, shift_x = (_smooth_noise((height, width), 1.2 * scale, rng) * scale for _ in range(2))
     y = np.clip(np.round(y + shift_y), 0, height - 1).astype(int)
     x = np.clip(np.round(x + shift_x), 0, width - 1).astype(int)
     return [image[y, x] for image in images]
 
 
 def _in_projector_shadow(disparity: np.ndarray) -> np.ndarray:
-    """Tell where something nearer stands between projector and surface: left of what is near."""
+    """Returns where a nearer surface hides the projector: to the left of near objects."""
     projected = np.arange(disparity.shape[1]) - disparity
     from_right = np.minimum.accumulate(projected[:, ::-1], axis=1)[:, ::-1]
     return projected > from_right + 0.5
@@ -127,15 +129,17 @@ def _too_dim(
     scale: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Tell where too little of the pattern comes back: dark, grazing, far, or mirrored away."""
+    """Returns where too little light comes back: dark, grazing, far or glossy surfaces."""
     matt = 1 - gloss * (1 - cos_incidence**4)
     signal = cos_incidence * np.maximum(albedo, 1e-3) ** 0.35 * matt / np.maximum(depth, 0.3) ** 1.4
-    patches = 0.35 * _blobs(depth.shape, 9 * scale, rng) + 0.1 * _blobs(depth.shape, scale, rng)
-    return signal * np.exp(patches) < DROP_OUT
+    patches = 0.35 * _smooth_noise(depth.shape, 9 * scale, rng) + 0.1 * _smooth_noise(
+        depth.shape, scale, rng
+    )
+    return signal * np.exp(patches) < MIN_SIGNAL
 
 
 def _with_border(depth_mm: np.ndarray, scale: float) -> np.ndarray:
-    """Blank the frame that registration to the colour camera leaves without readings."""
+    """Removes the readings at the border, as the registration to the colour camera does."""
     top, bottom, left, right = (max(1, round(side * scale)) for side in BORDER_PX)
     framed = np.zeros_like(depth_mm)
     height, width = depth_mm.shape

@@ -1,4 +1,4 @@
-"""Spaces: a room with its finishes and the furniture that belongs to it, before it is arranged."""
+"""Samples spaces: rooms with their materials and furniture, before the furniture is placed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,11 +12,14 @@ from data_builders.rooms.materials import Material
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """A room and the furniture that belongs to it, before it is arranged.
+    """A room and its furniture.
 
-    size: width, depth, height in metres.
-    shell: the materials of ceiling, floor and four walls.
-    spares: indices of pieces that only rescans may show.
+    Attributes:
+        seed: seed of the random numbers.
+        size: width, depth and height in metres.
+        shell: materials of the ceiling, the floor and the four walls.
+        pieces: the furniture.
+        spares: indices of the pieces that only appear in rescans.
     """
 
     seed: tuple[int, ...]
@@ -27,7 +30,7 @@ class Space:
 
 
 def make_space(seed: int | Sequence[int]) -> Space:
-    """Draw a room: its size, finishes and furniture, as a function of `seed` alone."""
+    """Samples a room: its size, materials and furniture."""
     seed = (seed,) if isinstance(seed, int) else tuple(seed)
     rng = np.random.default_rng([*seed, 0])
     width, depth = np.sort(rng.uniform(3.0, 6.5, 2))[:: rng.choice([-1, 1])]

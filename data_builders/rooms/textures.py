@@ -1,7 +1,7 @@
-"""Procedural textures: the reflectance of a surface from where on it a ray lands.
+"""Procedural textures: compute the reflectance of a surface at a point.
 
-All arrays are flat over rays, `[R]`, or component-first, `[3, R]`; lengths are metres. Patterns
-fade out where their features are smaller than a pixel, so that little is left to alias.
+Arrays have one value per ray, `[R]` or `[3, R]`; lengths are in metres. Patterns fade out where
+their features are smaller than a pixel, to avoid aliasing.
 """
 
 from typing import NamedTuple
@@ -15,17 +15,18 @@ SKIRTING_M = 0.09
 SKIRTING_ALBEDO = 0.62
 
 
-class Spot(NamedTuple):
-    """Where rays land and what is there.
+class ShadingPoint(NamedTuple):
+    """The surface points hit by rays.
 
-    u, v: `[R]` metres from the lower left corner of the face; v is up on upright faces.
-    width, height: `[R]` metres, extent of the face along u and v.
-    upright: `[R]` bool, false for tops, floors and ceilings.
-    pixel_m: `[R]` metres, size of a pixel on the surface.
-    key: `[R]` int32, tells surfaces apart.
-    wall: `[R]` bool, a wall of the room.
-    albedo, second: `[3, R]` linear RGB; texture `[R]` int32; scale_m `[R]` metres: as in
-        `materials.Material`.
+    Attributes:
+        u, v: `[R]` metres from the lower left corner of the face; v is up on upright faces.
+        width, height: `[R]` metres, size of the face along u and v.
+        upright: `[R]` bool, False for horizontal faces.
+        pixel_m: `[R]` metres, size of a pixel on the surface.
+        key: `[R]` int32, id of the surface.
+        wall: `[R]` bool, True for walls of the room.
+        albedo, second: `[3, R]` linear RGB; texture `[R]` int32; scale_m `[R]` metres: as in
+            `materials.Material`.
     """
 
     u: jax.Array
@@ -42,8 +43,8 @@ class Spot(NamedTuple):
     scale_m: jax.Array
 
 
-# Cells of the two noise fields of each texture, along and across, as multiples of its scale. A ray
-# looks both up at its own texture's cells, which is far cheaper than noise for every texture.
+# Cell sizes of the coarse and fine noise of each texture, along and across, as multiples of its
+# scale. Two noise fields per ray are far cheaper than two for every texture.
 _COARSE_AND_FINE_CELLS = {
     Texture.PLAIN: (8, 8, 1, 1),
     Texture.WOOD: (16, 2.7, 4, 0.2),
@@ -61,8 +62,8 @@ _COARSE_AND_FINE_CELLS = {
 }
 
 
-def paint(spot: Spot) -> jax.Array:
-    """Return the reflectance `[3, R]`, linear RGB from 0 to 1."""
+def reflectance(spot: ShadingPoint) -> jax.Array:
+    """Returns the reflectance `[3, R]`, linear RGB from 0 to 1."""
     coarse, fine = _fields(spot)
     shares = {
         Texture.PLAIN: 0.35 * coarse + 0.35 * fine,
@@ -90,8 +91,8 @@ def paint(spot: Spot) -> jax.Array:
     return jnp.where((spot.wall & (spot.v < SKIRTING_M))[None], SKIRTING_ALBEDO, color)
 
 
-def _fields(spot: Spot) -> tuple[jax.Array, jax.Array]:
-    """Return the coarse noise, 0 to 1, and the fine one, -0.5 to 0.5 and 0 where it would alias."""
+def _fields(spot: ShadingPoint) -> tuple[jax.Array, jax.Array]:
+    """Returns coarse noise in 0 to 1, and fine noise in -0.5 to 0.5 that is 0 below pixel size."""
     cells = jnp.array([_COARSE_AND_FINE_CELLS[kind] for kind in Texture], jnp.float32)
     along, across, fine_along, fine_across = cells.T[:, spot.texture] * spot.scale_m[None]
     turned = _lengthwise(spot) & (spot.height > spot.width)
@@ -101,13 +102,13 @@ def _fields(spot: Spot) -> tuple[jax.Array, jax.Array]:
     return coarse, fine * _visible(jnp.minimum(fine_along, fine_across), spot)
 
 
-def _lengthwise(spot: Spot) -> jax.Array:
-    """Tell where fibres run along the longer side of the face, not along u."""
+def _lengthwise(spot: ShadingPoint) -> jax.Array:
+    """Returns where fibres run along the longer side of the face instead of u."""
     return (spot.texture == Texture.WOOD) | (spot.texture == Texture.DOOR)
 
 
 def _hash(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    """Return numbers in [0, 1) that depend on integers x, y and key as if drawn at random."""
+    """Returns pseudo-random numbers in [0, 1) of integers x, y and key."""
     bits = (
         x.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(0x9E3779B1)
         ^ y.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(0x85EBCA77)
@@ -119,7 +120,7 @@ def _hash(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
 
 
 def _noise(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    """Return value noise in [0, 1] with features of size one."""
+    """Returns value noise in [0, 1] with features of size 1."""
     column, row = jnp.floor(x), jnp.floor(y)
     fx, fy = x - column, y - row
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
@@ -128,31 +129,33 @@ def _noise(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     return top * (1 - fy) + bottom * fy
 
 
-def _visible(feature_m: jax.Array, spot: Spot) -> jax.Array:
-    """Return how much of a feature's contrast a pixel resolves, 0 to 1."""
+def _visible(feature_m: jax.Array, spot: ShadingPoint) -> jax.Array:
+    """Returns the fraction of a feature's contrast that a pixel resolves, 0 to 1."""
     return jnp.clip(feature_m / spot.pixel_m - 0.5, 0, 1)
 
 
-def _line(offset_m: jax.Array, width_m: float, spot: Spot) -> jax.Array:
-    """Return the coverage, 0 to 1, of a line `offset_m` from the pixel, spread over its size."""
+def _line(offset_m: jax.Array, width_m: float, spot: ShadingPoint) -> jax.Array:
+    """Returns how much of a pixel, 0 to 1, a line at `offset_m` covers."""
     reach = jnp.maximum(width_m, spot.pixel_m)
     return jnp.clip(1 - jnp.abs(offset_m) / reach, 0, 1) * jnp.minimum(width_m / reach * 1.5, 1)
 
 
-def _joints(x: jax.Array, pitch_m: jax.Array | float, width_m: float, spot: Spot) -> jax.Array:
-    """Return the coverage of lines every `pitch_m` along x."""
+def _joints(
+    x: jax.Array, pitch_m: jax.Array | float, width_m: float, spot: ShadingPoint
+) -> jax.Array:
+    """Returns how much of a pixel, 0 to 1, lines every `pitch_m` along x cover."""
     cell = x / pitch_m
     return _line((cell - jnp.round(cell)) * pitch_m, width_m, spot)
 
 
-def _grain(spot: Spot, coarse: jax.Array, fine: jax.Array) -> jax.Array:
-    """Rings warped by noise, and fibres, along the longer side of the face."""
+def _grain(spot: ShadingPoint, coarse: jax.Array, fine: jax.Array) -> jax.Array:
+    """Returns rings warped by noise, and fibres, along the longer side of the face."""
     across = jnp.where(spot.height > spot.width, spot.u, spot.v)
     rings = 0.5 * jnp.sin(jnp.pi * (across / spot.scale_m + 5 * coarse))
     return 0.5 + 0.6 * rings * _visible(spot.scale_m, spot) + 0.5 * fine
 
 
-def _planks(spot: Spot, fine: jax.Array) -> jax.Array:
+def _planks(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     row = jnp.floor(spot.v / spot.scale_m)
     x = spot.u + 1.3 * _hash(row, row, spot.key)
     tone = _hash(jnp.floor(x / 1.3), row, spot.key)
@@ -160,7 +163,7 @@ def _planks(spot: Spot, fine: jax.Array) -> jax.Array:
     return 0.3 + 0.75 * tone + 0.4 * fine + 1.2 * gaps
 
 
-def _tiles(spot: Spot, coarse: jax.Array) -> jax.Array:
+def _tiles(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
     column, row = jnp.floor(spot.u / spot.scale_m), jnp.floor(spot.v / spot.scale_m)
     grout = jnp.maximum(
         _joints(spot.u, spot.scale_m, 0.008, spot), _joints(spot.v, spot.scale_m, 0.008, spot)
@@ -168,7 +171,7 @@ def _tiles(spot: Spot, coarse: jax.Array) -> jax.Array:
     return 0.25 * _hash(column, row, spot.key) + 0.2 * coarse + grout
 
 
-def _bricks(spot: Spot, fine: jax.Array) -> jax.Array:
+def _bricks(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     row = jnp.floor(spot.v / spot.scale_m)
     x = spot.u + 1.5 * spot.scale_m * jnp.mod(row, 2)
     tone = _hash(jnp.floor(x / (3 * spot.scale_m)), row, spot.key)
@@ -178,13 +181,13 @@ def _bricks(spot: Spot, fine: jax.Array) -> jax.Array:
     return (0.45 * (tone - 0.4)) * _visible(spot.scale_m, spot) + 0.3 * fine + 0.9 * mortar
 
 
-def _stripes(spot: Spot, fine: jax.Array) -> jax.Array:
+def _stripes(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     wave = jnp.sin(2 * jnp.pi * spot.u / spot.scale_m)
     return 0.5 + 0.5 * jnp.clip(2.5 * wave, -1, 1) * _visible(spot.scale_m / 2, spot) + 0.2 * fine
 
 
-def _panels(spot: Spot, fine: jax.Array) -> jax.Array:
-    """Two inset panels and a frame."""
+def _panels(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
+    """Returns two inset panels and a frame."""
     x = jnp.abs(spot.u / spot.width - 0.5) * spot.width
     y = jnp.abs(jnp.mod(2 * spot.v / spot.height, 1) - 0.5) * spot.height / 2
     side, end = x - 0.32 * spot.width, y - 0.20 * spot.height
@@ -193,8 +196,8 @@ def _panels(spot: Spot, fine: jax.Array) -> jax.Array:
     return 0.3 * fine + jnp.maximum(outline, frame)
 
 
-def _carton(spot: Spot, coarse: jax.Array) -> jax.Array:
-    """Tape along the middle, and a printed mark on upright faces."""
+def _carton(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
+    """Returns tape along the middle, and a printed mark on upright faces."""
     tape = jnp.abs(spot.v - spot.height / 2 * ~spot.upright) < 0.025
     mark = (jnp.abs(spot.u / spot.width - 0.7) < 0.12) & (
         jnp.abs(spot.v / spot.height - 0.6) < 0.12
@@ -203,13 +206,13 @@ def _carton(spot: Spot, coarse: jax.Array) -> jax.Array:
 
 
 def _hue(phase: jax.Array, brightness: jax.Array) -> jax.Array:
-    """Return `[3, R]` a colour of the rainbow, muted."""
+    """Returns `[3, R]` muted colours of all hues."""
     angles = 2 * jnp.pi * (phase[None] + jnp.array([[0.0], [0.33], [0.67]]))
     return brightness[None] * (0.55 + 0.4 * jnp.cos(angles))
 
 
-def _books(spot: Spot) -> jax.Array:
-    """Spines of all colours and heights before a dark back."""
+def _books(spot: ShadingPoint) -> jax.Array:
+    """Returns book spines of all colours and heights in front of a dark background."""
     x = spot.u / spot.scale_m
     x = x + 0.35 * jnp.sin(1.7 * x)  # thick and thin ones
     number = jnp.floor(x)
@@ -224,23 +227,23 @@ def _books(spot: Spot) -> jax.Array:
     return jnp.where(spot.upright[None], pages, 0.5 * color + 0.2)
 
 
-def _frame(spot: Spot, width_m: float) -> jax.Array:
-    """Return 1 in the border of the face and 0 inside it."""
+def _frame(spot: ShadingPoint, width_m: float) -> jax.Array:
+    """Returns 1 in the border of the face and 0 inside."""
     to_side = jnp.minimum(spot.u, spot.width - spot.u)
     to_end = jnp.minimum(spot.v, spot.height - spot.v)
     return jnp.clip(0.5 + (width_m - jnp.minimum(to_side, to_end)) / spot.pixel_m, 0, 1)
 
 
-def _picture(spot: Spot, coarse: jax.Array, fine: jax.Array) -> jax.Array:
-    """A blurred landscape of random colours."""
+def _picture(spot: ShadingPoint, coarse: jax.Array, fine: jax.Array) -> jax.Array:
+    """Returns a blurred landscape of random colours in a frame."""
     tint = coarse + _hash(spot.key, spot.key, spot.key)
     scene = 0.7 * _hue(tint, 0.5 + 0.75 * fine) + 0.3 * spot.albedo
     frame = _frame(spot, 0.025)
     return scene * (1 - frame[None]) + spot.second * frame[None]
 
 
-def _window(spot: Spot, coarse: jax.Array) -> jax.Array:
-    """Sky over greenery behind a frame and bars."""
+def _window(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
+    """Returns sky over trees behind a frame and bars."""
     green = jnp.clip(2.5 * (0.45 - spot.v / spot.height) + 0.5 * coarse, 0, 1)
     leaves = jnp.array([[0.25], [0.35], [0.18]])
     outside = spot.albedo * (1 - green[None]) + leaves * green[None]
@@ -250,8 +253,8 @@ def _window(spot: Spot, coarse: jax.Array) -> jax.Array:
     return outside * (1 - bars[None]) + 0.35 * spot.second * bars[None]
 
 
-def _screen(spot: Spot) -> jax.Array:
-    """A dark panel, on some screens with a lit page, in a black bezel."""
+def _screen(spot: ShadingPoint) -> jax.Array:
+    """Returns a dark panel in a black bezel; some screens show a page."""
     lit = _hash(spot.key, spot.key, spot.key) < 0.4
     lines = jnp.where(jnp.mod(spot.v, 0.04) < 0.015, 0.35, 0.6) * _visible(jnp.float32(0.02), spot)
     page = jnp.where(lit & (jnp.abs(spot.u / spot.width - 0.45) < 0.3), lines, 0.05)

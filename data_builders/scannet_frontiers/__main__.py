@@ -1,68 +1,72 @@
-"""Command line: `python -m data_builders.scannet_frontiers --manual_dir=... --data_dir=...`."""
+"""Builds the data set: `python -m data_builders.scannet_frontiers --manual_dir=SCANS`."""
 
+import argparse
 import os
 
-from absl import flags
-
-from data_builders import command_line
-
-_MANUAL_DIR = flags.DEFINE_string(
-    "manual_dir", None, "Folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports."
-)
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the prepared data sets.")
-_CONFIG = flags.DEFINE_string(
-    "config",
-    "thesis",
-    "Way to prepare: thesis, thesis_small, official_v2, planar, thesis_planar (both label sets), "
-    "found (whatever scans are there) or rooms.",
-)
-_SPLIT_FILES = flags.DEFINE_list(
-    "split_files", [], "Lists of scan ids: train.txt,validation.txt,test.txt."
-)
-_NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "Processes that work on scans.")
-_BEAM_RUNNER = flags.DEFINE_string(
-    "beam_runner",
-    None,
-    "Works on scans through Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ...",
-)
-_BEAM_OPTIONS = flags.DEFINE_list(
-    "beam_options", [], "For Beam, without dashes: flink_master=host:8081,parallelism=32."
-)
-_LIMIT_SCANS = flags.DEFINE_integer("limit_scans", None, "Scans of each split to use at most.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only say what would be built, how large, how long.")
+from psp_jax.io import command_line
 
 
-def main() -> None:
-    """Builds and prints what was kept, what was left out, and why."""
-    if not _MANUAL_DIR.value:
+def main(arguments: argparse.Namespace) -> None:
+    """Builds the data set and prints which frames were kept and which were left out, and why."""
+    manual_dir, data_dir, workers = arguments.manual_dir, arguments.data_dir, arguments.num_workers
+    if not manual_dir:
         raise ValueError("--manual_dir is missing: the folder that holds scans/sceneXXXX_YY/")
-    if not os.path.isdir(_MANUAL_DIR.value):
-        raise FileNotFoundError(f"--manual_dir={_MANUAL_DIR.value}: there is no such folder")
-    if _SPLIT_FILES.value and len(_SPLIT_FILES.value) != 3:
-        raise ValueError("--split_files needs three files: train.txt,validation.txt,test.txt")
-    if _NUM_WORKERS.value < 1:
-        raise ValueError(f"--num_workers={_NUM_WORKERS.value}: at least 1 was expected")
-    # Imported here so that --help and the checks above answer at once.
+    if not os.path.isdir(manual_dir):
+        raise FileNotFoundError(f"--manual_dir={manual_dir}: there is no such folder")
+    if arguments.split_files and len(arguments.split_files) != 3:
+        raise ValueError(
+            "--split_files: expected three files (train.txt,validation.txt,test.txt), "
+            f"got {len(arguments.split_files)}"
+        )
+    # Imported here so that --help and the checks above take no time.
     from data_builders.scannet_frontiers import configurations, plan, pool, splits
     from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-    config = configurations.named(_CONFIG.value)
-    if _SPLIT_FILES.value:
-        config = configurations.split_by_files(config, splits.FileSplit(*_SPLIT_FILES.value))
-    if _LIMIT_SCANS.value is not None:
-        config = configurations.limited(config, _LIMIT_SCANS.value)
-    workers = _NUM_WORKERS.value
-    if _BEAM_RUNNER.value:
-        runner = pool.Beam(_BEAM_RUNNER.value, _BEAM_OPTIONS.value, workers=workers)
+    config = configurations.named(arguments.config)
+    if arguments.split_files:
+        config = configurations.split_by_files(config, splits.FileSplit(*arguments.split_files))
+    if arguments.limit_scans is not None:
+        config = configurations.limited(config, arguments.limit_scans)
+    if arguments.beam_runner:
+        runner = pool.Beam(arguments.beam_runner, arguments.beam_options, workers=workers)
     else:
         runner = pool.Processes(workers) if workers > 1 else pool.serially
-    builder = dataset.Builder(config=config, data_dir=_DATA_DIR.value, runner=runner)
-    if _DRY_RUN.value:
-        print(plan.describe(builder, manual_dir=_MANUAL_DIR.value, workers=workers))
+    builder = dataset.Builder(config=config, data_dir=data_dir, runner=runner)
+    if arguments.dry_run:
+        print(plan.describe(builder, manual_dir=manual_dir, workers=workers))
         return
-    dataset.build(builder, manual_dir=_MANUAL_DIR.value)
+    dataset.build(builder, manual_dir=manual_dir)
     print(dataset.describe(builder))
 
 
+def _parser() -> command_line.Parser:
+    parser = command_line.Parser(
+        prog="python -m data_builders.scannet_frontiers", description=__doc__
+    )
+    add, positive = parser.add_argument, command_line.positive_int
+    add("--manual_dir", help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports")
+    add("--data_dir", default="data", help="folder of the prepared data sets")
+    add(
+        "--config",
+        default="thesis",
+        help="configuration: thesis, thesis_small, official_v2, planar, thesis_planar (both label "
+        "sets), found (any scans in the folder) or rooms",
+    )
+    lists = "lists of scan ids: train.txt,validation.txt,test.txt"
+    add("--split_files", type=_comma_list, default=[], help=lists)
+    add("--num_workers", type=positive, default=1, help="worker processes")
+    runners = "process scans with Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ..."
+    add("--beam_runner", help=runners)
+    options = "options of Beam without dashes: flink_master=host:8081,parallelism=32"
+    add("--beam_options", type=_comma_list, default=[], help=options)
+    add("--limit_scans", type=positive, help="maximum number of scans per split")
+    add("--dry_run", action="store_true", help="only print the scans, the size and the time needed")
+    return parser
+
+
+def _comma_list(text: str) -> list[str]:
+    return text.split(",") if text else []
+
+
 if __name__ == "__main__":
-    command_line.run(main)
+    command_line.run(main, _parser())

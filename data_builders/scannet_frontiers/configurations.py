@@ -1,4 +1,4 @@
-"""Ways to prepare the data, and changes to them that the command line asks for."""
+"""Configurations of the data set, and their variants for the flags of the command line."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ import tensorflow_datasets as tfds
 from data_builders.scannet_frontiers import examples, splits
 from psp_jax.partition import planar, superpixels
 
-# Sides are a quarter of ScanNet's, so the cells are smaller, and so is what an edge may save: the
-# errors of a region shrink with its area, its frontier with its side.
+# Images have a quarter of ScanNet's sides, so cells are smaller, and so is `trade`: the errors of a
+# region shrink with its area, its boundary with its side.
 PLANAR_ROOMS = planar.Planar(
     superpixels.Slic(region_px=4, ruler=20.0, iterations=5), trade=planar.Planar().trade / 4
 )
@@ -17,16 +17,15 @@ PLANAR_ROOMS = planar.Planar(
 
 @dataclasses.dataclass(kw_only=True)
 class FrontierConfig(tfds.core.BuilderConfig):
-    """One way to prepare the data.
+    """A configuration of the data set.
 
     Attributes:
-        frame_stride: frames of a scan from one example to the next.
+        frame_stride: every `frame_stride`-th frame of a scan becomes an example.
         size: (height, width) of the depth images in pixels; colour is resized to it.
-        cuts: what makes regions of the filled depth, by the name of the label set; one pass over
-            the scans writes them all.
+        segmentations: segmentation of the filled depth by label set; all are made in one pass.
         split: assigns scans to splits.
-        sample: takes a fixed number of images instead of all; None takes all.
-        limit_scans: scans of each split to use at most, the first by id; None uses all.
+        sample: selects a fixed number of images; None takes all.
+        limit_scans: maximum number of scans per split, the first by id; None takes all.
     """
 
     frame_stride: int = 30  # One frame a second: ScanNet records 30.
@@ -40,10 +39,11 @@ class FrontierConfig(tfds.core.BuilderConfig):
 
     @property
     def recipe(self) -> examples.Recipe:
-        """How frames become examples."""
+        """Selects the frames and describes their labels."""
         return examples.Recipe(self.frame_stride, self.size, dict(self.segmentations))
 
 
+_BOTH_LABEL_SETS = {"seeds": superpixels.Seeds(), "planar": planar.Planar()}
 # The thesis counts 917, 390 and 198 scans.
 _THESIS_SPLIT = splits.HashSplit((917, 390, 198), splits.scannet_scans())
 CONFIGS = (
@@ -73,12 +73,12 @@ CONFIGS = (
         name="thesis_planar",
         description="As thesis, with both SEEDS and planar regions, in one pass over the scans.",
         split=_THESIS_SPLIT,
-        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations=_BOTH_LABEL_SETS,
     ),
     FrontierConfig(
         name="found",
         description="Any scans at 480x640, 60/25/15 by the spaces that are there; both labels.",
-        segmentations={"seeds": superpixels.Seeds(), "planar": planar.Planar()},
+        segmentations=_BOTH_LABEL_SETS,
     ),
     FrontierConfig(
         name="rooms",
@@ -86,8 +86,8 @@ CONFIGS = (
         frame_stride=1,
         size=(120, 160),
         segmentations={
-            # Regions as large, in pixels, as 192 are at 640x480 would leave 12; frontiers grow
-            # with the side, not with the area, so 48 keep a useful number of both.
+            # The region size of 192 superpixels at 640x480 would leave 12. Boundaries grow with
+            # the side, not with the area, so 48 keep a useful number of both.
             "seeds": superpixels.Seeds(superpixels=48, levels=3),
             "planar": PLANAR_ROOMS,
         },
@@ -96,7 +96,7 @@ CONFIGS = (
 
 
 def named(name: str) -> FrontierConfig:
-    """Returns the configuration of that name.
+    """Returns the configuration with a name.
 
     Raises:
         ValueError: if there is none.
@@ -105,14 +105,14 @@ def named(name: str) -> FrontierConfig:
         if config.name == name:
             return config
     names = ", ".join(config.name for config in CONFIGS)
-    raise ValueError(f"configuration {name!r}: one of {names} was expected")
+    raise ValueError(f"configuration: expected one of {names}, got {name!r}")
 
 
 def split_by_files(config: FrontierConfig, split: splits.FileSplit) -> FrontierConfig:
-    """Returns the configuration with the user's own lists, under a name that changes with them.
+    """Returns the configuration with the user's own split, named by a digest of the lists.
 
     Raises:
-        ValueError: if a space is in two lists, or a line is no scan id.
+        ValueError: if a space is in two lists, or a line is not a scan id.
         OSError: if a list can't be read.
     """
     digest = splits.hash_of(repr(sorted(split.listed().items())))[:8]
@@ -125,11 +125,11 @@ def split_by_files(config: FrontierConfig, split: splits.FileSplit) -> FrontierC
 
 
 def limited(config: FrontierConfig, scans: int) -> FrontierConfig:
-    """Returns the configuration with at most so many scans in each split, under its own name.
+    """Returns the configuration with at most `scans` scans per split, under its own name.
 
     Raises:
-        ValueError: if it is not at least one.
+        ValueError: if `scans` is less than 1.
     """
     if scans < 1:
-        raise ValueError(f"{scans} scans in each split; at least 1 was expected")
+        raise ValueError(f"scans per split: expected at least 1, got {scans}")
     return dataclasses.replace(config, name=f"{config.name}_limit_{scans}", limit_scans=scans)

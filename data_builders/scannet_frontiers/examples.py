@@ -1,4 +1,4 @@
-"""From the frames of a scan to examples: decoded, aligned, filled and labelled."""
+"""Turns the frames of a scan into examples: decodes, aligns, fills and labels them."""
 
 import dataclasses
 import zlib
@@ -17,13 +17,13 @@ JPEG_QUALITY = 95
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How the frames of a scan become examples.
+    """Selects the frames of a scan and describes their labels.
 
     Attributes:
-        frame_stride: frames from one example to the next, by index: the timestamps of many scans
-            are zero or garbage.
+        frame_stride: every `frame_stride`-th frame is used, by index: the timestamps of many
+            scans are zero or garbage.
         size: (height, width) in pixels that the depth images must have.
-        cuts: what makes regions of the filled depth, by the name of the label set.
+        segmentations: segmentation of the filled depth by label set.
     """
 
     frame_stride: int
@@ -32,63 +32,58 @@ class Recipe:
 
 
 def examples_of(
-    scan: recording.Scan, report: Report, *, recipe: Recipe, quota: int | None = None
+    scan: recording.Recording, report: Report, *, recipe: Recipe, quota: int | None = None
 ) -> Iterator[tuple[str, dict]]:
-    """Yields `(key, example)` of every frame of a scan that is wanted and can be used.
+    """Yields `(key, example)` of every usable frame of a scan.
 
-    Nothing that the files hold stops it: what can't be used is counted in the report.
+    Damaged files raise no error: the report counts what can't be used.
 
     Args:
         scan: the recording.
-        report: counts what is kept and what is not.
-        recipe: which frames, and what is made of them.
-        quota: the number of examples wanted, chosen by the hash of their keys, where a bad frame
-            is replaced by the next one; None wants all.
+        report: counts the frames that are kept and those that are left out.
+        recipe: which frames are used, and how.
+        quota: number of examples, chosen by the hash of their keys; an unusable frame is replaced
+            by the next one. None takes all.
     """
     try:
-        with scan.open() as opened:
-            if not np.isfinite(opened.intrinsic_depth).all():
-                report.drop("invalid intrinsics", scan.id)
-                return
-            if opened.depth_size != recipe.size:
-                sizes = ("x".join(map(str, size)) for size in (opened.depth_size, recipe.size))
-                report.drop("other depth size", "{} has {}, not {}".format(scan.id, *sizes))
-                return
-            if opened.note:
-                report.notes.append(opened.note)
-            frames = _frames_of(scan, opened, recipe.frame_stride, report)
-            if quota is not None:
-                frames = sorted(frames, key=lambda frame: splits.hash_of(key_of(scan, frame)))
-            kept = 0
-            for frame in frames:
-                if kept == quota:
-                    break
-                example = _example(scan, frame, opened, recipe, report)
-                if example is not None:
-                    kept += 1
-                    yield key_of(scan, frame), example
+        calibration = scan.calibration()
     except (recording.Damaged, OSError) as error:
-        report.drop("unreadable scan", f"{scan.id}: {error}")
+        return report.drop("unreadable scan", f"{scan.id}: {error}")
+    if not np.isfinite(calibration.intrinsic_depth).all():
+        return report.drop("invalid intrinsics", scan.id)
+    if calibration.depth_size != recipe.size:
+        sizes = ("x".join(map(str, size)) for size in (calibration.depth_size, recipe.size))
+        return report.drop("other depth size", "{} has {}, not {}".format(scan.id, *sizes))
+    if calibration.note:
+        report.notes.append(calibration.note)
+    frames = _frames_of(scan, recipe.frame_stride, report)
+    if quota is not None:
+        frames = sorted(frames, key=lambda frame: splits.hash_of(_key_of(scan, frame)))
+    kept = 0
+    for frame in frames:
+        if kept == quota:
+            break
+        example = _example(scan, frame, calibration, recipe, report)
+        if example is not None:
+            kept += 1
+            yield _key_of(scan, frame), example
 
 
-def key_of(scan: recording.Scan, frame: recording.Frame) -> str:
-    """Returns the key of an example."""
+def _key_of(scan: recording.Recording, frame: recording.Frame) -> str:
     return f"{scan.id}_{frame.index:06d}"
 
 
-def _frames_of(
-    scan: recording.Scan, opened: recording.Recording, stride: int, report: Report
-) -> Iterable[recording.Frame]:
+def _frames_of(scan: recording.Recording, stride: int, report: Report) -> Iterable[recording.Frame]:
     try:
-        yield from opened.frames(stride)
+        yield from scan.frames(stride)
     except (recording.Damaged, OSError) as error:
         report.drop("damaged scan, rest left out", f"{scan.id}: {error}")
 
 
 def _example(
-    scan: recording.Scan,
+    scan: recording.Recording,
     frame: recording.Frame,
-    opened: recording.Recording,
+    calibration: recording.Calibration,
     recipe: Recipe,
     report: Report,
 ) -> dict | None:
@@ -105,12 +100,13 @@ def _example(
         if not depth_mm.any():
             return report.drop("no depth at all", name)
         reason = "undecodable colour"
-        image = _aligned_jpeg(frame.read_color(), opened.color_size, recipe.size)
+        image = _aligned_jpeg(frame.read_color(), calibration.color_size, recipe.size)
     except (recording.Damaged, OSError) as error:
         return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
     classes = {
-        name: frontier_classes.encode(cut(filled_mm)) for name, cut in recipe.segmentations.items()
+        label_set: frontier_classes.encode(segment(filled_mm))
+        for label_set, segment in recipe.segmentations.items()
     }
     report.keep(scan.id, filled, classes)
     return {
@@ -118,13 +114,11 @@ def _example(
         "image_crc32": zlib.crc32(image),
         "depth": filled_mm,
         "filled": filled,
-        **{
-            frontier_classes.FEATURE_PREFIX + name: label_set for name, label_set in classes.items()
-        },
+        **{frontier_classes.FEATURE_PREFIX + name: pixels for name, pixels in classes.items()},
         "scene_id": scan.id,
         "space_id": scan_ids.space_of(scan.id),
         "frame_index": frame.index,
-        "intrinsics": opened.intrinsic_depth,
+        "intrinsics": calibration.intrinsic_depth,
         "pose": camera_to_world,
     }
 
@@ -132,10 +126,10 @@ def _example(
 def _aligned_jpeg(
     color: bytes, color_size: tuple[int, int] | None, depth_size: tuple[int, int]
 ) -> bytes:
-    """Resizes a JPEG or PNG to depth's grid.
+    """Resizes a JPEG or PNG to the grid of the depth image.
 
-    ScanNet's depth is registered to its colour: the two grids differ by a plain scaling, and the
-    extrinsics of the header must not be applied.
+    ScanNet's depth is registered to its colour: the two grids differ by a scaling only, and the
+    extrinsics in the header must not be applied.
     """
     pixels = images.decode_color(color, color_size)
     shape = images.shape_of(color)

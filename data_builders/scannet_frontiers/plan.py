@@ -1,4 +1,4 @@
-"""What a build would do, without doing it."""
+"""Describes a build without doing it: scans, frames, size and time."""
 
 import itertools
 import time
@@ -8,25 +8,25 @@ from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.recordings import layouts
 
-PROBED_SCANS = 3  # Made for the estimate, spread over all: rooms differ in what they cost.
-PROBED_FRAMES = 4  # Of each of them.
+PROBED_SCANS = 3  # Processed for the estimate, spread over all scans: spaces differ in cost.
+PROBED_FRAMES = 4  # Per scan.
 
 
 def describe(builder: dataset.Builder, *, manual_dir: str, workers: int) -> str:
-    """Returns scans, frames, and the size and time to expect, as text.
+    """Returns the scans, the frames, and the expected size and time as text.
 
     Args:
-        builder: of the build in question.
-        manual_dir: folder of the scans.
-        workers: processes that would work on them.
+        builder: the builder of the data set.
+        manual_dir: folder of the recordings.
+        workers: number of worker processes.
 
     Raises:
-        FileNotFoundError: if there are no scans.
+        FileNotFoundError: if there are no recordings.
         ValueError: if a space is in two splits, or a split is empty.
     """
     survey = layouts.survey(manual_dir)
     jobs, unlisted = builder.jobs(survey)
-    lines, every, frames = [f"{builder.info.full_name}, to {builder.data_path}"], [], 0
+    lines, all_jobs, frames = [f"{builder.info.full_name}, to {builder.data_path}"], [], 0
     for split in splits.SPLITS:
         counts = [_frames_of(job) for job in jobs[split]]
         lines.append(f"  {split:<10} {sum(counts):6d} frames of {len(counts)} scans")
@@ -34,15 +34,15 @@ def describe(builder: dataset.Builder, *, manual_dir: str, workers: int) -> str:
             f"    {job.scan.id} {count:6d} frames  {job.scan.path}"
             for job, count in zip(jobs[split], counts, strict=True)
         ]
-        every += jobs[split]
+        all_jobs += jobs[split]
         frames += sum(counts)
     lines += [f"  not read, {path}: {why}" for path, why in survey.refused.items()]
     if unlisted:
         lines.append(f"  in no split: {' '.join(unlisted)}")
-    finished = sum(job.path.exists() for job in every)
+    finished = sum(job.path.exists() for job in all_jobs)
     if finished:
-        lines.append(f"  {finished} scans are finished already, from a build that did not end")
-    return "\n".join([*lines, _estimate(every, frames, workers)])
+        lines.append(f"  {finished} scans were finished by an interrupted build")
+    return "\n".join([*lines, _estimate(all_jobs, frames, workers)])
 
 
 def _frames_of(job: work.Job) -> int:
@@ -51,24 +51,24 @@ def _frames_of(job: work.Job) -> int:
 
 
 def _estimate(jobs: list[work.Job], frames: int, workers: int) -> str:
-    """Makes a few frames and multiplies."""
+    """Extrapolates size and time from a few frames."""
     made, taken_s, stored_bytes = 0, 0.0, 0
-    # The first frame also pays for what is compiled or loaded once.
+    # The first frame also compiles and loads.
     next(examples.examples_of(jobs[0].scan, Report(), recipe=jobs[0].recipe), None)
     for job in jobs[:: -(-len(jobs) // PROBED_SCANS)]:
         started = time.perf_counter()
-        found = examples.examples_of(job.scan, Report(), recipe=job.recipe)
-        for _, example in itertools.islice(found, PROBED_FRAMES):
+        probed = examples.examples_of(job.scan, Report(), recipe=job.recipe)
+        for _, example in itertools.islice(probed, PROBED_FRAMES):
             compressed = work.compress(example)
             stored_bytes += sum(len(v) for v in compressed.values() if isinstance(v, bytes))
             made += 1
         taken_s += time.perf_counter() - started
     if not made:
-        return "  no frame of the scans that were tried can be used: no estimate"
+        return "  no estimate: none of the probed frames can be used"
     total_mb = frames * stored_bytes / made / 1e6
     total_min = frames * taken_s / made / 60 / workers
     return (
-        f"  in all     {frames:6d} frames: about {total_mb:.0f} MB, and as much again while "
-        f"building; about {total_min:.1f} minutes with --num_workers={workers} "
-        f"({1e3 * taken_s / made:.0f} ms a frame, measured on {made})"
+        f"  total      {frames:6d} frames: about {total_mb:.0f} MB, and the same again during the "
+        f"build; about {total_min:.1f} minutes with --num_workers={workers} "
+        f"({1e3 * taken_s / made:.0f} ms per frame, measured on {made})"
     )

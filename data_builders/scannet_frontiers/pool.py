@@ -1,4 +1,4 @@
-"""Jobs of many scans: one by one, in processes or through Beam; the order stays the same."""
+"""Runs the jobs of a build: one by one, in processes or with Apache Beam, always in order."""
 
 import collections
 import concurrent.futures
@@ -16,17 +16,17 @@ from data_builders.scannet_frontiers import work
 
 
 class Runner(Protocol):
-    """What does jobs."""
+    """Runs jobs."""
 
     def __call__(self, jobs: Sequence[work.Job]) -> Iterator[work.Job]:
-        """Yields every job, in order, once it is done."""
+        """Yields every job, in order, once it is finished."""
         ...
 
 
 def serially(jobs: Sequence[work.Job]) -> Iterator[work.Job]:
-    """Does one job at a time, in this process and on one thread.
+    """Runs one job at a time, in this process and on one thread.
 
-    OpenCV's threads make small images slower, and a build of several processes is what uses cores.
+    OpenCV's threads make small images slower; `Processes` uses more cores.
     """
     for job in jobs:
         threads = cv2.getNumThreads()
@@ -39,20 +39,20 @@ def serially(jobs: Sequence[work.Job]) -> Iterator[work.Job]:
 
 
 class Processes:
-    """Does several jobs at a time, each in a process of its own.
+    """Runs several jobs at a time, each in a separate process.
 
-    A job that kills its process, as a decoder that crashes would, is tried again alone and given
-    up if it does so again: no single scan can stop a build.
+    A job that kills its process, such as by a crash of a decoder, is retried alone and given up
+    if that fails too: no scan can stop a build.
     """
 
     def __init__(self, count: int):
         """Takes the number of processes, at least 1."""
         if count < 1:
-            raise ValueError(f"{count} worker processes; at least 1 was expected")
+            raise ValueError(f"worker processes: expected at least 1, got {count}")
         self._count = count
 
     def __call__(self, jobs: Sequence[work.Job]) -> Iterator[work.Job]:
-        """Yields every job, in order, once it is done."""
+        """Yields every job, in order, once it is finished."""
         waiting = collections.deque(jobs)
         while waiting:
             yield from self._until_one_dies(waiting)
@@ -61,8 +61,7 @@ class Processes:
         running: collections.deque[tuple[work.Job, concurrent.futures.Future]] = collections.deque()
         with _executor(self._count) as executor:
             while waiting or running:
-                # A few jobs ahead keep all processes busy without finishing far ahead of the
-                # writer, which would only fill the disk.
+                # A few jobs ahead of the writer keep all processes busy; more would fill the disk.
                 while waiting and len(running) < 4 * self._count:
                     job = waiting.popleft()
                     running.append((job, executor.submit(job.run)))
@@ -73,43 +72,43 @@ class Processes:
                     break
                 running.popleft()
                 yield job
-        # All that were running may be to blame.
+        # Any of the running jobs may have killed it.
         for job, _ in running:
             _run_alone(job)
             yield job
 
 
 class Beam:
-    """Does the jobs as an Apache Beam pipeline: on this machine, or on a cluster.
+    """Runs the jobs as an Apache Beam pipeline, on this machine or on a cluster.
 
-    What the pipeline produces are the files of the jobs, so its workers must see the scans and
-    `data_dir` under the same paths as this process, as on a shared file system. The records are
-    written by this process, a few percent of the work.
+    The pipeline writes the files of the jobs, so its workers must see the scans and `data_dir`
+    under the same paths as this process, as on a shared file system. This process writes the
+    records, a few percent of the work.
     """
 
     def __init__(self, runner: str, options: Sequence[str] = (), *, workers: int = 1):
-        """Takes Beam's name of the runner, and its options as on a command line but for the dashes.
+        """Checks and stores the options of the pipeline.
 
         Args:
-            runner: such as `DirectRunner` or `FlinkRunner`.
-            options: such as `flink_master=host:8081` or `parallelism=32`.
-            workers: processes of the DirectRunner; the others are told by their own options.
+            runner: Beam's name of the runner, such as `DirectRunner` or `FlinkRunner`.
+            options: its options without dashes, such as `flink_master=host:8081`.
+            workers: processes of the DirectRunner; other runners have options for it.
 
         Raises:
-            ValueError: if apache-beam is not installed, or `workers` are asked of another runner.
+            ValueError: if apache-beam is not installed, or `workers` are given for another runner.
         """
         if importlib.util.find_spec("apache_beam") is None:
             raise ValueError("--beam_runner needs apache-beam: pip install 'psp_jax[beam]'")
         self._runner, self._options = runner, beam_options(runner, options, workers)
 
     def __call__(self, jobs: Sequence[work.Job]) -> Iterator[work.Job]:
-        """Yields every job, in order, once all are done."""
+        """Yields every job, in order, once all are finished."""
         import apache_beam as beam  # pyright: ignore[reportMissingImports]
         from apache_beam.options import pipeline_options  # pyright: ignore[reportMissingImports]
 
         options = pipeline_options.PipelineOptions(self._options)
         with beam.Pipeline(runner=self._runner, options=options) as pipeline:
-            # Reshuffled, because Beam would keep neighbours on one worker.
+            # Without the reshuffle, Beam would run neighbours on the same worker.
             _ = pipeline | beam.Create(list(jobs)) | beam.Reshuffle() | beam.Map(work.Job.run)
         yield from jobs
 
@@ -118,16 +117,15 @@ def beam_options(runner: str, options: Sequence[str], workers: int) -> list[str]
     """Returns the command line of a Beam pipeline.
 
     Raises:
-        ValueError: if `workers` are asked of another runner than the DirectRunner.
+        ValueError: if `workers` are given for another runner than the DirectRunner.
     """
     arguments = [f"--{option}" for option in options]
     if workers == 1:
         return arguments
     if runner != "DirectRunner":
         raise ValueError(
-            f"--num_workers={workers} counts processes of this machine; {runner} is told by "
-            f"its own options, such as --beam_options=parallelism={workers} (Flink) or "
-            f"--beam_options=num_workers={workers} (Dataflow)"
+            f"--num_workers={workers} is for processes on this machine; for {runner} use "
+            f"--beam_options=parallelism={workers} (Flink) or num_workers={workers} (Dataflow)"
         )
     return [*arguments, f"--direct_num_workers={workers}", "--direct_running_mode=multi_processing"]
 
@@ -142,16 +140,16 @@ def _run_alone(job: work.Job) -> None:
 
 @contextlib.contextmanager
 def _executor(count: int) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-    # JAX and OpenCV have threads, which a forked process would inherit in an undefined state.
+    # JAX and OpenCV have threads, whose state a forked process must not inherit.
     context = multiprocessing.get_context("spawn")
-    executor = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_settle)
+    executor = concurrent.futures.ProcessPoolExecutor(count, context, initializer=_set_up)
     try:
         yield executor
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _settle() -> None:
-    """Makes a process of its own one worker among several."""
+def _set_up() -> None:
+    """Configures a worker process."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent decides when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles it.

@@ -1,4 +1,4 @@
-"""What became of the scans and frames of a build."""
+"""Counts the frames of a build that are kept and left out, and describes them."""
 
 import collections
 import dataclasses
@@ -13,14 +13,14 @@ SHOWN_DETAILS = 20  # Lines printed for one split; all of them are in the metada
 
 @dataclasses.dataclass
 class Report:
-    """Counts that add up over scans.
+    """Counts over scans.
 
     Attributes:
-        frames_of: frames kept of each scan.
-        dropped: frames or rests of scans that were not kept, counted by reason.
+        frames_of: number of kept frames by scan.
+        dropped: number of frames, or remainders of scans, that were left out, by reason.
         details: one line for each drop.
-        notes: what else the user should know of a scan.
-        missing: sum over the kept frames of the share of pixels without a reading.
+        notes: warnings about scans.
+        missing: sum over the kept frames of the fraction of pixels without a reading.
         classes: `[16]` int64 by label set, pixels of each frontier class in the kept frames.
     """
 
@@ -33,18 +33,18 @@ class Report:
 
     @property
     def kept(self) -> int:
-        """Frames kept."""
+        """Number of kept frames."""
         return sum(self.frames_of.values())
 
     def keep(self, scan: str, filled: np.ndarray, classes: Mapping[str, np.ndarray]) -> None:
-        """Counts one kept frame of a scan, with its frontier classes by label set."""
+        """Counts a kept frame: `[H, W]` bool filled pixels, and frontier classes by label set."""
         self.frames_of[scan] = self.frames_of.get(scan, 0) + 1
         self.missing += float(filled.mean())
         for name, pixels in classes.items():
             self._count(name, np.bincount(pixels.ravel(), minlength=frontier_classes.CLASSES))
 
     def drop(self, reason: str, detail: str) -> None:
-        """Counts one drop."""
+        """Counts a frame or scan that is left out."""
         self.dropped[reason] += 1
         self.details.append(f"{reason}: {detail}")
 
@@ -62,7 +62,7 @@ class Report:
         self.classes[name] = self.classes.get(name, 0) + counts.astype(np.int64)
 
     def summary(self) -> dict:
-        """Returns the report as plain values, shares as means over the kept frames."""
+        """Returns the report as values for JSON; shares are means over the kept frames."""
         shares = {name: counts / counts.sum() for name, counts in self.classes.items()}
         return {
             "scans": len(self.frames_of),

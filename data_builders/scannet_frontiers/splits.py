@@ -1,8 +1,8 @@
-"""Which scan belongs to which split. A space never lies in two splits.
+"""Assigns scans to splits; a space is never in two splits.
 
 ScanNet's 1,513 scans show only 707 spaces: `sceneXXXX_YY` is visit YY to space XXXX. A random split
-of scans would test on rooms seen in training, so everything here assigns whole spaces. Sequences of
-7-Scenes are `SPACE_seq-NN`, such as `chess_seq-01`.
+of scans would test on rooms seen in training, so whole spaces are assigned. Sequences of 7-Scenes
+are `SPACE_seq-NN`, such as `chess_seq-01`.
 """
 
 import dataclasses
@@ -20,39 +20,41 @@ SPLITS = ("train", "validation", "test")
 
 
 class Splitter(Protocol):
-    """What assigns scans to splits."""
+    """Assigns scans to splits."""
 
     def __call__(self, scans: Iterable[str]) -> dict[str, str]:
-        """Maps the ids of the scans at hand to splits; ids left out belong to none."""
+        """Returns the split by scan id; scans of no split are left out."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class HashSplit:
-    """Cumulates scans over the spaces in the order of their SHA-256 and cuts at the fractions.
+    """Sorts spaces by their SHA-256, and divides their cumulated scans at the given fractions.
 
-    A space goes where the middle of its scans falls. Of three spaces or more, each split gets one.
+    A space belongs to the split that contains the middle of its scans. With three spaces or more,
+    every split gets at least one.
 
     Attributes:
-        fractions: shares of the scans in train, validation and test; they are normalised.
-        listed: ids of all scans of the data set, so that a partial download is split as the whole
-            one is; empty splits the scans at hand.
+        fractions: fractions of the scans in train, validation and test; they are normalised.
+        listed: ids of all scans of the data set, so that a partial download gets the same split
+            as the complete one; if empty, only the given scans count.
     """
 
     fractions: tuple[float, float, float] = (0.6, 0.25, 0.15)
     listed: tuple[str, ...] = ()
 
     def __call__(self, scans: Iterable[str]) -> dict[str, str]:
-        """Maps scan ids to splits; scans that are not in `listed` belong to none."""
+        """Returns the split by scan id; scans that are not in `listed` are left out."""
         scans = sorted(scans)
         scans_in = Counter(space_of(scan) for scan in self.listed or scans)
         order = sorted(scans_in, key=hash_of)
-        share, total = sum(self.fractions), sum(scans_in.values())
-        cuts = [self.fractions[0] / share, (self.fractions[0] + self.fractions[1]) / share]
-        counts, cumulated = [0, 0], 0  # Spaces before either cut.
+        train, validation, _ = self.fractions
+        whole, total = sum(self.fractions), sum(scans_in.values())
+        limits = [train / whole, (train + validation) / whole]
+        counts, cumulated = [0, 0], 0  # Spaces before either limit.
         for space in order:
             middle = (cumulated + scans_in[space] / 2) / total
-            counts = [count + (middle < cut) for count, cut in zip(counts, cuts, strict=True)]
+            counts = [count + (middle < limit) for count, limit in zip(counts, limits, strict=True)]
             cumulated += scans_in[space]
         if len(order) >= len(SPLITS):
             first = min(max(counts[0], 1), len(order) - 2)
@@ -63,10 +65,10 @@ class HashSplit:
 
 @dataclasses.dataclass(frozen=True)
 class FileSplit:
-    """Splits that are listed in files, one scan id to a line; `#` starts a comment.
+    """Reads the splits from files with one scan id per line; `#` starts a comment.
 
     Attributes:
-        train, validation, test: the files.
+        train, validation, test: paths of the files.
     """
 
     train: str
@@ -74,11 +76,11 @@ class FileSplit:
     test: str
 
     def __call__(self, scans: Iterable[str]) -> dict[str, str]:
-        """Maps scan ids to splits; scans that are in no list belong to none.
+        """Returns the split by scan id; scans that are in no list are left out.
 
         Raises:
-            ValueError: if a line is no scan id, or a space is in two lists: in the lists, not only
-                among `scans`, so that a partial download fails as the whole would.
+            ValueError: if a line is not a scan id, or a space is in two lists, even if `scans`
+                lacks it: a partial download fails like the complete one.
         """
         listed = self.listed()
         return {scan: listed[scan] for scan in sorted(scans) if scan in listed}
@@ -87,13 +89,13 @@ class FileSplit:
         """Returns the split of every scan in the files.
 
         Raises:
-            ValueError: as calling it does.
+            ValueError: if a line is not a scan id, or a space is in two lists.
         """
         split_of: dict[str, str] = {}
         for split, path in zip(SPLITS, (self.train, self.validation, self.test), strict=True):
             for scan in _lines_of(path):
                 if not is_scan_id(scan):
-                    raise ValueError(f"{path}: {scan!r} is no scan id of the form {FORMS}")
+                    raise ValueError(f"{path}: expected a scan id {FORMS}, got {scan!r}")
                 if split_of.setdefault(scan, split) != split:
                     raise ValueError(
                         f"space {space_of(scan)} is both in {split_of[scan]} and in {split} "
@@ -105,13 +107,13 @@ class FileSplit:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """So many images in each split, spread as evenly over its scans as whole numbers allow.
+    """Takes a fixed number of images per split, spread evenly over its scans.
 
-    How many a scan gives follows from the full list, and which ones from their keys alone, so that
-    a partial download gives a part of the same images.
+    The number per scan follows from the complete list, and the choice from the keys alone, so
+    that a partial download gets a subset of the same images.
 
     Attributes:
-        images: wanted in train, validation and test.
+        images: number of images in train, validation and test.
         split: assigns the listed scans to splits.
         listed: ids of all scans.
     """
@@ -121,7 +123,7 @@ class Sample:
     listed: tuple[str, ...]
 
     def quotas(self) -> dict[str, int]:
-        """Returns how many images each listed scan gives; they sum up to `images`."""
+        """Returns the number of images by scan; they sum up to `images`."""
         split_of, quota_of = self.split(self.listed), {}
         for split, images in zip(SPLITS, self.images, strict=True):
             members = sorted((s for s in split_of if split_of[s] == split), key=hash_of)
@@ -131,7 +133,7 @@ class Sample:
 
 
 def hash_of(text: str) -> str:
-    """Returns the SHA-256 of a text: an order that looks random and never changes."""
+    """Returns the SHA-256 of a text, for an order that looks random and never changes."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

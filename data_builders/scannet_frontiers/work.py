@@ -1,9 +1,9 @@
-"""One scan's share of a build: its examples, written to a file that marks the scan as finished.
+"""Processes a scan: writes its examples to a file, which marks the scan as finished.
 
-A build that died is started again with the same command and finds these files. They are removed
-when it has succeeded.
+An interrupted build resumes from these files. A successful build removes them.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -12,31 +12,31 @@ import pathlib
 import pickle
 import zlib
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import cv2
-import numpy as np
 
 from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import frontier_classes
 from psp_jax.recordings import recording
 
-_FORMAT = "2"  # Raise it whenever the files are written in another way.
+_FORMAT = "2"  # Raise it whenever the content of the files changes.
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What is to be done for one scan; picklable.
+    """The work on one scan; picklable.
 
     Attributes:
         scan: the recording.
-        recipe: how frames become examples.
-        quota: examples wanted; None wants all.
-        folder: where the files of finished scans go.
+        recipe: selects the frames and describes their labels.
+        quota: number of examples; None takes all.
+        folder: folder of the files of finished scans.
         version: version of the data set.
     """
 
-    scan: recording.Scan
+    scan: recording.Recording
     recipe: examples.Recipe
     quota: int | None
     folder: str
@@ -44,10 +44,10 @@ class Job:
 
     @functools.cached_property
     def path(self) -> pathlib.Path:
-        """The file, whose name changes with the scan's files and with the recipe.
+        """The file of the finished scan, named by a digest of the scan's files and the recipe.
 
-        It is looked up once, and goes with the job to other processes: a scan that changes while
-        it is read is found changed by the next build.
+        The digest is computed once and sent to other processes with the job: if the scan changes
+        while it is read, the next build notices.
         """
         try:
             stamp = self.scan.stamp()
@@ -58,28 +58,28 @@ class Job:
         return pathlib.Path(self.folder) / f"{self.scan.id}-{digest}.examples"
 
     def run(self) -> None:
-        """Writes the file unless it is there; whatever the scan holds, it ends with a report."""
+        """Writes the file unless it exists. It ends with a report, even if the scan is damaged."""
         path, report = self.path, Report()
         if path.exists():
             return
-        with _Partial(path) as file:
-            kwargs = {"recipe": self.recipe, "quota": self.quota}
+        with _complete_file(path) as file:
+            made = examples.examples_of(self.scan, report, recipe=self.recipe, quota=self.quota)
             try:
-                for key, example in examples.examples_of(self.scan, report, **kwargs):
+                for key, example in made:
                     pickle.dump((key, compress(example)), file)
             except (cv2.error, MemoryError) as error:
                 report.drop("damaged scan, rest left out", f"{self.scan.id}: {error}")
             pickle.dump(report, file)
 
     def give_up(self, why: str) -> None:
-        """Writes the file of a scan that can't be worked on at all."""
+        """Writes the file of a scan that can't be processed, with the reason."""
         report = Report()
         report.drop("unreadable scan", f"{self.scan.id}: {why}")
-        with _Partial(self.path) as file:
+        with _complete_file(self.path) as file:
             pickle.dump(report, file)
 
     def records(self) -> Iterator[tuple[str, dict]]:
-        """Yields the finished `(key, example)`, arrays compressed."""
+        """Yields `(key, example)` of the finished scan, with compressed arrays."""
         yield from (item for item in self._items() if not isinstance(item, Report))
 
     def report(self) -> Report:
@@ -95,38 +95,28 @@ class Job:
                     return
 
 
-class _Partial:
-    """A file that appears under its name when it is whole."""
+@contextlib.contextmanager
+def _complete_file(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a file that is renamed to `path` once it is complete.
 
-    def __init__(self, path: pathlib.Path):
-        # Two builds of the same data set must not write into each other's file.
-        self._path, self._partial = path, path.with_suffix(f".{os.getpid()}.partial")
-
-    def __enter__(self):
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self._partial, "wb")
-        return self._file
-
-    def __exit__(self, kind, *unused) -> None:
-        self._file.close()
-        if kind is None:
-            os.replace(self._partial, self._path)
-        else:
-            self._partial.unlink()
+    It is written piece by piece, unlike with `io.files.write`: a scan may not fit the memory.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Two builds of the same data set must not write to the same file.
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def compress(example: dict) -> dict:
-    """Turns the large arrays of an example into zlib streams, as they are stored."""
+    """Compresses the arrays that records hold as zlib streams: those with a value per pixel."""
     return {
-        name: zlib.compress(_bytes_of(value)) if is_compressed(name) else value
+        name: zlib.compress(value.tobytes())
+        if name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
+        else value
         for name, value in example.items()
     }
-
-
-def is_compressed(name: str) -> bool:
-    """Tells whether records hold a feature as a zlib stream: the arrays of a value a pixel."""
-    return name in ("depth", "filled") or name.startswith(frontier_classes.FEATURE_PREFIX)
-
-
-def _bytes_of(array: np.ndarray) -> bytes:
-    return np.ascontiguousarray(array).tobytes()

@@ -25,7 +25,7 @@ from absl import flags
 from psp_jax import codec
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
-from psp_jax.recordings import images, layouts, recording, sens_file
+from psp_jax.recordings import images, layouts, recording, sens
 
 _OUT = flags.DEFINE_string("out", "coded", "Folder of the results; new or empty.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Write into a folder that holds files.")
@@ -79,7 +79,7 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
     if path.suffix == ".png" and path.is_file():
         return 1, iter([(path.stem, lambda: images.decode_depth_png(path.read_bytes()))])
     if path.suffix == ".sens" and path.is_file():
-        scan = sens_file.SensFile(path.stem, path)
+        scan = sens.SensRecording(path)
         return scan.count(stride), _scan_frames(scan, stride)
     if path.is_dir():
         found = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
@@ -89,18 +89,17 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
                 lambda image=image: images.decode_depth_png(image.read_bytes()) for image in found
             ]
             return len(found), zip(names, reads, strict=True)
-        scans = layouts.survey(path).scans
+        scans = layouts.survey(path).recordings
         parts = [_scan_frames(scan, stride) for scan in scans]
         return sum(scan.count(stride) for scan in scans), itertools.chain.from_iterable(parts)
     raise FileNotFoundError(f"{path}: a .png, a .sens or a folder of them was expected")
 
 
-def _scan_frames(scan: recording.Scan, stride: int) -> Iterator[tuple[str, Read]]:
+def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[tuple[str, Read]]:
     """Yields the frames of a scan; where the rest can't be read, one whose reading says so."""
     try:
-        with scan.open() as opened:
-            for frame in opened.frames(stride):
-                yield f"{scan.id}/{frame.index:06d}", frame.read_depth
+        for frame in scan.frames(stride):
+            yield f"{scan.id}/{frame.index:06d}", frame.read_depth
     except (ValueError, OSError) as error:
         message = f"the rest of {scan.path} can't be read: {error}"
 

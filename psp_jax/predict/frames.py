@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from psp_jax.recordings import images, sens_file
+from psp_jax.recordings import images, sens
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -159,16 +159,15 @@ def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:
 
 
 def _recording(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
-    scan = sens_file.SensFile(path.stem, path)
+    scan = sens.SensRecording(path)
 
     def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
         file = _frame(path, name)
         try:
-            with scan.open() as opened:
-                for each in opened.frames(stride):
-                    frame = _numbered(file, each.index)
-                    if wanted(frame):
-                        yield frame, functools.partial(_decode_color, each.read_color())
+            for each in scan.frames(stride):
+                frame = _numbered(file, each.index)
+                if wanted(frame):
+                    yield frame, functools.partial(_decode_color, each.read_color())
         except (ValueError, OSError) as error:
             yield file, functools.partial(_fail, f"the rest can't be read: {error}")
 

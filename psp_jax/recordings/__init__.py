@@ -1,1 +1,12 @@
-"""RGB-D recordings as people have them on disk."""
+"""Reads RGB-D recordings from disk, in any of the layouts listed in `layouts`.
+
+    from psp_jax.recordings import layouts
+
+    for recording in layouts.survey("FOLDER").recordings:
+        intrinsics = recording.calibration().intrinsic_depth
+        for frame in recording.frames(stride=30):
+            depth_mm = frame.read_depth()
+
+To support another layout, implement `recording.Recording` and add a function to `layouts.LAYOUTS`
+that recognises it.
+"""

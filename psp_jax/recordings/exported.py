@@ -1,170 +1,223 @@
-"""Layouts with one file for each image: what SensReader's two tools write, and their relatives."""
+"""Layouts with one file per image: the exports of SensReader's two tools, and their relatives."""
 
-import contextlib
+import abc
 import dataclasses
-import functools
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
-from psp_jax.recordings import images, recording, scan_ids
+from psp_jax.io.units import MM_PER_M
+from psp_jax.recordings import images, scan_ids
+from psp_jax.recordings.recording import Calibration, Damaged
 
-# 7-Scenes marks pixels without a reading so, and not by 0.
-SEVEN_SCENES_NO_READING = 65535
-_NUMBER = re.compile(r"\d{1,9}")  # More would not fit the int32 of frame_index.
+SEVEN_SCENES_NO_READING = 65535  # 7-Scenes marks pixels without a reading by it, not by 0.
+NOMINAL_SIZE = (480, 640)
+MAX_UNITS_PER_M = 1e6  # Micrometres.
+_INDEX = re.compile(r"\d{1,9}")  # More would not fit the int32 of frame_index.
 _FLAT_NAME = re.compile(r"frame-(\d{1,9})\.(color|depth|pose)\.(jpg|png|pgm|txt)")
 _KINDS = ("color", "depth", "pose")
-MAX_FILE_BYTES = 64 << 20  # As in a .sens: no image of one frame is as large.
+# Files of the intrinsics in a folder export: of SensReader, of scannet_frames_25k, of others.
+_INTRINSICS = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
-class Files:
-    """The files of one frame; None where there is none."""
+class NominalCamera:
+    """A depth camera at `NOMINAL_SIZE`, for recordings without a calibration.
 
-    color: pathlib.Path | None = None
-    depth: pathlib.Path | None = None
-    pose: pathlib.Path | None = None
+    Attributes:
+        focal_px: horizontal and vertical focal length in pixels.
+        centre_px: principal point (x, y) in pixels, whose centres are whole numbers.
+        note: warning for the user.
+    """
+
+    focal_px: tuple[float, float]
+    centre_px: tuple[float, float]
+    note: str
+
+    def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
+        """Returns the `[3, 3]` float32 camera matrix for depth images of (height, width)."""
+        scale_y, scale_x = size[0] / NOMINAL_SIZE[0], size[1] / NOMINAL_SIZE[1]
+        (focal_x, focal_y), (centre_x, centre_y) = self.focal_px, self.centre_px
+        rows = [
+            [focal_x * scale_x, 0, (centre_x + 0.5) * scale_x - 0.5],
+            [0, focal_y * scale_y, (centre_y + 0.5) * scale_y - 0.5],
+            [0, 0, 1],
+        ]
+        return np.array(rows, np.float32)
+
+
+SCANNET = NominalCamera(  # scene0000_00.
+    (577.59, 578.73), (318.9, 242.7), "ScanNet's nominal intrinsics are used"
+)
+SEVEN_SCENES = NominalCamera(  # From its page; KinectFusion tracked the camera with them.
+    (585.0, 585.0),
+    (320.0, 240.0),
+    "7-Scenes' nominal intrinsics are used, and its colour is not registered to its depth",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class FileFrame:
-    """A frame whose parts are files."""
+    """A frame in separate files; see `recording.Frame`.
+
+    Attributes:
+        index: the number in the names of the files.
+        files: paths by kind: color (JPEG or PNG), depth (PNG or PGM) and pose (text).
+        units_per_m: units of a depth value per metre.
+        no_reading: depth value of pixels without a reading, in addition to 0.
+    """
 
     index: int
-    files: Files
-    to_millimetres: Callable[[np.ndarray], np.ndarray]
+    files: Mapping[str, pathlib.Path]
+    units_per_m: float = MM_PER_M
+    no_reading: int = 0
 
     def read_pose(self) -> np.ndarray:
-        """Reads four lines of four numbers."""
-        return read_matrix(_present(self.files.pose, "pose"))
+        """Reads four lines of four numbers as `[4, 4]` float32."""
+        return read_matrix(self._path("pose"))
 
     def read_color(self) -> bytes:
         """Reads the JPEG or PNG file."""
-        return _read(_present(self.files.color, "colour"))
+        return _read(self._path("color"))
 
     def read_depth(self) -> np.ndarray:
-        """Reads a PNG or PGM file and converts it to millimetres."""
-        return self.to_millimetres(_read_depth(_present(self.files.depth, "depth")))
+        """Reads the PNG or PGM file as `[H, W]` uint16 millimetres."""
+        path = self._path("depth")
+        decode = images.decode_depth_pgm if path.suffix == ".pgm" else images.decode_depth_png
+        depth = decode(_read(path))
+        if self.no_reading:
+            depth = np.where(depth == self.no_reading, np.uint16(0), depth)
+        return images.to_millimetres(depth, self.units_per_m)
+
+    def _path(self, kind: str) -> pathlib.Path:
+        if kind not in self.files:
+            raise Damaged(f"there is no {kind} file")
+        return self.files[kind]
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportedRecording:
-    """The frames of an export, with the calibration found beside them."""
-
-    files: Mapping[int, Files]
-    intrinsic_depth: np.ndarray
-    depth_size: tuple[int, int]
-    to_millimetres: Callable[[np.ndarray], np.ndarray]
-    note: str = ""
-    color_size: tuple[int, int] | None = None
-
-    def frames(self, stride: int) -> Iterator[FileFrame]:
-        """Yields the first frame that is there of every `stride` indices."""
-        for index, files in recording.one_of_each_window(self.files.items(), stride):
-            yield FileFrame(index, files, self.to_millimetres)
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderExport:
-    """A scan in the folders `color/`, `depth/` and `pose/`, one file for each frame.
-
-    SensReader's Python tool writes so, with un-padded numbers and `intrinsic/`; so is
-    `scannet_frames_25k`, with `intrinsics_depth.txt` in the folder of the scan. Depth is in
-    millimetres: neither says so, both hold ScanNet's.
+class Export(abc.ABC):
+    """A scan with one file per image; see `recording.Recording`.
 
     Attributes:
         id: id of the scan.
-        path: the folder that holds the three.
+        path: folder of the files.
     """
 
     id: str
     path: pathlib.Path
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[ExportedRecording]:
-        """Lists the frames and reads the calibration."""
-        files = self._files()
-        size = _depth_size(files)
-        names = ("intrinsic/intrinsic_depth.txt", "intrinsics_depth.txt", "intrinsic_depth.txt")
-        intrinsics, note = _intrinsics([self.path / name for name in names], size)
-        yield ExportedRecording(files, intrinsics, size, _as_it_is, note)
+    @abc.abstractmethod
+    def calibration(self) -> Calibration:
+        """Reads the intrinsics, or takes nominal ones, and the size of the first depth image."""
+
+    @abc.abstractmethod
+    def _files(self) -> Iterator[tuple[int, str, pathlib.Path]]:
+        """Yields index, kind and path of every file."""
+
+    @abc.abstractmethod
+    def _depth_format(self) -> tuple[float, int]:
+        """Returns `units_per_m` and `no_reading` of the frames."""
+
+    def frames(self, stride: int) -> Iterator[FileFrame]:
+        """Yields the first existing frame of every `stride` indices."""
+        units_per_m, no_reading = self._depth_format()
+        for index, files in one_per_window(self._by_index().items(), stride):
+            yield FileFrame(index, files, units_per_m, no_reading)
 
     def count(self, stride: int) -> int:
-        """Returns the number of frames to look at."""
+        """Returns the number of frames; 0 if the folder can't be read."""
         try:
-            return _count(self._files(), stride)
+            return sum(1 for _ in one_per_window(self._by_index().items(), stride))
         except OSError:
             return 0
 
     def stamp(self) -> str:
-        """Returns sizes and times of all files."""
-        return _stamp(self._files())
+        """Returns number, total size and newest time of the files."""
+        stats = [path.stat() for files in self._by_index().values() for path in files.values()]
+        newest = max((stat.st_mtime_ns for stat in stats), default=0)
+        return f"{len(stats)} {sum(stat.st_size for stat in stats)} {newest}"
 
-    def _files(self) -> dict[int, Files]:
-        found: dict[int, dict[str, pathlib.Path]] = {}
+    def _by_index(self) -> dict[int, dict[str, pathlib.Path]]:
+        files: dict[int, dict[str, pathlib.Path]] = {}
+        for index, kind, path in self._files():
+            files.setdefault(index, {})[kind] = path
+        return dict(sorted(files.items()))
+
+    def _depth_size(self) -> tuple[int, int]:
+        """Returns the size of the first depth image whose header can be read."""
+        for files in self._by_index().values():
+            if "depth" in files:
+                try:
+                    return images.depth_size(_read(files["depth"]))
+                except (Damaged, OSError):
+                    continue
+        raise Damaged("no depth image can be read")
+
+
+@dataclasses.dataclass(frozen=True)
+class FolderExport(Export):
+    """A scan in the folders `color/`, `depth/` and `pose/`, one file per frame.
+
+    Written by SensReader's Python tool, with numbers without leading zeros and `intrinsic/`;
+    `scannet_frames_25k` has `intrinsics_depth.txt` in the folder of the scan instead. Neither
+    states the unit of depth; both hold ScanNet's millimetres.
+    """
+
+    def calibration(self) -> Calibration:
+        """Reads the intrinsics, or takes ScanNet's nominal ones."""
+        size = self._depth_size()
+        for name in _INTRINSICS:
+            if (path := self.path / name).is_file():
+                return Calibration(read_matrix(path)[:3, :3], size)
+        note = f"{self.id} has no intrinsic_depth.txt; {SCANNET.note}"
+        return Calibration(SCANNET.intrinsics(size), size, note=note)
+
+    def _files(self) -> Iterator[tuple[int, str, pathlib.Path]]:
         for kind in _KINDS:
             folder = self.path / kind
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if _NUMBER.fullmatch(path.stem) and path.suffix in (".jpg", ".png", ".txt"):
-                    found.setdefault(int(path.stem), {})[kind] = path
-        return {index: Files(**found[index]) for index in sorted(found)}
+                if _INDEX.fullmatch(path.stem) and path.suffix in (".jpg", ".png", ".txt"):
+                    yield int(path.stem), kind, path
+
+    def _depth_format(self) -> tuple[float, int]:
+        return MM_PER_M, 0
 
 
 @dataclasses.dataclass(frozen=True)
-class FlatExport:
+class FlatExport(Export):
     """A scan as files `frame-000000.color.jpg`, `.depth.pgm` and `.pose.txt` in one folder.
 
-    SensReader's C++ tool writes so, with 16-bit big-endian PGM and an `_info.txt`. 7-Scenes has
+    Written by SensReader's C++ tool, with 16-bit big-endian PGM and an `_info.txt`. 7-Scenes has
     the same names with PNG for both images and no calibration; its depth of 65535 is no reading.
-
-    Attributes:
-        id: id of the scan.
-        path: the folder.
-        camera: stands in where there is no `_info.txt`.
     """
 
-    id: str
-    path: pathlib.Path
-    camera: recording.NominalCamera = recording.SCANNET
+    def calibration(self) -> Calibration:
+        """Reads the intrinsics from `_info.txt`, or takes nominal ones."""
+        size = self._depth_size()
+        if self._info.is_file():
+            return Calibration(_read_info(self._info)[1], size)
+        camera = SCANNET if scan_ids.is_scannet_id(self.id) else SEVEN_SCENES
+        note = f"{self.id} has no _info.txt; {camera.note}"
+        return Calibration(camera.intrinsics(size), size, note=note)
 
-    @contextlib.contextmanager
-    def open(self) -> Iterator[ExportedRecording]:
-        """Lists the frames and reads `_info.txt`, if it is there."""
-        files = self._files()
-        size = _depth_size(files)
-        info = self.path / "_info.txt"
-        if not info.is_file():
-            note = f"{self.id} has no _info.txt; {self.camera.note}"
-            intrinsics = self.camera.intrinsics(size)
-            yield ExportedRecording(files, intrinsics, size, _without_ceiling, note)
-            return
-        fields = _info_fields(info)
-        shift = float(fields["m_depthShift"][0])
-        if not 1 <= shift <= 1e6:
-            raise recording.Damaged(f"{info}: m_depthShift {shift}")
-        intrinsics = _matrix(fields["m_calibrationDepthIntrinsic"], info)[:3, :3]
-        convert = functools.partial(_rescaled, scale=1000 / shift) if shift != 1000 else _as_it_is
-        yield ExportedRecording(files, intrinsics, size, convert)
+    @property
+    def _info(self) -> pathlib.Path:
+        return self.path / "_info.txt"
 
-    def count(self, stride: int) -> int:
-        """Returns the number of frames to look at."""
-        try:
-            return _count(self._files(), stride)
-        except OSError:
-            return 0
-
-    def stamp(self) -> str:
-        """Returns sizes and times of all files."""
-        return _stamp(self._files())
-
-    def _files(self) -> dict[int, Files]:
-        found: dict[int, dict[str, pathlib.Path]] = {}
+    def _files(self) -> Iterator[tuple[int, str, pathlib.Path]]:
         for path in sorted(self.path.iterdir()):
             if match := _FLAT_NAME.fullmatch(path.name):
-                found.setdefault(int(match[1]), {})[match[2]] = path
-        return {index: Files(**found[index]) for index in sorted(found)}
+                yield int(match[1]), match[2], path
+
+    def _depth_format(self) -> tuple[float, int]:
+        if self._info.is_file():
+            return _read_info(self._info)[0], 0
+        return MM_PER_M, SEVEN_SCENES_NO_READING
 
 
 def recognise_folders(id: str, folder: pathlib.Path, entries: set[str]) -> FolderExport | None:
@@ -180,96 +233,66 @@ def recognise_folders(id: str, folder: pathlib.Path, entries: set[str]) -> Folde
 def recognise_flat(id: str, folder: pathlib.Path, entries: set[str]) -> FlatExport | None:
     """Returns the scan of a folder with frames in SensReader's C++ naming, depth included."""
     if any(name.startswith("frame-") and ".depth." in name for name in entries):
-        of_scannet = scan_ids.is_scannet_id(id)
-        return FlatExport(id, folder, recording.SCANNET if of_scannet else recording.SEVEN_SCENES)
+        return FlatExport(id, folder)
     return None
 
 
 def read_matrix(path: pathlib.Path) -> np.ndarray:
-    """Reads `[4, 4]` float32 from a text of 16 numbers, -inf included."""
+    """Reads `[4, 4]` float32 from a text file of 16 numbers, which may be -inf.
+
+    Raises:
+        Damaged: if it holds anything else.
+    """
     return _matrix(_read(path).decode("ascii", "replace").split(), path)
 
 
-def _matrix(words: list[str], path: pathlib.Path) -> np.ndarray:
+def one_per_window(indexed: Iterable[tuple[int, _T]], stride: int) -> Iterator[tuple[int, _T]]:
+    """Keeps the first existing item of every window of `stride` indices.
+
+    A complete recording keeps the indices 0, `stride`, 2 `stride`, ... An export that holds every
+    100th frame keeps all of them at a stride of 30, rather than the few at multiples of 300.
+
+    Args:
+        indexed: `(index, item)` with rising indices.
+        stride: at least 1.
+    """
+    last = -1
+    for index, item in indexed:
+        if index // stride > last:
+            last = index // stride
+            yield index, item
+
+
+def _matrix(numbers: list[str], path: pathlib.Path) -> np.ndarray:
     try:
-        values = np.array([float(word) for word in words], np.float64)
+        values = np.array([float(number) for number in numbers], np.float64)
     except ValueError:
         values = np.empty(0)
     if values.size != 16:
-        raise recording.Damaged(f"{path.name} doesn't hold 16 numbers")
+        raise Damaged(f"{path.name}: expected 16 numbers, got {' '.join(numbers)[:60]!r}")
     with np.errstate(over="ignore"):  # Beyond float32 they become infinite, which is not valid.
         return values.reshape(4, 4).astype(np.float32)
 
 
-def _info_fields(path: pathlib.Path) -> dict[str, list[str]]:
+def _read_info(path: pathlib.Path) -> tuple[float, np.ndarray]:
+    """Reads the depth units per metre and the `[3, 3]` depth intrinsics from an `_info.txt`."""
     lines = _read(path).decode("utf-8", "replace").splitlines()
     fields = {key.strip(): value.split() for key, _, value in (s.partition("=") for s in lines)}
     for key in ("m_depthShift", "m_calibrationDepthIntrinsic"):
         if not fields.get(key):
-            raise recording.Damaged(f"{path.name} has no {key}")
+            raise Damaged(f"{path.name} has no {key}")
     try:
-        float(fields["m_depthShift"][0])
+        units_per_m = float(fields["m_depthShift"][0])
     except ValueError:
-        raise recording.Damaged(f"{path.name}: m_depthShift is no number") from None
-    return fields
-
-
-def _intrinsics(candidates: list[pathlib.Path], size: tuple[int, int]) -> tuple[np.ndarray, str]:
-    for path in candidates:
-        if path.is_file():
-            return read_matrix(path)[:3, :3], ""
-    scan = candidates[0].parents[1].name
-    note = f"{scan} has no intrinsic_depth.txt; {recording.SCANNET.note}"
-    return recording.SCANNET.intrinsics(size), note
-
-
-def _depth_size(files: Mapping[int, Files]) -> tuple[int, int]:
-    """Returns the size of the first depth image that says one."""
-    for frame in files.values():
-        if frame.depth is not None:
-            try:
-                return images.depth_size(_read(frame.depth))
-            except (recording.Damaged, OSError):
-                continue
-    raise recording.Damaged("not one depth image can be read")
-
-
-def _read_depth(path: pathlib.Path) -> np.ndarray:
-    data = _read(path)
-    return images.decode_depth_pgm(data) if path.suffix == ".pgm" else images.decode_depth_png(data)
+        units_per_m = 0.0
+    if not 1 <= units_per_m <= MAX_UNITS_PER_M:
+        shift = fields["m_depthShift"][0]
+        raise Damaged(f"{path}: m_depthShift: expected 1 to {MAX_UNITS_PER_M:g}, got {shift}")
+    return units_per_m, _matrix(fields["m_calibrationDepthIntrinsic"], path)[:3, :3]
 
 
 def _read(path: pathlib.Path) -> bytes:
     size = path.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise recording.Damaged(f"{path.name} has {size} bytes; {MAX_FILE_BYTES} are believed")
+    if size > images.MAX_FILE_BYTES:
+        raise Damaged(f"{path.name}: expected at most {images.MAX_FILE_BYTES} bytes, got {size}")
     return path.read_bytes()
-
-
-def _present(path: pathlib.Path | None, what: str) -> pathlib.Path:
-    if path is None:
-        raise recording.Damaged(f"there is no {what} file")
-    return path
-
-
-def _as_it_is(depth: np.ndarray) -> np.ndarray:
-    return depth
-
-
-def _without_ceiling(depth: np.ndarray) -> np.ndarray:
-    return np.where(depth == SEVEN_SCENES_NO_READING, np.uint16(0), depth)
-
-
-def _rescaled(depth: np.ndarray, *, scale: float) -> np.ndarray:
-    return np.clip(np.round(depth * scale), 0, 65535).astype(np.uint16)
-
-
-def _count(files: Mapping[int, Files], stride: int) -> int:
-    return sum(1 for _ in recording.one_of_each_window(files.items(), stride))
-
-
-def _stamp(files: Mapping[int, Files]) -> str:
-    paths = [p for f in files.values() for p in (f.color, f.depth, f.pose) if p is not None]
-    found = [path.stat() for path in paths]
-    size, newest = sum(s.st_size for s in found), max((s.st_mtime_ns for s in found), default=0)
-    return f"{len(found)} {size} {newest}"

@@ -1,7 +1,8 @@
-"""Where scans lie on disk. Every layout that holds depth is recognised by what is in its folders.
+"""Finds the recordings in a folder and recognises the layout of each by its files.
 
-A scan folder is looked at once: the first layout of `LAYOUTS` that recognises it reads it, and
-what none of them reads is refused by name, with what to get instead.
+Supported are ScanNet's `.sens` files, the exports of SensReader's Python and C++ tools,
+`scannet_frames_25k`, and the sequences of 7-Scenes. A scan folder that no layout recognises is
+reported with the reason and with what to download instead.
 """
 
 import dataclasses
@@ -9,9 +10,9 @@ import os
 import pathlib
 import re
 
-from psp_jax.recordings import exported, recording, scan_ids, sens_file
+from psp_jax.recordings import exported, recording, scan_ids, sens
 
-# Folders of scan folders, looked into in this order; the root itself may be one too.
+# Folders of scan folders, searched in this order; "." is the given folder itself.
 FOLDERS = (
     "scans",
     "scans_test",
@@ -26,13 +27,13 @@ FOLDERS = (
     "test",
     ".",
 )
-# The nearest to the sensor first: a scan that is there twice is read from the earlier one.
-LAYOUTS = (sens_file.recognise, exported.recognise_flat, exported.recognise_folders)
-WANTED = (
-    "scans/sceneXXXX_YY/sceneXXXX_YY.sens, an export of SensReader with color/ and depth/, "
-    "scannet_frames_25k/, or SPACE/seq-NN/ with frame-000000.depth.png as in 7-Scenes was "
-    "expected. ScanNet is requested at http://www.scan-net.org (terms of "
-    "use apply); its script fetches the .sens files with --type .sens"
+# In order of preference: closest to the sensor first.
+LAYOUTS = (sens.recognise, exported.recognise_flat, exported.recognise_folders)
+EXPECTED = (
+    "expected scans/sceneXXXX_YY/sceneXXXX_YY.sens, an export of SensReader with color/ and "
+    "depth/, scannet_frames_25k/, or SPACE/seq-NN/ with frame-000000.depth.png as in 7-Scenes. "
+    "Request ScanNet at http://www.scan-net.org (terms of use apply) and download the .sens files "
+    "with the option --type .sens of its script"
 )
 _CLOUDS = (".ply", ".pth", ".npy", ".npz", ".bin", ".pcd", ".las")
 _NO_CLOUD = "a mesh or point cloud without frames"
@@ -41,49 +42,48 @@ _NO_DEPTH = "posed images without a depth/ folder"
 
 @dataclasses.dataclass(frozen=True)
 class Survey:
-    """What lies under a folder.
+    """The contents of a folder.
 
     Attributes:
-        scans: the scans that can be read, in the order of their ids.
-        refused: why a folder that looks like a scan can't be read, by its path.
+        recordings: the recordings that can be read, in the order of their ids.
+        refused: by path, why a folder with the name of a scan can't be read.
     """
 
-    scans: tuple[recording.Scan, ...]
+    recordings: tuple[recording.Recording, ...]
     refused: dict[str, str]
 
 
 def survey(root: str | os.PathLike) -> Survey:
-    """Finds every scan under a folder, in whatever layouts they are.
+    """Finds every recording in a folder; it may also be the folder of a single scan.
 
     Raises:
-        FileNotFoundError: if there is none, with what was found and what was looked for.
+        FileNotFoundError: if there is none, with what the folder holds and what was expected.
     """
     root = pathlib.Path(root)
-    scans: dict[str, recording.Scan] = {}
+    recordings: dict[str, recording.Recording] = {}
     refused: dict[str, str] = {}
     for id, folder in _scan_folders(root):
         try:
             entries = set(os.listdir(folder))
         except OSError as error:
-            refused[os.fspath(folder)] = f"what can't be listed: {error.strerror}"
+            refused[os.fspath(folder)] = f"the folder can't be listed: {error.strerror}"
             continue
         scan = next((s for layout in LAYOUTS if (s := layout(id, folder, entries))), None)
         if scan is None:
-            refused[os.fspath(folder)] = _what_else(folder, entries)
-        elif scan.id in scans:
-            refused[os.fspath(folder)] = f"{scan.id} is read from {scans[scan.id].path}"
+            refused[os.fspath(folder)] = _content_of(folder, entries)
+        elif scan.id in recordings:
+            refused[os.fspath(folder)] = f"{scan.id} is read from {recordings[scan.id].path}"
         else:
-            scans[scan.id] = scan
-    # A partial download leaves folders with a mesh alone beside those that have all.
-    if not scans:
-        raise FileNotFoundError(f"no scans under {root}: {_first_found(root, refused)}{WANTED}")
-    return Survey(tuple(scans[id] for id in sorted(scans)), refused)
+            recordings[scan.id] = scan
+    if not recordings:
+        raise FileNotFoundError(f"no recordings in {root}: {_first_found(root, refused)}{EXPECTED}")
+    return Survey(tuple(recordings[id] for id in sorted(recordings)), refused)
 
 
 def _first_found(root: pathlib.Path, refused: dict[str, str]) -> str:
-    """Names one thing that is there instead of frames."""
-    for path, what in refused.items():
-        return f"{path} holds {what}; "
+    """Names one item that the folder holds instead of frames."""
+    for path, reason in refused.items():
+        return f"{path}: {reason}; "
     if (root / "tf3d").is_dir():
         return "tf3d/ holds TFRecords of another schema; "
     clouds = [path.name for path in sorted(root.iterdir()) if path.suffix in _CLOUDS]
@@ -91,26 +91,23 @@ def _first_found(root: pathlib.Path, refused: dict[str, str]) -> str:
 
 
 def _scan_folders(root: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
-    """Lists the folders that are named as a scan is, with their ids."""
-    root = root.resolve()  # For the names of a relative path's last parts.
+    """Lists ids and paths of the folders that have the name of a scan."""
+    root = root.resolve()  # A relative path may lack the names of its last folders.
     if id := _id_of(root):
         return [(id, root)]
-    places = [place for name in FOLDERS if (place := root / name).is_dir()]
-    found: dict[pathlib.Path, str] = {}
-    for place in places:
-        for folder in sorted(place.iterdir()):
-            if not folder.is_dir():
-                continue
-            inner = [folder] if _id_of(folder) else sorted(folder.glob("seq-*"))
-            found |= {f: id for f in inner if (id := _id_of(f)) and f.is_dir()}
-    return [(id, folder) for folder, id in found.items()]
+    ids: dict[pathlib.Path, str] = {}
+    for parent in (root / name for name in FOLDERS if (root / name).is_dir()):
+        for folder in sorted(path for path in parent.iterdir() if path.is_dir()):
+            candidates = [folder] if _id_of(folder) else sorted(folder.glob("seq-*"))
+            ids |= {path: id for path in candidates if (id := _id_of(path)) and path.is_dir()}
+    return [(id, folder) for folder, id in ids.items()]
 
 
 def _id_of(folder: pathlib.Path) -> str:
-    """Returns the id of a scan whose folder has such a name, or an empty text.
+    """Returns the id of the scan in a folder, judged by its name, or an empty string.
 
-    ScanNet's folders are called as their scans are; a sequence of 7-Scenes is `chess/seq-01` and
-    gets the id `chess_seq-01`.
+    ScanNet's folders have the ids of their scans; `chess/seq-01` of 7-Scenes becomes
+    `chess_seq-01`.
     """
     if scan_ids.is_scannet_id(folder.name):
         return folder.name
@@ -119,16 +116,16 @@ def _id_of(folder: pathlib.Path) -> str:
     return id if scan_ids.is_scan_id(id) else ""
 
 
-def _what_else(folder: pathlib.Path, entries: set[str]) -> str:
-    """Says what a scan folder holds that no layout reads."""
+def _content_of(folder: pathlib.Path, entries: set[str]) -> str:
+    """Describes a scan folder that no layout recognises."""
     nested = {p.name for p in (folder / "frames").iterdir()} if "frames" in entries else set()
     suffixes = {os.path.splitext(name)[1].lower() for name in entries}
     if not entries:
-        return "nothing"
+        return "an empty folder"
     if suffixes & {".jpg", ".jpeg", ".png"} or "color" in entries | nested:
         return _NO_DEPTH
     if suffixes & set(_CLOUDS):
         return _NO_CLOUD
     if ".sens" in suffixes:
-        return f"a .sens of another name than {folder.name}.sens"
+        return f"a .sens file with another name than {folder.name}.sens"
     return "no frames"

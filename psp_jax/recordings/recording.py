@@ -1,67 +1,43 @@
-"""What every on-disk layout gives: scans that open as recordings, whose frames decode on demand."""
+"""Defines a recording: an RGB-D scan on disk, in any layout, whose frames are read on demand."""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
-NOMINAL_SIZE = (480, 640)
+
+class Damaged(ValueError):
+    """A recording or a frame that can't be read; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
-class NominalCamera:
-    """A depth camera at `NOMINAL_SIZE`, for recordings that come without a calibration.
+class Calibration:
+    """The cameras of a recording.
 
     Attributes:
-        focal_px, centre_px: across and down, in pixels whose centres are whole numbers.
-        note: what the user should know where it is used.
+        intrinsic_depth: `[3, 3]` float32 camera matrix of the depth images in pixels.
+        depth_size: (height, width) of the depth images in pixels.
+        color_size: (height, width) of the colour images in pixels; None if it is not stated.
+        note: a warning for the user, such as that the intrinsics are nominal; usually empty.
     """
 
-    focal_px: tuple[float, float]
-    centre_px: tuple[float, float]
-    note: str
-
-    def intrinsics(self, size: tuple[int, int]) -> np.ndarray:
-        """Scales it to depth images of `size`, `[3, 3]` float32."""
-        scale_y, scale_x = size[0] / NOMINAL_SIZE[0], size[1] / NOMINAL_SIZE[1]
-        (focal_x, focal_y), (centre_x, centre_y) = self.focal_px, self.centre_px
-        return np.array(
-            [
-                [focal_x * scale_x, 0, (centre_x + 0.5) * scale_x - 0.5],
-                [0, focal_y * scale_y, (centre_y + 0.5) * scale_y - 0.5],
-                [0, 0, 1],
-            ],
-            np.float32,
-        )
-
-
-SCANNET = NominalCamera(  # scene0000_00.
-    (577.59, 578.73), (318.9, 242.7), "ScanNet's nominal intrinsics are used"
-)
-SEVEN_SCENES = NominalCamera(  # Those of its page, with which KinectFusion tracked the camera.
-    (585.0, 585.0),
-    (320.0, 240.0),
-    "7-Scenes' nominal intrinsics are used, and its colour is not registered to its depth",
-)
-
-
-class Damaged(ValueError):
-    """Data of a scan or a frame that can't be used; the message says why."""
+    intrinsic_depth: np.ndarray
+    depth_size: tuple[int, int]
+    color_size: tuple[int, int] | None = None
+    note: str = ""
 
 
 class Frame(Protocol):
-    """One frame that is read only where it is asked for.
+    """One frame; its files are read when a method is called.
 
-    Attributes:
-        index: position in the recording, from 0; exports that skip frames keep it in the name.
+    Each method raises Damaged or OSError if its data is missing or can't be used.
     """
 
     @property
     def index(self) -> int:
-        """Position in the recording."""
+        """Index in the recording, from 0; an export that skips frames keeps their indices."""
         ...
 
     def read_pose(self) -> np.ndarray:
@@ -78,43 +54,11 @@ class Frame(Protocol):
 
 
 class Recording(Protocol):
-    """An opened scan."""
-
-    @property
-    def intrinsic_depth(self) -> np.ndarray:
-        """Camera matrix of the depth grid in pixels, `[3, 3]` float32."""
-        ...
-
-    @property
-    def depth_size(self) -> tuple[int, int]:
-        """Height and width of the depth images in pixels."""
-        ...
-
-    @property
-    def color_size(self) -> tuple[int, int] | None:
-        """Height and width of the colour images in pixels; None if nothing states it."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """What the user should know about this recording; usually empty."""
-        ...
-
-    def frames(self, stride: int) -> Iterator[Frame]:
-        """Yields the frames to keep, in order.
-
-        Raises:
-            Damaged: where the rest can't be read; the frames before it have been yielded.
-        """
-        ...
-
-
-class Scan(Protocol):
-    """One recording on disk; small and picklable, so that it can be sent to other processes."""
+    """An RGB-D scan on disk; small and picklable, so that it can be sent to other processes."""
 
     @property
     def id(self) -> str:
-        """Its id, in one of the forms of `splits`."""
+        """Id of the scan, such as `scene0000_00`; see `scan_ids`."""
         ...
 
     @property
@@ -122,38 +66,26 @@ class Scan(Protocol):
         """The file or folder that holds it."""
         ...
 
-    def open(self) -> AbstractContextManager[Recording]:
-        """Opens it.
+    def calibration(self) -> Calibration:
+        """Reads the intrinsics and the sizes of the images.
 
         Raises:
-            Damaged: if nothing of it can be read.
+            Damaged: if they can't be read.
+        """
+        ...
+
+    def frames(self, stride: int) -> Iterator[Frame]:
+        """Yields the first existing frame of every `stride` indices, in order.
+
+        Raises:
+            Damaged: if the rest can't be read; the frames before it have been yielded.
         """
         ...
 
     def count(self, stride: int) -> int:
-        """Returns the number of frames to look at, without decoding any; 0 if unreadable."""
+        """Returns the number of frames that `frames` yields at most; 0 if it can't be read."""
         ...
 
     def stamp(self) -> str:
-        """Returns sizes and times of its files; another text means that they have changed."""
+        """Returns sizes and times of the files as text, which differs once they have changed."""
         ...
-
-
-_T = TypeVar("_T")
-
-
-def one_of_each_window(indexed: Iterable[tuple[int, _T]], stride: int) -> Iterator[tuple[int, _T]]:
-    """Keeps the first item that is there in every window of `stride` indices.
-
-    A whole recording keeps the indices 0, `stride`, 2 `stride`, ... An export that holds every
-    100th frame keeps all of them at a stride of 30, rather than the few at multiples of 300.
-
-    Args:
-        indexed: `(index, item)` with rising indices.
-        stride: at least 1.
-    """
-    last = -1
-    for index, item in indexed:
-        if index // stride > last:
-            last = index // stride
-            yield index, item

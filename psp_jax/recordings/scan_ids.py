@@ -8,21 +8,21 @@ FORMS = "sceneXXXX_YY or SPACE_seq-NN"
 
 
 def is_scannet_id(name: str) -> bool:
-    """Says whether a name has the form sceneXXXX_YY."""
+    """Returns whether a name has the form sceneXXXX_YY."""
     return _SCANNET_ID.fullmatch(name) is not None
 
 
 def is_scan_id(name: str) -> bool:
-    """Says whether a name has the form sceneXXXX_YY or SPACE_seq-NN."""
+    """Returns whether a name has the form sceneXXXX_YY or SPACE_seq-NN."""
     return is_scannet_id(name) or _SEQUENCE_ID.fullmatch(name) is not None
 
 
 def space_of(scan: str) -> str:
-    """Returns the space of a scan: what stands before the last underscore.
+    """Returns the space of a scan id: everything before the last underscore.
 
     Raises:
         ValueError: if the id has another form.
     """
     if not is_scan_id(scan):
-        raise ValueError(f"scan id {scan!r}: the form {FORMS} was expected")
+        raise ValueError(f"scan id: expected the form {FORMS}, got {scan!r}")
     return scan.rpartition("_")[0]

@@ -20,8 +20,8 @@ def test_a_step_counts_forward_and_backward_and_grows_with_the_image():
     variables = jax.eval_shape(lambda image: model.init(jax.random.key(0), image), image)
     lowered: Any = jax.jit(model.apply).lower(variables, image)
     forward = lowered.cost_analysis()["flops"] / 1e9
-    # Each convolution is done again for its inputs' gradient and for its kernel's, but for the
-    # first, which needs the latter only; Adam and the loss are small beside it.
+    # Each convolution is computed again for the gradients of its input and of its kernel, but the
+    # first one only for its kernel; Adam and the loss add little.
     assert 2.5 < gflop / forward < 3.2
     # Twice the sides are four times the pixels; padding, which XLA does not count, is less of it.
     source.rooms.depth_height, source.rooms.depth_width = 2 * height, 2 * width
@@ -39,7 +39,7 @@ def test_the_builders_rate_is_of_whole_examples(monkeypatch):
     assert 0 < build.core_s < 60
 
 
-def test_the_plan_multiplies_what_was_measured():
+def test_the_plan_multiplies_the_measured_rates():
     config = depth_mse.get_config("scannet")
     builds = {"thesis": plan.Build(core_s=0.04, stored_bytes=1e5)}
     gflop = 100 * plan.PUBLISHED_GFLOP

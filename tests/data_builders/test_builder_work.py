@@ -1,4 +1,4 @@
-"""Builds in several processes, builds that died, and what the flags change."""
+"""Tests builds in several processes, interrupted builds, and the flags."""
 
 import hashlib
 import os
@@ -15,12 +15,12 @@ import tensorflow_datasets as tfds
 
 from data_builders.scannet_frontiers import configurations, pool, splits, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax.recordings import sens_file
+from psp_jax.recordings import sens
 from tests.scans import make_frame, small_config, write_scan
 
 
 def digest_of(directory: pathlib.Path) -> str:
-    """Hashes all decoded examples of all splits in order; the bytes of shards may differ."""
+    """Returns the SHA-256 of all decoded examples in order; the bytes of shards may differ."""
     builder: Any = tfds.builder_from_directory(directory)
     digest = hashlib.sha256()
     for split in splits.SPLITS:
@@ -41,13 +41,13 @@ def expected(data_dir) -> str:
     return digest_of(data_dir / "scannet_frontiers" / "small" / "3.0.0")
 
 
-def test_processes_build_what_one_builds(tmp_path, scans_dir, expected):
+def test_several_processes_build_the_same_as_one(tmp_path, scans_dir, expected):
     builder = built(tmp_path, scans_dir, pool.Processes(2))
     assert digest_of(pathlib.Path(builder.data_path)) == expected
     assert not (tmp_path / "work").exists()
 
 
-def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
+def test_beam_builds_the_same_as_one_process(tmp_path, scans_dir, expected):
     pytest.importorskip("apache_beam")
     command = [
         sys.executable,
@@ -57,7 +57,7 @@ def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
         tmp_path,
         scans_dir,
     ]
-    # In a process of its own: Beam warns of its own dependencies, and warnings are errors here.
+    # In a separate process: Beam warns about its dependencies, and warnings are errors here.
     done = subprocess.run(command, capture_output=True, text=True)
     assert not done.returncode, done.stderr
     assert digest_of(tmp_path / "scannet_frontiers" / "small" / "3.0.0") == expected
@@ -73,7 +73,7 @@ def test_beam_builds_what_one_process_builds(tmp_path, scans_dir, expected):
 )
 def test_options_of_clusters_reach_beam(runner, options):
     assert pool.beam_options(runner, options, 1) == [f"--{option}" for option in options]
-    with pytest.raises(ValueError, match=f"--num_workers=2 counts .* {runner} is told"):
+    with pytest.raises(ValueError, match=f"--num_workers=2 .* {runner}"):
         pool.beam_options(runner, options, 2)
 
 
@@ -89,7 +89,9 @@ def test_beam_that_is_not_installed_is_named(monkeypatch):
         pool.Beam("DirectRunner")
 
 
-def test_a_build_that_died_does_not_redo_finished_scans(tmp_path, scans_dir, expected, monkeypatch):
+def test_an_interrupted_build_does_not_repeat_finished_scans(
+    tmp_path, scans_dir, expected, monkeypatch
+):
     done = []
 
     def dies(jobs):
@@ -115,8 +117,10 @@ def test_a_build_that_died_does_not_redo_finished_scans(tmp_path, scans_dir, exp
     assert not (tmp_path / "work").exists()
 
 
-def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp_path, scans_dir):
-    """Killed by SIGKILL, which nothing can catch; while it runs a second build is refused."""
+def test_leftovers_of_a_killed_build_are_removed_but_not_those_of_a_running_one(
+    tmp_path, scans_dir
+):
+    """While the first build runs, a second one is refused; SIGKILL can't be caught."""
     command = [
         sys.executable,
         "-m",
@@ -141,10 +145,10 @@ def test_what_a_killed_build_left_is_removed_and_a_running_one_is_left_alone(tmp
     assert [path.name for path in folder.iterdir()] == [str(dataset.Builder.VERSION)]
 
 
-def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
+def test_the_file_of_a_finished_scan_depends_on_scan_recipe_quota_and_version(tmp_path):
     rng = np.random.default_rng(0)
-    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng, 0)])
-    scan, recipe = sens_file.SensFile("scene9000_00", path), small_config().recipe
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng)])
+    scan, recipe = sens.SensRecording(path), small_config().recipe
     job = work.Job(scan, recipe, None, str(tmp_path), "1.0.0")
     others = [
         work.Job(scan, recipe, 3, str(tmp_path), "1.0.0"),
@@ -156,21 +160,21 @@ def test_the_file_of_a_finished_scan_knows_what_it_was_made_from(tmp_path):
     assert work.Job(scan, recipe, None, str(tmp_path), "1.0.0").path != job.path
 
 
-class Crash(sens_file.SensFile):
-    """A scan that kills the process which reads it."""
+class Crash(sens.SensRecording):
+    """A scan that kills the process that reads it."""
 
-    def open(self):
+    def calibration(self):
         os._exit(1)
 
 
-def test_a_scan_that_kills_its_process_is_given_up_and_the_next_goes_on(tmp_path):
+def test_a_scan_that_kills_its_process_is_given_up_and_the_others_are_built(tmp_path):
     rng, jobs = np.random.default_rng(0), []
     for space in range(9000, 9004):
         scan = f"scene{space}_00"
-        path = write_scan(tmp_path, scan, [make_frame(rng, 0)])
-        kind = Crash if space == 9001 else sens_file.SensFile
+        path = write_scan(tmp_path, scan, [make_frame(rng)])
+        kind = Crash if space == 9001 else sens.SensRecording
         recipe = small_config().recipe
-        jobs.append(work.Job(kind(scan, path), recipe, None, str(tmp_path / "work"), "1.0.0"))
+        jobs.append(work.Job(kind(path), recipe, None, str(tmp_path / "work"), "1.0.0"))
     assert list(pool.Processes(2)(jobs)) == jobs
     assert [len(list(job.records())) for job in jobs] == [1, 0, 1, 1]
     assert jobs[1].report().details == [
@@ -178,7 +182,7 @@ def test_a_scan_that_kills_its_process_is_given_up_and_the_next_goes_on(tmp_path
     ]
 
 
-def test_a_sample_takes_as_many_images_as_were_asked_for(tmp_path, scans_dir):
+def test_a_sample_takes_the_requested_number_of_images(tmp_path, scans_dir):
     config = small_config()
     listed = tuple(sorted(path.name for path in (scans_dir / "scans").iterdir()))
     config.sample = splits.Sample((7, 5, 3), config.split, listed)
@@ -189,18 +193,15 @@ def test_a_sample_takes_as_many_images_as_were_asked_for(tmp_path, scans_dir):
 
 def test_a_bad_frame_of_a_sample_is_replaced(tmp_path):
     rng = np.random.default_rng(0)
-    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng, index) for index in range(6)])
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(rng) for _ in range(6)])
     recipe = small_config().recipe
-    job = work.Job(
-        sens_file.SensFile("scene9000_00", path), recipe, 3, str(tmp_path / "work"), "1.0.0"
-    )
+    job = work.Job(sens.SensRecording(path), recipe, 3, str(tmp_path / "work"), "1.0.0")
     job.run()
     keys = [key for key, _ in job.records()]
     data = bytearray(path.read_bytes())
     first = job.scan.id + "_"
-    with sens_file.sens.Reader(path) as reader:
-        place = list(reader.places())[int(keys[0].removeprefix(first))]
-    data[place.color_at : place.color_at + 2] = b"xx"
+    frame = list(sens.SensRecording(path).frames(1))[int(keys[0].removeprefix(first))]
+    data[frame.offset : frame.offset + 2] = b"xx"
     path.write_bytes(data)
     job = work.Job(job.scan, recipe, 3, str(tmp_path / "work"), "1.0.0")
     job.run()
@@ -217,18 +218,18 @@ def run(*arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def room_scans(tmp_path_factory) -> pathlib.Path:
-    """Ten spaces of two frames of the size of the rooms."""
+    """Ten spaces of two frames at the size of the rooms."""
     root, rng = tmp_path_factory.mktemp("rooms"), np.random.default_rng(0)
     for space in range(9000, 9010):
-        frames = [make_frame(rng, index, (120, 160)) for index in range(2)]
+        frames = [make_frame(rng, (120, 160)) for _ in range(2)]
         write_scan(root, f"scene{space}_00", frames, (120, 160))
     return root
 
 
-def test_a_dry_run_says_what_would_be_built_and_writes_nothing(tmp_path, room_scans):
+def test_a_dry_run_describes_the_build_and_writes_nothing(tmp_path, room_scans):
     data_dir = tmp_path / "data"
     text = run(f"--manual_dir={room_scans}", f"--data_dir={data_dir}", "--dry_run")
-    assert "in all         20 frames: about" in text and "minutes with --num_workers=1" in text
+    assert "total          20 frames: about" in text and "minutes with --num_workers=1" in text
     assert text.count("     2 frames  ") == 10
     assert not list(data_dir.rglob("*.array_record*"))
 
@@ -236,7 +237,7 @@ def test_a_dry_run_says_what_would_be_built_and_writes_nothing(tmp_path, room_sc
 def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
     lists = {"train": range(9000, 9004), "validation": range(9004, 9006), "test": [9006]}
     for split, spaces in lists.items():
-        lines = ["# mine", *(f"scene{space}_00" for space in spaces)]
+        lines = ["# a comment", *(f"scene{space}_00" for space in spaces)]
         (tmp_path / f"{split}.txt").write_text("\n".join(lines))
     files = ",".join(str(tmp_path / f"{split}.txt") for split in lists)
     common = (f"--manual_dir={room_scans}", f"--data_dir={tmp_path}", f"--split_files={files}")
@@ -253,7 +254,7 @@ def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
 
 
 def hangs(jobs):
-    """Stays in the midst of a build."""
+    """Hangs after the first scan."""
     jobs[0].run()
     yield jobs[0]
     print("hanging", flush=True)

@@ -15,21 +15,21 @@ SMALL = {"spaces": 3, "frames_per_scan": 2, "depth_height": 24, "depth_width": 3
 SCANS = ["9000_00", "9001_00", "9001_01", "9002_00", "9002_01", "9002_02"]
 
 
-def draw(arranged, pose, size=SIZE):
+def rendered(arranged, pose, size=SIZE):
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    lenses = camera.lens(*color_size), camera.lens(*size)
-    return render.render(arranged, pose.astype(np.float32), *lenses, depth_size=size)
+    intrinsics = camera.intrinsics(*color_size), camera.intrinsics(*size)
+    return render.render(arranged, pose.astype(np.float32), *intrinsics, depth_size=size)
 
 
 def camera_rays(size):
-    fx, fy, cx, cy = camera.lens(*size).astype(np.float64)
+    fx, fy, cx, cy = camera.intrinsics(*size).astype(np.float64)
     rows, columns = np.mgrid[: size[0], : size[1]]
     return np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones(size)], axis=-1)
 
 
 def room_with_boxes(*boxes):
-    """A room of 5 x 4 x 2.5 m with axis-aligned boxes, each ((center), (size))."""
-    arranged = scene.make_scan(space.make_space(0), 0)
+    """Returns a room of 5 x 4 x 2.5 m with axis-aligned boxes, each ((center), (size))."""
+    arranged = scene.make_scene(space.make_space(0), 0)
     size = np.array([5, 4, 2.5], np.float32)
     center, half = arranged.center.copy(), np.zeros_like(arranged.half)
     center[: scene.SHELL_ROWS] = half[: scene.SHELL_ROWS] = size / 2
@@ -48,7 +48,7 @@ def depth_of_empty_room(pose, rays):
 
 
 def brute_force_depth(arranged, pose, rays):
-    """Intersect each ray with each of the six rectangles of each box, in float64."""
+    """Intersects each ray with each of the six rectangles of each box, in float64."""
     directions = (rays @ pose[:3, :3].T).reshape(-1, 3)
     depth = np.full(len(directions), np.inf)
     rows = [0, *range(scene.SHELL_ROWS, len(arranged.half))]  # row 0 is the room itself
@@ -70,14 +70,14 @@ def brute_force_depth(arranged, pose, rays):
 
 
 def test_depth_of_an_empty_room_is_the_distance_to_its_planes():
-    pose = camera.look(np.array([1.3, 1.7, 1.5]), 0.4, -0.3, 0.05)
-    view = draw(room_with_boxes(), pose)
+    pose = camera.pose_of(np.array([1.3, 1.7, 1.5]), 0.4, -0.3, 0.05)
+    view = rendered(room_with_boxes(), pose)
     np.testing.assert_allclose(view.depth, depth_of_empty_room(pose, camera_rays(SIZE)), atol=1e-4)
 
 
-def test_depth_is_along_the_axis_and_a_box_hides_what_is_behind():
-    pose = camera.look(np.array([1.0, 2.0, 1.2]), 0.0, 0.0, 0.0)
-    view = draw(room_with_boxes(((3.0, 2.0, 1.2), (1.0, 0.6, 0.5))), pose)
+def test_depth_is_along_the_optical_axis_and_boxes_occlude():
+    pose = camera.pose_of(np.array([1.0, 2.0, 1.2]), 0.0, 0.0, 0.0)
+    view = rendered(room_with_boxes(((3.0, 2.0, 1.2), (1.0, 0.6, 0.5))), pose)
     across, down, _ = np.moveaxis(camera_rays(SIZE), -1, 0)
     front = (abs(across * 1.5) < 0.3) & (abs(down * 1.5) < 0.25)  # the face is 1.5 m ahead
     assert front.sum() > 20
@@ -88,9 +88,9 @@ def test_depth_is_along_the_axis_and_a_box_hides_what_is_behind():
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_depth_equals_a_brute_force_over_all_rectangles(seed):
-    arranged = scene.make_scan(space.make_space(seed), seed % 2)
-    pose = camera.path(arranged, 2, (seed,))[1].astype(np.float64)
-    view = draw(arranged, pose)
+    arranged = scene.make_scene(space.make_space(seed), seed % 2)
+    pose = camera.trajectory(arranged, 2, (seed,))[1].astype(np.float64)
+    view = rendered(arranged, pose)
     expected = brute_force_depth(arranged, pose, camera_rays(SIZE))
     np.testing.assert_allclose(view.depth, expected, atol=1e-4)
 
@@ -98,9 +98,9 @@ def test_depth_equals_a_brute_force_over_all_rectangles(seed):
 def test_floor_pixels_lie_at_height_zero_and_ceiling_pixels_at_the_rooms_height():
     for seed in range(3):
         room = space.make_space(seed)
-        arranged = scene.make_scan(room, 0)
-        for pose in camera.path(arranged, 3, (seed,)):
-            view = draw(arranged, pose)
+        arranged = scene.make_scene(room, 0)
+        for pose in camera.trajectory(arranged, 3, (seed,)):
+            view = rendered(arranged, pose)
             points = camera_rays(SIZE) * view.depth[..., None]
             height_m = points @ pose[:3, :3].T[:, 2] + pose[2, 3]
             assert view.instance.max() < scene.FIRST_PIECE_ID + len(room.pieces)
@@ -110,7 +110,7 @@ def test_floor_pixels_lie_at_height_zero_and_ceiling_pixels_at_the_rooms_height(
 
 
 def test_depth_and_color_grids_share_one_cone_by_the_pixel_center_rule():
-    depth, color = camera.lens(*SIZE), camera.lens(*COLOR_SIZE)
+    depth, color = camera.intrinsics(*SIZE), camera.intrinsics(*COLOR_SIZE)
     np.testing.assert_allclose(color[:2], 2 * depth[:2], rtol=1e-6)
     np.testing.assert_allclose(color[2:], (depth[2:] + 0.5) * 2 - 0.5, rtol=1e-6)
 
@@ -118,7 +118,7 @@ def test_depth_and_color_grids_share_one_cone_by_the_pixel_center_rule():
 def test_rescans_share_the_shell_and_differ_in_furniture():
     for seed in range(4):
         room = space.make_space(seed)
-        first, second = scene.make_scan(room, 0), scene.make_scan(room, 1)
+        first, second = scene.make_scene(room, 0), scene.make_scene(room, 1)
         np.testing.assert_array_equal(first.room_size, second.room_size)
         shell = slice(0, scene.SHELL_ROWS)
         np.testing.assert_array_equal(first.albedo[shell], second.albedo[shell])
@@ -130,14 +130,14 @@ def test_rescans_share_the_shell_and_differ_in_furniture():
 
 def test_furniture_stays_in_the_room_and_the_camera_out_of_the_furniture():
     for seed in range(6):
-        arranged = scene.make_scan(space.make_space(seed), seed % 3)
+        arranged = scene.make_scene(space.make_space(seed), seed % 3)
         rows = np.flatnonzero(arranged.half[:, 0] > 0)
         cos, sin = np.abs(arranged.cos_sin[rows]).T
         x, y, z = arranged.half[rows].T
         reach = np.stack([cos * x + sin * y, sin * x + cos * y, z], axis=1)
         assert np.all(arranged.center[rows] - reach > -1e-4)
         assert np.all(arranged.center[rows] + reach < arranged.room_size + 1e-4)
-        for pose in camera.path(arranged, 4, (seed,)):
+        for pose in camera.trajectory(arranged, 4, (seed,)):
             offset = pose[:3, 3] - arranged.center[scene.SHELL_ROWS :]
             (cos, sin), (x, y, z) = arranged.cos_sin[scene.SHELL_ROWS :].T, offset.T
             local = np.abs(np.stack([cos * x + sin * y, cos * y - sin * x, z], axis=1))
@@ -146,18 +146,18 @@ def test_furniture_stays_in_the_room_and_the_camera_out_of_the_furniture():
 
 
 def test_a_path_does_not_depend_on_how_many_frames_follow():
-    arranged = scene.make_scan(space.make_space(5), 0)
-    long, short = camera.path(arranged, 4, (5,)), camera.path(arranged, 2, (5,))
+    arranged = scene.make_scene(space.make_space(5), 0)
+    long, short = camera.trajectory(arranged, 4, (5,)), camera.trajectory(arranged, 2, (5,))
     np.testing.assert_array_equal(long[:2], short)
 
 
 def test_missing_depth_is_a_tenth_or_so_and_readings_are_near_the_truth():
     size, shares = (120, 160), []
     for seed in range(8):
-        arranged = scene.make_scan(space.make_space(seed), 0)
-        view = draw(arranged, camera.path(arranged, 1, (seed,))[0], size)
+        arranged = scene.make_scene(space.make_space(seed), 0)
+        view = rendered(arranged, camera.trajectory(arranged, 1, (seed,))[0], size)
         rng = np.random.default_rng(seed)
-        focal_px = float(camera.lens(*size)[0])
+        focal_px = float(camera.intrinsics(*size)[0])
         surface = view.cos_incidence, view.albedo, view.gloss
         depth_mm = sensor.capture_depth(view.depth, *surface, focal_px, rng)
         assert depth_mm.dtype == np.uint16
@@ -172,8 +172,8 @@ def test_missing_depth_is_a_tenth_or_so_and_readings_are_near_the_truth():
 
 
 def test_color_is_neither_black_nor_white():
-    arranged = scene.make_scan(space.make_space(3), 0)
-    view = draw(arranged, camera.path(arranged, 1, (3,))[0])
+    arranged = scene.make_scene(space.make_space(3), 0)
+    view = rendered(arranged, camera.trajectory(arranged, 1, (3,))[0])
     color = sensor.capture_color(view.color, np.random.default_rng(0))
     assert color.shape == (*COLOR_SIZE, 3) and color.dtype == np.uint8
     assert 70 < color.mean() < 190
@@ -208,21 +208,20 @@ def test_every_scan_is_a_readable_sens_file_with_its_truth(generated):
         assert truth["depth_mm"].shape == truth["instance"].shape == (2, *SIZE)
         assert truth["depth_mm"].dtype == truth["instance"].dtype == np.uint16
         assert truth["depth_mm"].min() > 0
-        with sens.Reader(folder / f"{folder.name}.sens") as reader:
-            assert reader.header.depth_size == SIZE and reader.header.color_size == COLOR_SIZE
-            assert len(list(reader.frames())) == 2
+        scan = sens.SensRecording(folder / f"{folder.name}.sens")
+        calibration = scan.calibration()
+        assert (calibration.depth_size, calibration.color_size) == (SIZE, COLOR_SIZE)
+        assert len(list(scan.frames(1))) == 2
 
 
 def test_one_frame_has_no_depth_and_one_no_pose(generated):
     empty, lost = [], []
     for path in sorted((generated / "scans").rglob("*.sens")):
-        with sens.Reader(path) as reader:
-            for frame in reader.frames():
-                where = path.stem, frame.index
-                if not sens.decode_depth(frame.depth, reader.header).any():
-                    empty.append(where)
-                if not np.isfinite(frame.camera_to_world).all():
-                    lost.append(where)
+        for frame in sens.SensRecording(path).frames(1):
+            if not frame.read_depth().any():
+                empty.append((path.stem, frame.index))
+            if not np.isfinite(frame.read_pose()).all():
+                lost.append((path.stem, frame.index))
     assert empty == [("scene9000_00", 1)]
     assert lost == [("scene9001_00", 1)]
 
@@ -255,7 +254,7 @@ def test_another_version_or_other_fields_are_rebuilt(tmp_path, monkeypatch):
     assert all(first[name] != second[name] for name in first)
 
 
-def test_foreign_scans_are_left_alone(tmp_path):
+def test_scans_of_unknown_origin_are_not_deleted(tmp_path):
     (tmp_path / "scans/scene9000_00").mkdir(parents=True)
     with pytest.raises(ValueError, match="no rooms.json"):
         generate.generate(generate.Rooms(**SMALL), tmp_path)
@@ -270,9 +269,9 @@ def test_values_out_of_range_are_named(field, tmp_path):
         generate.generate(generate.Rooms(**SMALL | field), tmp_path)
 
 
-def test_the_command_line_reports_a_bad_value_in_one_line(tmp_path):
+def test_errors_of_the_command_line_are_one_line(tmp_path):
     command = [sys.executable, "-m", "data_builders.rooms", f"--directory={tmp_path}"]
     result = subprocess.run([*command, "--spaces=1"], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1:] == result.stderr.splitlines()
-    assert "spaces is 1" in result.stderr
+    assert "spaces: expected 2 to 1000, got 1" in result.stderr

@@ -1,3 +1,5 @@
+import dataclasses
+import re
 import subprocess
 import sys
 from typing import Any
@@ -7,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders.scannet_frontiers import examples, report, splits
+from data_builders.scannet_frontiers import configurations, examples, report, splits
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax.partition import fill, frontier_classes
-from psp_jax.recordings import sens, sens_file
+from psp_jax.recordings import sens
 from tests.scans import SIZE, make_frame, small_config, write_scan
 
 
@@ -24,20 +26,20 @@ def test_examples_hold_the_frames_of_the_files(data_dir, scans_dir):
     assert len(examples) == 60
     for example in examples[::9]:
         scan = example["scene_id"].decode()
-        with sens.Reader(scans_dir / "scans" / scan / f"{scan}.sens") as reader:
-            frame = list(reader.frames())[example["frame_index"]]
-            depth = sens.decode_depth(frame.depth, reader.header)
-            camera = reader.header.intrinsic_depth[:3, :3]
-        filled_mm, filled = fill.fill_nearest(depth)
+        recording = sens.SensRecording(scans_dir / "scans" / scan / f"{scan}.sens")
+        frame = list(recording.frames(1))[example["frame_index"]]
+        filled_mm, filled = fill.fill_nearest(frame.read_depth())
         np.testing.assert_array_equal(example["depth"], filled_mm)
         np.testing.assert_array_equal(example["filled"], filled)
-        np.testing.assert_array_equal(example["intrinsics"], camera)
-        np.testing.assert_array_equal(example["pose"], frame.camera_to_world)
+        np.testing.assert_array_equal(
+            example["intrinsics"], recording.calibration().intrinsic_depth
+        )
+        np.testing.assert_array_equal(example["pose"], frame.read_pose())
         assert example["space_id"].decode() == scan[:9]
-        for name, cut in small_config().segmentations.items():
-            expected = frontier_classes.encode(cut(filled_mm))
+        for name, segment in small_config().segmentations.items():
+            expected = frontier_classes.encode(segment(filled_mm))
             np.testing.assert_array_equal(example[f"frontier_{name}"], expected)
-        color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR_RGB)
+        color = cv2.imdecode(np.frombuffer(frame.read_color(), np.uint8), cv2.IMREAD_COLOR_RGB)
         assert color is not None
         resized = cv2.resize(color, SIZE[::-1], interpolation=cv2.INTER_AREA)
         difference = np.abs(example["image"].astype(int) - resized)
@@ -54,15 +56,17 @@ def test_bad_frames_are_left_out_counted_and_reported(tmp_path):
     rng = np.random.default_rng(2)
     lost = np.full((4, 4), -np.inf, np.float32)
     for space in range(9000, 9010):
-        scan, frames = f"scene{space}_00", [make_frame(rng, index) for index in range(3)]
+        scan, frames = f"scene{space}_00", [make_frame(rng) for _ in range(3)]
         if space == 9001:
-            frames[1] = sens.Frame(1, lost, 0, 0, frames[1].color, frames[1].depth)
+            frames[1] = dataclasses.replace(frames[1], camera_to_world=lost)
         if space == 9002:
-            frames[1] = frame_like(frames[1], depth=sens.encode_depth(np.zeros(SIZE, np.uint16)))
+            frames[1] = dataclasses.replace(
+                frames[1], depth=sens.encode_depth(np.zeros(SIZE, np.uint16))
+            )
         if space == 9003:
-            frames[1] = frame_like(frames[1], color=b"\xff\xd8 no picture")
+            frames[1] = dataclasses.replace(frames[1], color=b"\xff\xd8 no picture")
         if space == 9004:
-            frames[1] = frame_like(frames[1], depth=b"no stream")
+            frames[1] = dataclasses.replace(frames[1], depth=b"no stream")
         size = (24, 32) if space == 9005 else SIZE
         path = write_scan(tmp_path, scan, frames, size)
         if space == 9006:
@@ -86,14 +90,8 @@ def test_bad_frames_are_left_out_counted_and_reported(tmp_path):
     assert kept == 30 - 4 - 3 - 1 - 3
 
 
-def frame_like(frame, color=None, depth=None):
-    return sens.Frame(
-        frame.index, frame.camera_to_world, 0, 0, color or frame.color, depth or frame.depth
-    )
-
-
 def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp_path):
-    config = dataset.config_named("thesis")
+    config = configurations.named("thesis")
     split_of = config.split(splits.scannet_scans())
     scan_of = {split: scan for scan, split in split_of.items()}
     rng = np.random.default_rng(0)
@@ -104,7 +102,7 @@ def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp
         path = tmp_path / "scans" / scan / f"{scan}.sens"
         path.parent.mkdir(parents=True)
         frames = [
-            sens.Frame(index, np.eye(4), 0, 0, color, sens.encode_depth(depth + np.uint16(index)))
+            sens.EncodedFrame(np.eye(4), color, sens.encode_depth(depth + np.uint16(index)))
             for index in range(32)
         ]
         sizes = {"color_size": (968, 1296), "depth_size": (480, 640)}
@@ -125,13 +123,13 @@ def test_the_thesis_configuration_takes_one_frame_a_second_of_scannets_sizes(tmp
     ("spaces", "config", "message"),
     [
         ((707, 708, 709), "thesis", "3 of them in no split. .*--config=found .*--split_files="),
-        ((0, 1), "found", "2 scans of 2 spaces .*Scans of three spaces are needed"),
+        ((0, 1), "found", "2 scans of 2 spaces, .*At least three spaces"),
     ],
 )
-def test_too_few_scans_for_three_splits_say_what_to_do(tmp_path, spaces, config, message):
+def test_too_few_scans_for_three_splits_are_refused_with_advice(tmp_path, spaces, config, message):
     for space in spaces:
         write_scan(tmp_path, f"scene{space:04d}_00", [])
-    builder = dataset.Builder(config=dataset.config_named(config), data_dir=tmp_path / "data")
+    builder = dataset.Builder(config=configurations.named(config), data_dir=tmp_path / "data")
     with pytest.raises(ValueError, match=message):
         dataset.build(builder, manual_dir=str(tmp_path))
 
@@ -139,7 +137,7 @@ def test_too_few_scans_for_three_splits_say_what_to_do(tmp_path, spaces, config,
 def test_four_scans_of_any_spaces_fill_the_three_splits(tmp_path):
     for space in (3, 14, 15, 92):
         write_scan(tmp_path, f"scene{space:04d}_00", [])
-    builder = dataset.Builder(config=dataset.config_named("found"), data_dir=tmp_path / "data")
+    builder = dataset.Builder(config=configurations.named("found"), data_dir=tmp_path / "data")
     jobs, unlisted = builder.jobs(dataset.layouts.survey(tmp_path))
     assert sorted(len(members) for members in jobs.values()) == [1, 1, 2] and not unlisted
 
@@ -163,31 +161,31 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
     ("arguments", "message"),
     [
         (["--manual_dir=nowhere"], "--manual_dir=nowhere: there is no such folder"),
-        (["--manual_dir=."], "no scans under ."),
+        (["--manual_dir=."], "no recordings in ."),
         (
             ["--manual_dir=.", "--config=theses"],
-            "one of thesis, thesis_small, official_v2, planar, thesis_planar, found, rooms was",
+            "expected one of thesis, .*, rooms, got 'theses'",
         ),
         ([], "--manual_dir is missing"),
-        (["--manual_dri=."], "Unknown command line flag 'manual_dri'"),
+        (["--manual_dri=."], "unrecognized arguments: --manual_dri=."),
     ],
 )
-def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path, arguments, message):
+def test_errors_of_the_command_line_are_one_line(tmp_path, arguments, message):
     command = [sys.executable, "-m", "data_builders.scannet_frontiers", *arguments]
     command.append(f"--data_dir={tmp_path / 'data'}")
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert re.search(message, done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_scan_without_a_sound_calibration_is_reported(tmp_path):
-    path = write_scan(tmp_path, "scene9000_00", [make_frame(np.random.default_rng(0), 0)])
+def test_a_scan_with_invalid_intrinsics_is_reported(tmp_path):
+    path = write_scan(tmp_path, "scene9000_00", [make_frame(np.random.default_rng(0))])
     data = bytearray(path.read_bytes())
     intrinsic_depth_at = 12 + len("StructureSensor") + 2 * 64
     data[intrinsic_depth_at : intrinsic_depth_at + 4] = np.float32(np.nan).tobytes()
     path.write_bytes(data)
     counted = report.Report()
-    scan = sens_file.SensFile("scene9000_00", path)
+    scan = sens.SensRecording(path)
     assert not list(examples.examples_of(scan, counted, recipe=small_config().recipe))
     assert counted.details == ["invalid intrinsics: scene9000_00"]

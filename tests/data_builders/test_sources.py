@@ -43,7 +43,7 @@ def test_different_rooms_live_side_by_side(small):
     np.testing.assert_array_equal(data.open_splits(str(directory))["train"][0]["image"], first)
 
 
-def test_the_true_depth_lies_beside_the_scans(small):
+def test_the_true_depth_is_next_to_the_scans(small):
     name = pathlib.Path(small.prepare()).parent.name
     assert name == "rooms_spaces_9_frames_per_scan_2_depth_height_32_depth_width_48"
     folder = pathlib.Path(small.data_dir) / name / "scans" / "scene9003_01"
@@ -52,9 +52,9 @@ def test_the_true_depth_lies_beside_the_scans(small):
     assert (truth["depth_mm"] > 0).all()
 
 
-def test_rooms_that_cannot_be_drawn_are_refused_at_once(small):
+def test_rooms_out_of_range_are_refused_at_once(small):
     small.rooms.depth_height = 7
-    with pytest.raises(ValueError, match="depth_height is 7"):
+    with pytest.raises(ValueError, match="depth_height: expected .* got 7"):
         small.check()
 
 

@@ -48,7 +48,7 @@ def test_a_space_in_two_splits_is_named():
 
 @pytest.mark.parametrize("spaces", [3, 4, 7, 20])
 def test_every_split_gets_one_of_three_spaces_or_more(spaces):
-    """Even where one of them has more scans than all others together."""
+    """Even if one of them has more scans than all others together."""
     for first in range(20):
         scans = [f"scene{9000 + first + space}_00" for space in range(spaces)]
         scans += [f"scene{9000 + first}_{visit:02d}" for visit in range(1, 90)]
@@ -103,13 +103,15 @@ def write_lists(tmp_path):
     return write
 
 
-def test_own_lists_assign_what_they_name(write_lists):
-    split = write_lists("scene0000_00\nscene0000_01\n", "# none yet\n\n", "scene0002_00  # good\n")
-    found = split(["scene0000_01", "scene0001_00", "scene0002_00"])
-    assert found == {"scene0000_01": "train", "scene0002_00": "test"}
+def test_lists_of_the_user_assign_their_scans(write_lists):
+    split = write_lists("scene0000_00\nscene0000_01\n", "# empty\n\n", "scene0002_00  # good\n")
+    split_of = split(["scene0000_01", "scene0001_00", "scene0002_00"])
+    assert split_of == {"scene0000_01": "train", "scene0002_00": "test"}
 
 
-def test_own_lists_that_share_a_space_are_refused_even_if_the_scans_are_not_there(write_lists):
+def test_lists_of_the_user_that_share_a_space_are_refused_even_if_the_scans_are_not_there(
+    write_lists,
+):
     split = write_lists("scene0000_00", "scene0001_00", "scene0000_01")
     with pytest.raises(ValueError, match="space scene0000 is both in train and in test"):
         split([])
@@ -119,5 +121,5 @@ def test_own_lists_that_share_a_space_are_refused_even_if_the_scans_are_not_ther
 
 
 def test_a_line_that_is_no_scan_id_is_refused(write_lists):
-    with pytest.raises(ValueError, match="validation: 'scene1' is no scan id"):
+    with pytest.raises(ValueError, match="validation: expected a scan id .* got 'scene1'"):
         write_lists("scene0000_00", "scene1", "")([])

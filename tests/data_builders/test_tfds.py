@@ -1,4 +1,4 @@
-"""TFDS's own test of builders. It needs TensorFlow: `pip install -e ".[tfds]"`."""
+"""Runs TFDS's test case for builders. It needs TensorFlow: `pip install -e ".[tfds]"`."""
 
 import importlib.util
 import os
@@ -22,14 +22,13 @@ MISSING = [n for n in ("tensorflow", "mlcroissant", "dill") if importlib.util.fi
 def test_the_builder_passes_the_test_case_of_tfds(tmp_path):
     rng, size = np.random.default_rng(0), configurations.named(CONFIG).size
     for scan in SCANS:
-        write_scan(tmp_path, scan, [make_frame(rng, i, size) for i in range(FRAMES)], size)
+        write_scan(tmp_path, scan, [make_frame(rng, size) for _ in range(FRAMES)], size)
     command = [sys.executable, "-m", "tests.data_builders.test_tfds"]
-    # In a process of its own: TensorFlow warns of its own dependencies, and warnings are errors
-    # here.
+    # In a separate process: TensorFlow warns about its dependencies, and warnings are errors here.
     environment = os.environ | {"SCANS": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert not done.returncode, done.stderr
-    assert "OK (skipped=1)" in done.stderr  # What TensorFlow adds is a test of its sessions.
+    assert "OK (skipped=1)" in done.stderr  # TensorFlow adds a test of its sessions.
 
 
 def run_test_case() -> None:

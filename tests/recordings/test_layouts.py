@@ -7,7 +7,7 @@ import pytest
 from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import superpixels
-from psp_jax.recordings import exported, layouts, recording, sens
+from psp_jax.recordings import exported, layouts, sens
 from tests.scans import SIZE, make_frame, write_scan
 
 SCAN = "scene9000_00"
@@ -15,13 +15,13 @@ CAMERA = np.array([[64, 0, 32, 0], [0, 64, 24, 0], [0, 0, 1, 0], [0, 0, 0, 1]], 
 RECIPE = examples.Recipe(2, SIZE, {"seeds": superpixels.Seeds(superpixels=20, levels=2)})
 
 
-def as_sens(root: pathlib.Path, frames: list[sens.Frame]) -> None:
+def as_sens(root: pathlib.Path, frames: list[sens.EncodedFrame]) -> None:
     write_scan(root, SCAN, frames)
 
 
 def as_python_export(root, frames, *, folder=f"scans/{SCAN}", digits=1, calibration="intrinsic"):
-    for frame in frames:
-        name = f"{frame.index:0{digits}d}"
+    for index, frame in enumerate(frames):
+        name = f"{index:0{digits}d}"
         write(root / folder / "color" / f"{name}.jpg", frame.color)
         write(root / folder / "depth" / f"{name}.png", png_of(depth_of(frame)))
         write(root / folder / "pose" / f"{name}.txt", text_of(frame.camera_to_world))
@@ -40,10 +40,10 @@ def as_frames_25k(root, frames):
 
 def as_cpp_export(root, frames):
     folder = root / SCAN
-    for frame in frames:
+    for index, frame in enumerate(frames):
         depth = depth_of(frame)
         header = f"P5\n{depth.shape[1]} {depth.shape[0]}\n65535\n".encode()
-        stem = folder / f"frame-{frame.index:06d}"
+        stem = folder / f"frame-{index:06d}"
         write(stem.with_suffix(".color.jpg"), frame.color)
         write(stem.with_suffix(".depth.pgm"), header + depth.astype(">u2").tobytes())
         write(stem.with_suffix(".pose.txt"), text_of(frame.camera_to_world))
@@ -53,9 +53,9 @@ def as_cpp_export(root, frames):
 
 
 def as_seven_scenes(root, frames, *, folder="chess/seq-01"):
-    for frame in frames:
+    for index, frame in enumerate(frames):
         depth = depth_of(frame)
-        stem = root / folder / f"frame-{frame.index:06d}"
+        stem = root / folder / f"frame-{index:06d}"
         pixels = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR)
         assert pixels is not None
         write(stem.with_suffix(".color.png"), png_of(pixels))
@@ -77,14 +77,12 @@ def text_of(matrix: np.ndarray) -> bytes:
     return "\n".join(" ".join(f"{value:.9g}" for value in row) for row in matrix).encode()
 
 
-def depth_of(frame: sens.Frame) -> np.ndarray:
-    matrix = np.eye(4, dtype=np.float32)
-    header = sens.Header("", matrix, matrix, matrix, matrix, SIZE, SIZE, 1000.0, 1)
-    return sens.decode_depth(frame.depth, header)
+def depth_of(frame: sens.EncodedFrame) -> np.ndarray:
+    return sens.decode_depth(frame.depth, SIZE)
 
 
 def read(root: pathlib.Path, recipe=RECIPE) -> tuple[dict[str, dict], Report]:
-    (scan,) = layouts.survey(root).scans
+    (scan,) = layouts.survey(root).recordings
     report = Report()
     return dict(examples.examples_of(scan, report, recipe=recipe)), report
 
@@ -93,7 +91,7 @@ def read(root: pathlib.Path, recipe=RECIPE) -> tuple[dict[str, dict], Report]:
 def frames():
     rng = np.random.default_rng(3)
     # Twelve, so that names sorted as text would put 10 before 2.
-    return [make_frame(rng, index) for index in range(12)]
+    return [make_frame(rng) for _ in range(12)]
 
 
 @pytest.mark.parametrize(
@@ -103,70 +101,68 @@ def test_the_same_frames_in_another_layout_give_identical_examples(tmp_path, fra
     as_sens(tmp_path / "sens", frames)
     lay_out(tmp_path / "other", frames)
     expected, _ = read(tmp_path / "sens")
-    found, report = read(tmp_path / "other")
-    assert list(found) == list(expected) == [f"{SCAN}_{index:06d}" for index in range(0, 12, 2)]
+    actual, report = read(tmp_path / "other")
+    assert list(actual) == list(expected) == [f"{SCAN}_{index:06d}" for index in range(0, 12, 2)]
     assert not report.dropped and not report.notes
     for key, example in expected.items():
         for name, value in example.items():
-            np.testing.assert_array_equal(found[key][name], value, err_msg=f"{key} {name}")
+            np.testing.assert_array_equal(actual[key][name], value, err_msg=f"{key} {name}")
 
 
 @pytest.mark.parametrize(
     ("folder", "scan", "space", "note", "focal_px"),
     [
-        ("chess/seq-01", "chess_seq-01", "chess", exported.recording.SEVEN_SCENES.note, 58.5),
-        (f"scans/{SCAN}", SCAN, "scene9000", exported.recording.SCANNET.note, 57.759),
+        ("chess/seq-01", "chess_seq-01", "chess", exported.SEVEN_SCENES.note, 58.5),
+        (f"scans/{SCAN}", SCAN, "scene9000", exported.SCANNET.note, 57.759),
     ],
 )
-def test_seven_scenes_gives_the_same_images_and_depth(
+def test_seven_scenes_has_the_same_images_and_depth(
     tmp_path, frames, folder, scan, space, note, focal_px
 ):
-    """Its calibration is nowhere, so a nominal one stands in, and that is said."""
+    """It has no calibration, so a nominal one is used, with a note."""
     as_sens(tmp_path / "sens", frames)
     as_seven_scenes(tmp_path / "other", frames, folder=folder)
     expected, _ = read(tmp_path / "sens")
-    found, report = read(tmp_path / "other")
+    actual, report = read(tmp_path / "other")
     assert report.notes == [f"{scan} has no _info.txt; {note}"]
-    assert list(found) == [key.replace(SCAN, scan) for key in expected]
-    for example, other in zip(expected.values(), found.values(), strict=True):
+    assert list(actual) == [key.replace(SCAN, scan) for key in expected]
+    for example, other in zip(expected.values(), actual.values(), strict=True):
         assert (other["scene_id"], other["space_id"]) == (scan, space)
         for name in set(example) - {"intrinsics", "scene_id", "space_id"}:
             np.testing.assert_array_equal(other[name], example[name])
         np.testing.assert_allclose(other["intrinsics"][0, 0], focal_px, rtol=1e-5)
 
 
-def test_sequences_of_seven_scenes_are_scans_of_their_spaces(tmp_path, frames):
-    """However far down the tree one points."""
+def test_sequences_of_seven_scenes_are_found_from_every_level_of_the_tree(tmp_path, frames):
     for folder in ("chess/seq-01", "chess/seq-02", "red kitchen/seq-11"):
         as_seven_scenes(tmp_path / folder, frames[:1], folder=".")
     (tmp_path / "chess" / "TrainSplit.txt").write_text("sequence1")
     names = ["chess_seq-01", "chess_seq-02", "red-kitchen_seq-11"]
-    assert [scan.id for scan in layouts.survey(tmp_path).scans] == names
-    assert [scan.id for scan in layouts.survey(tmp_path / "chess").scans] == names[:2]
-    assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").scans] == names[1:2]
+    assert [scan.id for scan in layouts.survey(tmp_path).recordings] == names
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess").recordings] == names[:2]
+    assert [scan.id for scan in layouts.survey(tmp_path / "chess/seq-02").recordings] == names[1:2]
 
 
-def test_an_export_that_skipped_frames_keeps_what_is_there():
-    """Every 100th frame at a stride of 30 is kept, and not only every 300th."""
+def test_a_sparse_export_keeps_all_frames():
     sparse = [(index, "") for index in range(0, 1000, 100)]
-    kept = [index for index, _ in recording.one_of_each_window(sparse, 30)]
+    kept = [index for index, _ in exported.one_per_window(sparse, 30)]
     assert kept == list(range(0, 1000, 100))
     whole = [(index, "") for index in range(100)]
-    assert [index for index, _ in recording.one_of_each_window(whole, 30)] == [0, 30, 60, 90]
+    assert [index for index, _ in exported.one_per_window(whole, 30)] == [0, 30, 60, 90]
 
 
 def test_a_scan_in_two_places_is_read_once_from_the_sens_file(tmp_path, frames):
     as_sens(tmp_path, frames)
     as_padded_export(tmp_path, frames)
     survey = layouts.survey(tmp_path)
-    (scan,) = survey.scans
+    (scan,) = survey.recordings
     assert scan.path.suffix == ".sens"
     assert list(survey.refused.values()) == [f"{SCAN} is read from {scan.path}"]
 
 
 def test_a_scan_folder_itself_is_read(tmp_path, frames):
     as_python_export(tmp_path, frames)
-    (scan,) = layouts.survey(tmp_path / "scans" / SCAN).scans
+    (scan,) = layouts.survey(tmp_path / "scans" / SCAN).recordings
     assert scan.id == SCAN
 
 
@@ -179,11 +175,11 @@ def test_a_scan_folder_itself_is_read(tmp_path, frames):
         ([f"train/{SCAN}/coord.npy"], "a mesh or point cloud"),
         ([f"{SCAN}_vh_clean_2.ply"], "a mesh or point cloud"),
         (["tf3d/hires_tfrecords/train-00000-of-00100"], "TFRecords of another schema"),
-        ([f"scans/{SCAN}/scene9.sens"], "a .sens of another name"),
+        ([f"scans/{SCAN}/scene9.sens"], "a .sens file with another name"),
         ([f"scans/{SCAN}/{SCAN}.txt"], "no frames"),
     ],
 )
-def test_what_holds_no_depth_is_refused_by_name(tmp_path, files, message):
+def test_folders_without_depth_are_refused_with_the_reason(tmp_path, files, message):
     for name in files:
         write(tmp_path / name, b"")
     with pytest.raises(FileNotFoundError, match=message) as error:
@@ -191,16 +187,16 @@ def test_what_holds_no_depth_is_refused_by_name(tmp_path, files, message):
     assert "--type .sens" in str(error.value)
 
 
-def test_a_folder_without_frames_beside_good_scans_is_reported(tmp_path, frames):
+def test_a_folder_without_frames_is_reported_if_others_have_them(tmp_path, frames):
     as_sens(tmp_path, frames)
     write(tmp_path / "scans" / "scene9001_00" / "mesh.ply", b"")
     survey = layouts.survey(tmp_path)
-    assert [scan.id for scan in survey.scans] == [SCAN]
+    assert [scan.id for scan in survey.recordings] == [SCAN]
     assert list(survey.refused.values()) == ["a mesh or point cloud without frames"]
 
 
 def bomb(kind: str) -> bytes:
-    """An image file whose header claims 65,500 pixels each way."""
+    """Returns an image file whose header states 65,500x65,500 pixels."""
     done = cv2.imencode(kind, np.zeros((16, 16), np.uint16 if kind == ".png" else np.uint8))[1]
     data = bytearray(done.tobytes())
     if kind == ".png":
@@ -223,19 +219,19 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     (folder / "depth/6.png").unlink()
     (folder / "pose/7.txt").unlink()
     write(folder / "depth/8.png", png_of(np.zeros(SIZE, np.uint8)))
-    found, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.segmentations))
-    assert [example["frame_index"] for example in found.values()] == [9, 10, 11]
+    usable, report = read(tmp_path, examples.Recipe(1, SIZE, RECIPE.segmentations))
+    assert [example["frame_index"] for example in usable.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (
-        "undecodable colour: scene9000_00 frame 0: a JPEG that is cut off",
-        "undecodable colour: scene9000_00 frame 1: an image that claims 65500x65500",
-        "undecodable depth: scene9000_00 frame 2: an image that claims 65500x65500",
+        "undecodable colour: scene9000_00 frame 0: a truncated JPEG",
+        "undecodable colour: scene9000_00 frame 1: expected an image of 1 to",
+        "undecodable depth: scene9000_00 frame 2: expected an image of 1 to",
         "undecodable depth: scene9000_00 frame 3: (24, 32)",
         "invalid pose: scene9000_00 frame 4",
-        "invalid pose: scene9000_00 frame 5: 5.txt doesn't hold 16 numbers",
+        "invalid pose: scene9000_00 frame 5: 5.txt: expected 16 numbers, got '1 0 0'",
         "undecodable depth: scene9000_00 frame 6: there is no depth file",
         "invalid pose: scene9000_00 frame 7: there is no pose file",
-        "undecodable depth: scene9000_00 frame 8: depth of uint8",
+        "undecodable depth: scene9000_00 frame 8: depth: expected 16-bit gray, got uint8",
     ):
         assert text.count(line) == 1, text
 
@@ -244,11 +240,10 @@ def test_depth_in_other_units_becomes_millimetres(tmp_path, frames):
     as_cpp_export(tmp_path, frames[:1])
     info = tmp_path / SCAN / "_info.txt"
     info.write_text(info.read_text().replace("m_depthShift = 1000", "m_depthShift = 2000"))
-    (scan,) = layouts.survey(tmp_path).scans
-    with scan.open() as opened:
-        (frame,) = opened.frames(1)
-        half = np.round(depth_of(frames[0]) / 2).astype(np.uint16)
-        np.testing.assert_array_equal(frame.read_depth(), half)
+    (scan,) = layouts.survey(tmp_path).recordings
+    (frame,) = scan.frames(1)
+    half = np.round(depth_of(frames[0]) / 2).astype(np.uint16)
+    np.testing.assert_array_equal(frame.read_depth(), half)
 
 
 def test_a_lost_pose_is_read_as_minus_infinity(tmp_path):

@@ -1,4 +1,4 @@
-"""Ways in which files get damaged, for tests and benchmarks/faults.py."""
+"""Damages files, for `benchmarks.faults` and the tests."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def flip(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Flips a random bit; False if the file has none."""
+    """Flips a random bit; returns False if the file is empty."""
     data = bytearray(path.read_bytes())
     if data:
         data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
@@ -16,7 +16,7 @@ def flip(path: pathlib.Path, rng: np.random.Generator) -> bool:
 
 
 def truncate(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Cuts off a random part of the end; False if the file is empty."""
+    """Truncates the file at a random position; returns False if it was empty."""
     size = path.stat().st_size
     if size:
         os.truncate(path, int(rng.integers(size)))
@@ -24,14 +24,14 @@ def truncate(path: pathlib.Path, rng: np.random.Generator) -> bool:
 
 
 def empty(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Leaves no byte; False if there was none."""
+    """Empties the file; returns False if it was empty."""
     size = path.stat().st_size
     os.truncate(path, 0)
     return bool(size)
 
 
 def zero(path: pathlib.Path, rng: np.random.Generator) -> bool:
-    """Overwrites a block that holds something with zeros, as a lost sector; False if none does."""
+    """Zeros a non-zero block of 512 bytes, as a lost sector; returns False if there is none."""
     content = np.fromfile(path, np.uint8)
     used = np.flatnonzero(content)
     if used.size:
