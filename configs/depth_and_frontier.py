@@ -8,7 +8,7 @@ cores, 2026-11-26: RMSE 0.408 m, where `depth_mse.py` has 0.418 m, boundary F 0.
 
     python -m psp_jax.main --config=configs/depth_and_frontier.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. The losses are those of
+a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. It adds up the losses of
 `depth_mse.py` and `frontier_edges.py`; `--config.objective.depth_weight` and
 `--config.objective.frontier_weight` balance them.
 """

@@ -3,7 +3,7 @@
     python -m psp_jax.main --config=configs/feature_classifier.py
 
 trains only the 1x1 convolution to 16 classes and the softmax classifier after it, on a tenth of the
-training images. The other parts are those of `runs/depth_mse`, which has to be trained first: the
+training images. The other parts come from `runs/depth_mse`, which has to be trained first: the
 rooms have no published weights (2 CPU cores, 2026-11-26: the right class in 75.88 % of the pixels
 of the test split, as many as are interior; outputs of this resolution that are fitted to the true
 classes reach 76.11 %). At ScanNet scale,
@@ -29,8 +29,6 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
         "feature_classifier", variant, objectives.FrontierSoftmax(), source, train
     )
     config.data.train_fraction = 0.1
-    if variant == "rooms":
-        config.init_from = "runs/depth_mse"
-    else:
+    if variant == "scannet":
         config.data.batch_size = 16
     return config

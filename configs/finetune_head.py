@@ -24,11 +24,6 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="thesis_small")
     )
     train = ("head", "classifier", "softmax")
-    config = presets.frozen_trunk(
+    return presets.frozen_trunk(
         "finetune_head", variant, objectives.FrontierSoftmax(), source, train
     )
-    if variant == "rooms":
-        config.init_from = "runs/depth_mse"
-    else:
-        config.data.batch_size = 4
-    return config

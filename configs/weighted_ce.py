@@ -30,9 +30,4 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
     weight = presets.pick(variant, rooms=ROOMS_WEIGHT, scannet=THESIS_WEIGHT)
     objective = objectives.FrontierSoftmax(interior_weight=weight)
     train = ("head", "classifier", "softmax")
-    config = presets.frozen_trunk("weighted_ce", variant, objective, source, train)
-    if variant == "rooms":
-        config.init_from = "runs/depth_mse"
-    else:
-        config.data.batch_size = 4
-    return config
+    return presets.frozen_trunk("weighted_ce", variant, objective, source, train)

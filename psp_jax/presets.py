@@ -55,9 +55,15 @@ def frozen_trunk(
     source: experiment.Source,
     train: tuple[str, ...],
 ) -> experiment.Experiment:
-    """Makes an experiment on the thesis's frontier classes that trains only the last layers."""
+    """Makes an experiment on the thesis's frontier classes that trains only the last layers.
+
+    On the rooms it starts from `runs/depth_mse`; on ScanNet `init_from` is left to the user.
+    """
     make = pick(variant, rooms=rooms, scannet=scannet)
-    return make(name, objective, source, pspnet(variant, softmax=True), train)
+    config = make(name, objective, source, pspnet(variant, softmax=True), train)
+    config.init_from = pick(variant, rooms="runs/depth_mse", scannet="")
+    config.data.batch_size = 4
+    return config
 
 
 def pspnet(variant: str, *, softmax: bool = False) -> segmenter.Segmenter:
