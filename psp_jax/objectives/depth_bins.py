@@ -52,7 +52,7 @@ class DepthCE:
 class DepthBins:
     """Soft-label cross-entropy over log-spaced bins, with two losses of the expected depth.
 
-    The labels are those of Cao et al. 2018 (arXiv:1605.02305). The expected depth is the
+    The labels are from Cao et al. 2018 (arXiv:1605.02305). The expected depth is the
     exponential of the expected log depth (Yin et al. 2019, arXiv:1907.12209).
 
     Attributes:

@@ -137,7 +137,7 @@ def soft_cross_entropy(logits: Array, targets: Array) -> jax.Array:
 
 
 def sigmoid_cross_entropy(logits: Array, labels: Array) -> jax.Array:
-    """Computes -ln p of bool labels, elementwise; the logits are those of True."""
+    """Computes -ln p of bool labels, elementwise, from the logits of True."""
     return jax.nn.softplus(jnp.where(labels, -logits, logits))
 
 
