@@ -34,7 +34,7 @@ def expect(condition: bool, objective: Any, field: str, expected: str) -> None:
     """Raises ValueError, which names the field and its value, unless the condition holds."""
     if not condition:
         value = getattr(objective, field)
-        raise ValueError(f"config.objective.{field}: expected {expected}, got {value}")
+        raise ValueError(f"config.objective.{field}={value}: expected {expected}")
 
 
 def expect_positive(objective: Any, *fields: str) -> None:
