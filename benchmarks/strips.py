@@ -19,18 +19,12 @@ from psp_jax.models import resampling
 from psp_jax.objectives import bins, losses, strips
 
 SIZE, OUTPUTS, RUNS = (480, 640), (60, 80, 256), 3
-CENTERS = bins.log_centers(0.3, 10.0, OUTPUTS[-1])
-WEIGHTS = tuple(np.linspace(0.1, 2.0, OUTPUTS[-1]).tolist())
+CENTERS = bins.LogBins(0.3, 10.0, OUTPUTS[-1]).log_centers()
 
 
 def hard(logits, labels):
     """Cross-entropy of one class."""
     return losses.cross_entropy(logits, labels)
-
-
-def weighted(logits, labels):
-    """The same with a weight for every class."""
-    return losses.cross_entropy(logits, labels) * losses.class_weights(labels, WEIGHTS)
 
 
 def soft(logits, labels):
@@ -41,7 +35,7 @@ def soft(logits, labels):
 
 def expected(logits, labels):
     """Squared error of the expected value."""
-    return jnp.square(bins.Expected()(logits, CENTERS) - jnp.asarray(CENTERS)[labels])
+    return jnp.square(bins.expected_value(logits, CENTERS) - jnp.asarray(CENTERS)[labels])
 
 
 def main() -> None:
@@ -50,7 +44,7 @@ def main() -> None:
     output = jnp.asarray(rng.normal(size=(1, *OUTPUTS)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, OUTPUTS[-1], (1, *SIZE)), jnp.int32)
     print(f"{OUTPUTS[-1]} outputs at 480x640 on {jax.devices()[0].device_kind}, resized / strips")
-    for function in (hard, weighted, soft, losses.ordinal, expected):
+    for function in (hard, soft, losses.ordinal, expected):
 
         def naive(output, labels, function=function):
             return function(resampling.resize(output, SIZE), labels).mean()

@@ -8,48 +8,23 @@ cores, 2026-11-26: RMSE 0.408 m, where `depth_mse.py` has 0.418 m, boundary F 0.
 
     python -m psp_jax.main --config=configs/depth_and_frontier.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. It is `frontier_edges.py`
-with one more output, depth, that is learned as in `depth_mse.py`; `--config.objective.depth_weight`
-and `--config.objective.frontier_weight` balance the two.
+a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. It adds up the losses of
+`depth_mse.py` and `frontier_edges.py`; `--config.objective.depth_weight` and
+`--config.objective.frontier_weight` balance them.
 """
 
 from data_builders import sources
 from psp_jax import experiment, objectives, presets
-from psp_jax.models import decoder, segmenter
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _objective() -> objectives.DepthAndFrontier:
-    return objectives.DepthAndFrontier(
+    source = presets.pick(
+        variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
+    )
+    objective = objectives.DepthAndFrontier(
         depth=objectives.DepthMSE(),
         frontier=objectives.FrontierEdges(prior=presets.PLANAR_EDGES),
-        frontier_weight=10.0,  # Makes them as large a part of the loss as depth.
+        frontier_weight=10.0,  # Makes both terms of the loss about as large.
     )
-
-
-def _rooms() -> experiment.Experiment:
-    config = presets.rooms(
-        "depth_and_frontier",
-        _objective(),
-        sources.EmbeddedRooms(),
-        model=decoder.FullResolution(presets.narrow(), decoder_width=16),
-        train=presets.FULL_RESOLUTION,
-    )
-    config.data.labels = "planar"
-    return config
-
-
-def _scannet() -> experiment.Experiment:
-    config = presets.scannet(
-        "depth_and_frontier",
-        _objective(),
-        sources.ScanNet(config="planar"),
-        model=decoder.FullResolution(segmenter.Segmenter(depth=101)),
-        train=presets.FULL_RESOLUTION,
-    )
-    config.data.labels = "planar"
-    return config
+    return presets.planar("depth_and_frontier", variant, objective, source)

@@ -1,4 +1,4 @@
-"""Depth from RGB as a distribution over log-spaced bins, read as its expected value.
+"""Depth from RGB as a distribution over log-spaced bins, decoded as its expected value.
 
 Soft-label cross-entropy with scale-invariant log and multi-scale gradient terms:
 
@@ -10,8 +10,8 @@ mean depth image 0.594 m and 0.213), and
 
     python -m psp_jax.main --config=configs/depth_bins.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first; it differs from
-`depth_mse.py:scannet` in the loss alone.
+a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first; only the loss differs
+from `depth_mse.py:scannet`.
 """
 
 from data_builders import sources
@@ -20,12 +20,5 @@ from psp_jax import experiment, objectives, presets
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    return presets.rooms("depth_bins", objectives.DepthBins(), sources.EmbeddedRooms())
-
-
-def _scannet() -> experiment.Experiment:
-    return presets.scannet("depth_bins", objectives.DepthBins(), sources.ScanNet())
+    source = presets.pick(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
+    return presets.depth("depth_bins", variant, objectives.DepthBins(), source)

@@ -9,7 +9,7 @@ RMSE 0.418 m and 8.72 of 255 gray levels of 10 m on the test split, where the me
     python -m psp_jax.main --config=configs/depth_mse.py:scannet
 
 a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first. The thesis reports a mean
-absolute difference below 12 gray levels on its 981 test images, without saying their range.
+absolute difference below 12 gray levels on its 981 test images, without stating their range.
 """
 
 from data_builders import sources
@@ -18,12 +18,5 @@ from psp_jax import experiment, objectives, presets
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    return presets.rooms("depth_mse", objectives.DepthMSE(), sources.EmbeddedRooms())
-
-
-def _scannet() -> experiment.Experiment:
-    return presets.scannet("depth_mse", objectives.DepthMSE(), sources.ScanNet())
+    source = presets.pick(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
+    return presets.depth("depth_mse", variant, objectives.DepthMSE(), source)

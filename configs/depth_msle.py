@@ -8,8 +8,8 @@ RMSE 0.433 m and 9.05 of 255 gray levels of 10 m on the test split, where the me
 
     python -m psp_jax.main --config=configs/depth_msle.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first. The thesis gives no
-figure for this loss alone.
+a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first. The thesis reports no
+result for this loss.
 """
 
 from data_builders import sources
@@ -18,12 +18,5 @@ from psp_jax import experiment, objectives, presets
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    return presets.rooms("depth_msle", objectives.DepthMSLE(), sources.EmbeddedRooms())
-
-
-def _scannet() -> experiment.Experiment:
-    return presets.scannet("depth_msle", objectives.DepthMSLE(), sources.ScanNet())
+    source = presets.pick(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
+    return presets.depth("depth_msle", variant, objectives.DepthMSLE(), source)

@@ -1,4 +1,4 @@
-"""Depth from RGB by the scale-invariant log loss, as BTS has it.
+"""Depth from RGB by the scale-invariant log loss of BTS.
 
     python -m psp_jax.main --config=configs/depth_silog.py
 
@@ -8,8 +8,8 @@ and
 
     python -m psp_jax.main --config=configs/depth_silog.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first; it differs from
-`depth_mse.py:scannet` in the loss alone.
+a ResNet-101-PSPNet on ScanNet at 480x640, which has to be prepared first; only the loss differs
+from `depth_mse.py:scannet`.
 """
 
 from data_builders import sources
@@ -18,12 +18,5 @@ from psp_jax import experiment, objectives, presets
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    return presets.rooms("depth_silog", objectives.DepthSILog(), sources.EmbeddedRooms())
-
-
-def _scannet() -> experiment.Experiment:
-    return presets.scannet("depth_silog", objectives.DepthSILog(), sources.ScanNet())
+    source = presets.pick(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
+    return presets.depth("depth_silog", variant, objectives.DepthSILog(), source)

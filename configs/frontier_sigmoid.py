@@ -1,4 +1,4 @@
-"""Frontiers of planar regions from RGB at full size, as four bits for each pixel.
+"""Frontiers of planar regions from RGB at full resolution, as four bits per pixel.
 
     python -m psp_jax.main --config=configs/frontier_sigmoid.py
 
@@ -8,39 +8,18 @@ regions of the colours have 0.429 and 0.336), and
 
     python -m psp_jax.main --config=configs/frontier_sigmoid.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. On the rooms
-`--config.data.labels=seeds` learns the thesis's superpixels instead.
+a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. On the rooms,
+`--config.data.labels=seeds` trains on the thesis's superpixels instead.
 """
 
 from data_builders import sources
 from psp_jax import experiment, objectives, presets
-from psp_jax.models import decoder, segmenter
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    config = presets.rooms(
-        "frontier_sigmoid",
-        objectives.FrontierSigmoid(prior=presets.PLANAR_EDGES),
-        sources.EmbeddedRooms(),
-        model=decoder.FullResolution(presets.narrow(), decoder_width=16),
-        train=presets.FULL_RESOLUTION,
+    source = presets.pick(
+        variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
     )
-    config.data.labels = "planar"
-    return config
-
-
-def _scannet() -> experiment.Experiment:
-    config = presets.scannet(
-        "frontier_sigmoid",
-        objectives.FrontierSigmoid(prior=presets.PLANAR_EDGES),
-        sources.ScanNet(config="planar"),
-        model=decoder.FullResolution(segmenter.Segmenter(depth=101)),
-        train=presets.FULL_RESOLUTION,
-    )
-    config.data.labels = "planar"
-    return config
+    objective = objectives.FrontierSigmoid(prior=presets.PLANAR_EDGES)
+    return presets.planar("frontier_sigmoid", variant, objective, source)

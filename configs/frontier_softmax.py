@@ -1,4 +1,4 @@
-"""Frontiers of planar regions from RGB at full size, as a softmax over the 16 classes.
+"""Frontiers of planar regions from RGB at full resolution, as a softmax over the 16 classes.
 
     python -m psp_jax.main --config=configs/frontier_softmax.py
 
@@ -8,39 +8,18 @@ regions of the colours have 0.418 and 0.262), and
 
     python -m psp_jax.main --config=configs/frontier_softmax.py:scannet
 
-a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. On the rooms
-`--config.data.labels=seeds` learns the thesis's superpixels instead.
+a ResNet-101-PSPNet on ScanNet at 480x640, built with `--config=planar`. On the rooms,
+`--config.data.labels=seeds` trains on the thesis's superpixels instead.
 """
 
 from data_builders import sources
 from psp_jax import experiment, objectives, presets
-from psp_jax.models import decoder, segmenter
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)
-
-
-def _rooms() -> experiment.Experiment:
-    config = presets.rooms(
-        "frontier_softmax",
-        objectives.FrontierSoftmax(prior=presets.PLANAR_PIXELS),
-        sources.EmbeddedRooms(),
-        model=decoder.FullResolution(presets.narrow(), decoder_width=16),
-        train=presets.FULL_RESOLUTION,
+    source = presets.pick(
+        variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
     )
-    config.data.labels = "planar"
-    return config
-
-
-def _scannet() -> experiment.Experiment:
-    config = presets.scannet(
-        "frontier_softmax",
-        objectives.FrontierSoftmax(prior=presets.PLANAR_PIXELS),
-        sources.ScanNet(config="planar"),
-        model=decoder.FullResolution(segmenter.Segmenter(depth=101)),
-        train=presets.FULL_RESOLUTION,
-    )
-    config.data.labels = "planar"
-    return config
+    objective = objectives.FrontierSoftmax(prior=presets.PLANAR_PIXELS)
+    return presets.planar("frontier_softmax", variant, objective, source)

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Builds a data set on a cluster through Apache Beam, on Spark, Flink or Dataflow.
+# Builds a data set on a cluster with Apache Beam on Spark, Flink or Dataflow.
 #
 #     launch/build_beam.sh [--dry_run] spark MASTER:7077 --manual_dir=SCANS --data_dir=DATA [FLAGS...]
 #     launch/build_beam.sh [--dry_run] flink MASTER:8081 --manual_dir=SCANS --data_dir=DATA [FLAGS...]
 #     launch/build_beam.sh [--dry_run] dataflow PROJECT  --manual_dir=SCANS --data_dir=DATA [FLAGS...]
 #
-# Workers see SCANS and DATA under the same paths as this machine. PARALLELISM is the number of
-# workers (32); REGION, BUCKET and IMAGE are Dataflow's. PYTHON names the interpreter.
+# SCANS and DATA must have the same paths on the workers as on this machine. PARALLELISM is the
+# number of workers (default 32); only Dataflow needs REGION, BUCKET and IMAGE. PYTHON is the
+# interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -16,7 +17,7 @@ if [[ ${1-} == --dry_run ]]; then
   shift
 fi
 parallelism=${PARALLELISM:-32}
-# On every worker of Spark and Flink, with psp_jax[beam] installed:
+# Start this on every worker of Spark or Flink, with psp_jax[beam] installed:
 #     python -m apache_beam.runners.worker.worker_pool_main --service_port=50000
 pool=environment_type=EXTERNAL,environment_config=localhost:50000
 case "${1-}" in
@@ -28,7 +29,7 @@ case "${1-}" in
     options+=",sdk_container_image=${IMAGE:?},sdk_location=container,max_num_workers=$parallelism"
     ;;
   *)
-    echo "error: '${1-}': spark, flink or dataflow was expected, see the head of $0" >&2
+    echo "error: runner: expected spark, flink or dataflow, got '${1-}'; see the head of $0" >&2
     exit 2
     ;;
 esac

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# One run in one process on this machine, on all its GPUs or on the CPU.
+# Runs an experiment in one process on this machine, on all its GPUs or on the CPU.
 #
 #     launch/local.sh [--dry_run] --config=configs/depth_mse.py [FLAGS...]
 #
-# The same command goes on where it was interrupted. PYTHON names the interpreter.
+# The same command resumes an interrupted run. PYTHON is the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# One run in COUNT processes on this machine, each on a GPU of its own, or all on the CPU.
+# Runs an experiment in COUNT processes on this machine, each on its own GPU, or all on the CPU.
 #
 #     launch/processes.sh COUNT [--dry_run] --config=configs/depth_mse.py [FLAGS...]
 #
-# SIGTERM, SIGUSR1 and Ctrl-C reach every process; the status is that of the first one that failed.
-# PYTHON names the interpreter, PORT the coordinator's port (a free one).
+# SIGTERM, SIGUSR1 and Ctrl-C are sent on to every process; the exit status is that of the first
+# process that failed. PYTHON is the interpreter, PORT the coordinator's port (default: a free one).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 count=${1-}
 if [[ ! $count =~ ^[1-9][0-9]*$ ]]; then
-  echo "error: '$count' processes; a number was expected, see the head of $0" >&2
+  echo "error: COUNT: expected a number of processes, got '$count'; see the head of $0" >&2
   exit 2
 fi
 shift
@@ -23,12 +23,13 @@ python=${PYTHON:-python}
 free='import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 port=${PORT:-$($python -c "$free")}
 
-set -m  # Groups of their own: Ctrl-C in a terminal reaches the processes once, from here.
+set -m  # Each child is its own process group: it gets Ctrl-C once, from the trap below.
 children=()
-got=""
+signal=""
 for name in TERM INT USR1; do
   # shellcheck disable=SC2064
-  trap "got=$name; "'reached=${#children[@]}; kill -s $got "${children[@]}" 2>/dev/null || true' "$name"
+  trap "signal=$name; "'reached=${#children[@]}
+    kill -s $signal "${children[@]}" 2>/dev/null || true' "$name"
 done
 for ((id = 0; id < count; id++)); do
   command=(env "JAX_LOCAL_DEVICE_IDS=$id" "$python" -m psp_jax.main "--coordinator=127.0.0.1:$port"
@@ -40,13 +41,13 @@ for ((id = 0; id < count; id++)); do
     children+=($!)
   fi
 done
-# Those that a signal came too early for.
-[[ -z $got ]] || kill -s "$got" "${children[@]:$reached}" 2>/dev/null || true
+# Send the signal to the children that were started after it.
+[[ -z $signal ]] || kill -s "$signal" "${children[@]:$reached}" 2>/dev/null || true
 status=0
 for child in "${children[@]+"${children[@]}"}"; do
   code=0
   wait "$child" || code=$?
-  while kill -0 "$child" 2>/dev/null; do  # A signal that came ended the waiting, not the child.
+  while kill -0 "$child" 2>/dev/null; do  # A signal ended the wait, not the child.
     code=0
     wait "$child" || code=$?
   done

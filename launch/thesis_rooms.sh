@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Runs every experiment of configs/ on the rooms, one after the other, and reports them side by side.
+# Runs every experiment of configs/ on the rooms, one after the other, and reports them all.
 #
 #     launch/thesis_rooms.sh [--dry_run] [FLAGS...]
 #
-# Those that others start from come first; a file that is new in configs/ is run as well. A run that
-# is finished is not done again, one that was interrupted goes on where it was: delete its folder in
-# runs/ to start it anew, or its test.json alone to have it evaluated again. A run that fails does
-# not keep the others from running. FLAGS, such as --config.data.threads=8, are given to all of
-# them; --dry_run prints the commands instead. PYTHON names the interpreter.
+# Experiments that others start from run first; new files in configs/ run too. The same command
+# skips finished runs and resumes interrupted ones. To repeat a run, delete its folder in runs/; to
+# repeat only its evaluation, delete its test.json. After a run fails, the others still run. FLAGS,
+# such as --config.data.threads=8, are passed to all runs; --dry_run prints the commands. PYTHON is
+# the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -21,7 +21,7 @@ for argument in "$@"; do
   esac
 done
 
-# What others start from, then the rest of the thesis in its order; then whatever else there is.
+# First those that others start from, then the thesis's in its order, then all others.
 names=(depth_mse depth_to_frontier feature_classifier finetune_head weighted_ce depth_ce depth_msle
   two_phase)
 for file in configs/*.py; do
@@ -30,7 +30,7 @@ for file in configs/*.py; do
 done
 
 failed=() runs=()
-attempt() {  # NAME OF THE RUN, CONFIG, FLAGS OF ITS OWN...
+attempt() {  # RUN, CONFIG, FLAGS...
   local workdir="runs/$1" status=0
   local command=("${PYTHON:-python}" -m psp_jax.main "--config=configs/$2.py" "--workdir=$workdir"
     "${@:3}" "${flags[@]+"${flags[@]}"}")
@@ -43,7 +43,7 @@ attempt() {  # NAME OF THE RUN, CONFIG, FLAGS OF ITS OWN...
     echo "${command[*]}"
     "${command[@]}" || status=$?
     if ((status == 130 || status == 143)); then
-      exit "$status"  # Interrupted: the same command goes on.
+      exit "$status"  # Interrupted: the same command resumes it.
     elif ((status != 0)); then
       failed+=("$1")
     fi
@@ -52,11 +52,11 @@ attempt() {  # NAME OF THE RUN, CONFIG, FLAGS OF ITS OWN...
 
 for name in "${names[@]}"; do
   attempt "$name" "$name"
-  if [[ "$name" == weighted_ce ]]; then  # Its last run in the thesis: only frontiers count.
+  if [[ "$name" == weighted_ce ]]; then  # The thesis's last run: only frontiers count.
     attempt weighted_ce-frontiers_only weighted_ce --config.objective.interior_weight=0
   fi
 done
-# The best head on the labels of the thesis, beside its own on planar ones.
+# The same objective on the thesis's labels, to compare with planar ones.
 attempt frontier_edges-seeds frontier_edges --config.data.labels=seeds
 
 report=("${PYTHON:-python}" -m psp_jax.report "${runs[@]}")

@@ -1,4 +1,4 @@
-"""Optimizers: a phase becomes an optax transformation of its trained parameters."""
+"""Optimizers and learning rate schedules: the optax transformation of a phase."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -13,67 +13,61 @@ from psp_jax.models import parts
 
 
 def check(name: str, phase: Phase, known: Sequence[str]) -> None:
-    """Raises ConfigError unless every part with a factor is one of the model's and trained.
+    """Raises ConfigError if `lr_multipliers` names a part that does not exist or is not trained.
 
     Args:
-        name: the phase's in the config, such as `phases[0]`.
-        phase: what is checked.
+        name: the name of the phase in the config, such as `phases[0]`.
+        phase: the phase to check.
         known: the parts of the model.
     """
+    field = f"config.{name}.lr_multipliers"
     for part in phase.lr_multipliers:
         if part not in known:
             close = difflib.get_close_matches(part, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-            raise ConfigError(
-                f"config.{name}.lr_multipliers names {part!r}, which is no part of the model; {hint}"
-            )
+            hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(known)}"
+            raise ConfigError(f"{field}: {part!r} is no part of the model; {hint}")
         if not parts.covers(phase.train, part) and not parts.inside(phase.train, part):
-            raise ConfigError(
-                f"config.{name}.lr_multipliers names {part!r}, nothing of which is in its train, "
-                f"{phase.train}"
-            )
+            raise ConfigError(f"{field}: {part!r} is not trained by the phase; train={phase.train}")
 
 
 def make(phase: Phase) -> optax.GradientTransformation:
-    """Builds clipping and the optimizer for the parameters that the phase trains.
+    """Makes the optimizer of a phase, with clipping of the global gradient norm.
 
-    It is initialised with the trained parameters alone: the frozen ones get neither moments nor
-    gradients, and the clipped norm is that of the trained ones.
+    Initialise it with the trained parameters only: frozen parameters then have no moments, and do
+    not count in the norm.
     """
-    # Without factors and decay this is the chain that checkpoints of earlier versions hold.
+    # Checkpoints hold this structure: options that are off must not add to it.
     chain = [optax.clip_by_global_norm(phase.clip_norm), *_optimizer(phase)]
     if phase.lr_multipliers:
         chain.append(_scale_by_part(phase.lr_multipliers))
     return optax.chain(*chain)
 
 
-def rate(phase: Phase, step: int) -> float:
-    """Returns the learning rate of a step of the phase, counted from 0."""
+def learning_rate(phase: Phase, step: int) -> float:
+    """Returns the learning rate of a step; the first step of the phase is 0."""
     return np.asarray(schedule(phase)(step)).item()
 
 
-def taken(opt_state: optax.OptState) -> jax.Array:
-    """Returns the `[]` int32 steps that an optimizer of `make` has taken, as its schedule counts.
+def steps_taken(opt_state: optax.OptState) -> jax.Array:
+    """Returns the `[]` int32 number of steps of an optimizer of `make`, without skipped steps."""
 
-    Steps that were skipped are not among them.
-    """
-    return optax.tree.get(opt_state, "count", filtering=_of_schedule)
+    def of_schedule(path: Sequence[Any], value: Any) -> bool:
+        del value
+        return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
 
-
-def _of_schedule(path: Sequence[Any], unused: Any) -> bool:
-    return getattr(path[-1], "tuple_name", "") == "ScaleByScheduleState"
+    return optax.tree.get(opt_state, "count", filtering=of_schedule)
 
 
 def schedule(phase: Phase) -> optax.Schedule:
-    """Returns the learning rate by step: linear warm-up, then what the phase's schedule says."""
-    steps, lowest = phase.steps - phase.warmup_steps, phase.final_lr_fraction * phase.learning_rate
+    """Makes the learning rate as a function of the step: linear warm-up, then `phase.schedule`."""
+    steps, final = phase.steps - phase.warmup_steps, phase.final_lr_fraction * phase.learning_rate
     match Schedule(phase.schedule):
         case Schedule.COSINE:
             decay = optax.cosine_decay_schedule(
                 phase.learning_rate, steps, alpha=phase.final_lr_fraction
             )
         case Schedule.POLY:
-            decay = optax.polynomial_schedule(phase.learning_rate, lowest, phase.power, steps)
+            decay = optax.polynomial_schedule(phase.learning_rate, final, phase.power, steps)
         case Schedule.CONSTANT:
             decay = optax.constant_schedule(phase.learning_rate)
     if not phase.warmup_steps:
@@ -96,23 +90,22 @@ def _optimizer(phase: Phase) -> list[optax.GradientTransformation]:
 
 
 def _kernels(params: Any) -> Any:
-    """Marks what decays: kernels have several axes, biases and batch norms' values one."""
+    """Marks kernels, which have several axes, unlike biases and the values of batch norms."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def _scale_by_part(factors: Mapping[str, float]) -> optax.GradientTransformation:
-    """Multiplies updates, which is multiplying the learning rate: they are linear in it."""
+def _scale_by_part(multipliers: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies updates, which are linear in the learning rate, by those of their parts."""
+
+    def multiplier(path: Sequence[Any]) -> float:
+        name = "/".join(key.key for key in path)
+        matching = [part for part in multipliers if parts.covers((part,), name)]
+        return multipliers[max(matching, key=len)] if matching else 1.0
 
     def scale(updates: Any, params: Any) -> Any:
         del params
         return jax.tree_util.tree_map_with_path(
-            lambda path, update: update * _factor(factors, path), updates
+            lambda path, update: update * multiplier(path), updates
         )
 
     return optax.stateless(scale)
-
-
-def _factor(factors: Mapping[str, float], path: Sequence[Any]) -> float:
-    name = "/".join(key.key for key in path)
-    fitting = [part for part in factors if parts.covers((part,), name)]
-    return factors[max(fitting, key=len)] if fitting else 1.0

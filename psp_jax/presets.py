@@ -1,46 +1,96 @@
-"""What the experiments in `configs/` share, so that each says only what is its own."""
+"""The settings that experiments in `configs/` share.
 
-from collections.abc import Callable
+Every experiment has two variants: `rooms` takes minutes on a laptop, `scannet` is the thesis's
+scale.
+"""
+
+from typing import TypeVar
 
 from psp_jax import experiment, models, objectives
-from psp_jax.models import segmenter
-
-
-def pick(variant: str, **variants: Callable[[], experiment.Experiment]) -> experiment.Experiment:
-    """Makes the experiment of that variant.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    if variant not in variants:
-        raise ValueError(f"variant {variant!r}: one of {', '.join(variants)} was expected")
-    return variants[variant]()
-
+from psp_jax.models import decoder, segmenter
 
 COARSE = ("trunk", "pyramid", "head", "classifier")
 FULL_RESOLUTION = ("trunk", "pyramid", "head", "decoder")
-# Shares of the edges that planar frontiers cut, and of the pixels beside them, in the rooms.
+# In the rooms, 2 % of the edges are cut by planar frontiers, and 7 % of the pixels are at one.
 PLANAR_EDGES, PLANAR_PIXELS = 0.02, 0.07
+
+Choice = TypeVar("Choice")
+
+
+def pick(variant: str, **choices: Choice) -> Choice:
+    """Returns the choice of that name.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if variant not in choices:
+        raise ValueError(f"variant: expected one of {', '.join(choices)}, got {variant!r}")
+    return choices[variant]
+
+
+def depth(
+    name: str, variant: str, objective: objectives.Objective, source: experiment.Source
+) -> experiment.Experiment:
+    """Makes an experiment that trains a PSPNet on depth."""
+    make = pick(variant, rooms=rooms, scannet=scannet)
+    return make(name, objective, source, pspnet(variant))
+
+
+def planar(
+    name: str, variant: str, objective: objectives.Objective, source: experiment.Source
+) -> experiment.Experiment:
+    """Makes an experiment on planar regions, with a decoder to full resolution."""
+    make = pick(variant, rooms=rooms, scannet=scannet)
+    width = pick(variant, rooms=16, scannet=decoder.FullResolution.decoder_width)
+    model = decoder.FullResolution(pspnet(variant), decoder_width=width)
+    config = make(name, objective, source, model, FULL_RESOLUTION)
+    config.data.labels = "planar"
+    return config
+
+
+def frozen_trunk(
+    name: str,
+    variant: str,
+    objective: objectives.Objective,
+    source: experiment.Source,
+    train: tuple[str, ...],
+) -> experiment.Experiment:
+    """Makes an experiment on the thesis's frontier classes that trains only the last layers.
+
+    On the rooms it starts from `runs/depth_mse`; on ScanNet `init_from` is left to the user.
+    """
+    make = pick(variant, rooms=rooms, scannet=scannet)
+    config = make(name, objective, source, pspnet(variant, softmax=True), train)
+    config.init_from = pick(variant, rooms="runs/depth_mse", scannet="")
+    config.data.batch_size = 4
+    return config
+
+
+def pspnet(variant: str, *, softmax: bool = False) -> segmenter.Segmenter:
+    """Makes the narrow ResNet-18-PSPNet of the rooms, or the ResNet-101-PSPNet of the thesis.
+
+    With `softmax`, the thesis's softmax classifier follows the classifier.
+    """
+    narrow = segmenter.Segmenter(depth=18, width=16, dropout=0.0, softmax=softmax)
+    return pick(variant, rooms=narrow, scannet=segmenter.Segmenter(depth=101, softmax=softmax))
 
 
 def rooms(
     name: str,
     objective: objectives.Objective,
     source: experiment.Source,
-    *,
-    model: models.Network | None = None,
+    model: models.Network,
     train: tuple[str, ...] = COARSE,
-    steps: int = 2400,
 ) -> experiment.Experiment:
-    """A narrow ResNet-18-PSPNet, or another model, from random values: minutes on a laptop."""
+    """Makes an experiment on the rooms: 2400 steps of Adam, from random values."""
     return experiment.Experiment(
         name=name,
-        model=narrow() if model is None else model,
+        model=model,
         objective=objective,
         data=experiment.Data(source=source, batch_size=4),
         phases=(
             experiment.Phase(
-                steps=steps,
+                steps=2400,
                 train=train,
                 learning_rate=2e-3,
                 warmup_steps=40,
@@ -51,23 +101,17 @@ def rooms(
     )
 
 
-def narrow(*, softmax: bool = False) -> segmenter.Segmenter:
-    """The PSPNet of the rooms."""
-    return segmenter.Segmenter(depth=18, width=16, dropout=0.0, softmax=softmax)
-
-
 def scannet(
     name: str,
     objective: objectives.Objective,
     source: experiment.Source,
-    *,
-    model: models.Network | None = None,
+    model: models.Network,
     train: tuple[str, ...] = COARSE,
 ) -> experiment.Experiment:
-    """The thesis's experiments: a ResNet-101-PSPNet at 480x640, Adam at 1e-3."""
+    """Makes an experiment on ScanNet at 480x640 with the thesis's settings: Adam at 1e-3."""
     return experiment.Experiment(
         name=f"{name}-scannet",
-        model=segmenter.Segmenter(depth=101) if model is None else model,
+        model=model,
         objective=objective,
         # The thesis fits 3 images on its 12 GB card.
         data=experiment.Data(source=source, batch_size=3, threads=16),

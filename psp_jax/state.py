@@ -1,4 +1,4 @@
-"""What training changes: the train state and its creation."""
+"""The train state and its creation."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -12,17 +12,15 @@ from psp_jax.models import parts
 Variables = dict[str, Any]  # {"params": nested dicts, "batch_stats": nested dicts}
 
 
-class Moving(NamedTuple):
-    """What a training step moves.
+class Trained(NamedTuple):
+    """The values that a training step updates, as opposed to their running averages.
 
-    In a phase that averages it lies in the `opt_state` of the `TrainState`, whose `params` and
-    `batch_stats` are the averages: whoever evaluates, saves or restores variables gets those, and
-    none of them has to know.
+    Checkpoints hold the names of the fields.
 
     Attributes:
-        params: the trained parameters, where gradients are taken.
+        params: the trained parameters of the current phase.
         batch_stats: running statistics of all batch norms.
-        opt_state: the optimizer's own state.
+        opt_state: the optimizer state of `params`.
     """
 
     params: parts.Tree
@@ -35,13 +33,16 @@ class Moving(NamedTuple):
 class TrainState:
     """All that a training step reads and writes.
 
+    In a phase with `ema_decay`, `params` and `batch_stats` are the running averages, which are
+    evaluated, saved and restored like those of any other phase; `opt_state` is then a `Trained`,
+    which holds what the averages follow.
+
     Attributes:
-        step: `[]` int32, optimizer steps since the start of the run, over all phases, skipped ones
-            included.
-        params: nested dicts of float32 arrays, all of them.
-        batch_stats: running means and variances of the batch norms.
-        opt_state: optimizer state of the trained parameters of the current phase; a `Moving` where
-            it averages.
+        step: `[]` int32, optimizer steps since the start of the run, over all phases, including
+            skipped ones.
+        params: nested dicts of float32 arrays, all parameters of the model.
+        batch_stats: running means and variances of all batch norms.
+        opt_state: optimizer state of the trained parameters of the current phase, or a `Trained`.
     """
 
     step: jax.Array
@@ -51,14 +52,14 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What the model is applied with."""
+        """The variables that the model is applied with."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def initial_variables(model: Any, image_shape: tuple[int, int, int], seed: int) -> Variables:
     """Draws the model's initial variables for images of (height, width, 3)."""
     image = jnp.zeros((1, *image_shape), jnp.float32)
-    # XLA for CPUs takes a second for every kernel if it optimizes what is done once.
+    # With optimization, XLA for CPUs takes a second per kernel, for code that runs once.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     return jax.jit(model.init, compiler_options=quick)(jax.random.key(seed), image)
 
@@ -76,19 +77,18 @@ def create(
     )
 
 
-def create_averaging(
+def create_with_ema(
     variables: Variables, tx: optax.GradientTransformation, train: tuple[str, ...], step: int
 ) -> TrainState:
-    """Makes the state at the start of a phase that averages what it trains."""
-    plain = create(variables, tx, train, step)
-    # Copies, since a step is given the memory of its state to reuse, which can't be given twice.
-    moving = jax.tree.map(jnp.copy, moving_of(plain, train))
-    return dataclasses.replace(plain, opt_state=moving)
+    """Makes the state at the start of a phase with `ema_decay` that trains the parts `train`."""
+    state = create(variables, tx, train, step)
+    # Copies, because a step reuses the memory of its state, and no array may be in it twice.
+    return dataclasses.replace(state, opt_state=jax.tree.map(jnp.copy, trained_of(state, train)))
 
 
-def moving_of(state: TrainState, train: tuple[str, ...]) -> Moving:
-    """Returns what a step on the parts `train` moves."""
-    if isinstance(state.opt_state, Moving):
+def trained_of(state: TrainState, train: tuple[str, ...]) -> Trained:
+    """Returns the values that a step on the parts `train` updates."""
+    if isinstance(state.opt_state, Trained):
         return state.opt_state
-    trained, _ = parts.split(state.params, train)
-    return Moving(trained, state.batch_stats, state.opt_state)
+    params, _ = parts.split(state.params, train)
+    return Trained(params, state.batch_stats, state.opt_state)

@@ -13,7 +13,7 @@ from psp_jax.batch import Batch, Prediction
 from psp_jax.metrics import depth_metrics, edge_metrics
 from psp_jax.models import parts
 from psp_jax.objectives import edges
-from psp_jax.state import Moving, TrainState, Variables, moving_of
+from psp_jax.state import Trained, TrainState, Variables, trained_of
 
 # Figures `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_figures`.
 DepthFigures = Callable[..., dict[str, jax.Array]]
@@ -52,7 +52,7 @@ def train_step(
         The next state, and of the step the scalars `loss` and `gradient_norm`, whether all is
         `finite`, and the `terms` of the loss by name, where it has several.
     """
-    moving = moving_of(state, phase.train)
+    moving = trained_of(state, phase.train)
     _, frozen = parts.split(state.params, phase.train)
     dropout = jax.random.fold_in(jax.random.key(seed), state.step)
 
@@ -88,9 +88,9 @@ def train_step(
         finite &= jnp.isfinite(statistic).all()
     updates, opt_state = tx.update(gradient, moving.opt_state, moving.params)
     moved: Any = optax.apply_updates(moving.params, updates)
-    after = Moving(moved, batch_stats, opt_state)
+    after = Trained(moved, batch_stats, opt_state)
     if phase.ema_decay:
-        new = _averaged(state, after, optim.taken(moving.opt_state), phase)
+        new = _averaged(state, after, optim.steps_taken(moving.opt_state), phase)
     else:
         params = parts.merge(moved, frozen)
         new = TrainState(state.step, params, batch_stats, opt_state)
@@ -100,7 +100,7 @@ def train_step(
 
 
 def _accumulated(
-    gradient_of: Callable, batches: Batch, moving: Moving, dropout: jax.Array
+    gradient_of: Callable, batches: Batch, moving: Trained, dropout: jax.Array
 ) -> tuple[dict[str, Any], parts.Tree, parts.Tree]:
     """Means of figures and gradients over batches, one after the other; the last statistics."""
 
@@ -120,7 +120,7 @@ def _accumulated(
 
 
 def _averaged(
-    state: TrainState, after: Moving, taken: jax.Array, phase: experiment.Phase
+    state: TrainState, after: Trained, taken: jax.Array, phase: experiment.Phase
 ) -> TrainState:
     """Moves the averages towards what the step has moved."""
     # Early averages would be of little but the start of the phase, as in TensorFlow's.

@@ -149,7 +149,7 @@ def test_processes_share_a_coordinator_and_nothing_else(system):
     assert re.fullmatch(r"--coordinator=127\.0\.0\.1:\d+", commands[0][5])
     assert commands[0][3:5] == ["-m", "psp_jax.main"] and commands[0][6] == "--num_processes=3"
     refused = system.run(script, "--config=a")
-    assert refused.returncode == 2 and "'--config=a' processes" in refused.stderr
+    assert refused.returncode == 2 and "got '--config=a'" in refused.stderr
     assert system.run(script, 2, "--config=a", PORT="1", STATUS="2").returncode == 2
     assert len(system.calls) == 2
 
@@ -228,7 +228,7 @@ def test_a_slurm_array_runs_every_config_with_every_seed(system):
     options = system.options
     assert options["requeue"] and options["ntasks"] == options["gpus_per_node"] == 1
     refused = system.run("sbatch", "--array=0-3", *arguments)
-    assert refused.returncode == 2 and "pass --array=0-5" in refused.stderr
+    assert refused.returncode == 2 and "--array: expected 0-5" in refused.stderr
 
 
 def test_the_stand_in_of_sbatch_refuses_what_slurm_refuses(system, tmp_path):
@@ -327,7 +327,7 @@ def test_builders_hand_beam_its_options(system, engine, where, runner, expected)
 
 def test_an_engine_that_is_not_known_is_refused(system):
     done = system.run(LAUNCH / "build_beam.sh", "ray", "host")
-    assert done.returncode == 2 and "'ray'" in done.stderr and "spark, flink" in done.stderr
+    assert done.returncode == 2 and "'ray'" in done.stderr and "spark" in done.stderr
     assert "PARALLELISM" not in done.stderr and not system.notes["CALLS"].exists()
     missing = system.run(LAUNCH / "build_beam.sh", "dataflow", "mine")
     assert missing.returncode != 0 and "REGION" in missing.stderr

@@ -1,4 +1,4 @@
-"""Every file in configs/, found by itself."""
+"""Tests every file in configs/."""
 
 import functools
 import importlib.util
@@ -54,8 +54,8 @@ def output_shape(model, size):
 
 @EVERY
 @VARIANT
-def test_every_model_gives_outputs_that_its_objective_learns_from(path, variant):
-    """The model in shapes only; the loss of random outputs for real."""
+def test_every_objective_trains_on_outputs_of_its_model(path, variant):
+    """Only shapes of the model, and the loss of random outputs."""
     config = module_of(path).get_config(variant)
     size = SIZES[variant]
     model = config.model.make(config.objective.channels)
@@ -65,13 +65,13 @@ def test_every_model_gives_outputs_that_its_objective_learns_from(path, variant)
     batch.frontier[:] = rng.integers(0, 16, batch.frontier.shape)
 
     @jax.jit
-    def learn(output):
+    def step(output):
         loss, gradient = jax.value_and_grad(lambda x: config.objective.loss(x, batch).value())(
             output
         )
         return loss, gradient, config.objective.predict(output, size)
 
-    loss, gradient, prediction = learn(jnp.asarray(rng.normal(size=shape), jnp.float32))
+    loss, gradient, prediction = step(jnp.asarray(rng.normal(size=shape), jnp.float32))
     assert np.isfinite(loss) and np.isfinite(gradient).all() and np.abs(gradient).max() > 0
     for array in jax.tree.leaves(prediction):
         assert array.shape[:3] == (1, *size)

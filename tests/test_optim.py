@@ -36,7 +36,7 @@ def test_learning_rate_warms_up_and_falls_along_a_cosine():
     np.testing.assert_allclose([constant(0), constant(9)], 1e-3, rtol=1e-6)
 
 
-def test_learning_rate_falls_along_a_polynomial_or_stays():
+def test_learning_rate_falls_along_a_polynomial_or_is_constant():
     poly: Any = optim.schedule(
         Phase(
             steps=110,
@@ -99,7 +99,7 @@ def test_adam_decays_kernels_apart_from_the_gradient():
     np.testing.assert_allclose(first["trunk"]["stem"]["scale"], 0.01, rtol=1e-4)
 
 
-def test_fields_left_alone_keep_the_optimizer_of_earlier_checkpoints():
+def test_default_options_keep_the_optimizer_state_of_earlier_checkpoints():
     adam = optax.adam(optim.schedule(Phase(steps=5)))
     expected = optax.chain(optax.clip_by_global_norm(10.0), adam).init(PARAMS)
     actual = optim.make(Phase(steps=5)).init(PARAMS)
@@ -107,15 +107,15 @@ def test_fields_left_alone_keep_the_optimizer_of_earlier_checkpoints():
 
 
 @pytest.mark.parametrize(
-    ("factors", "message"),
+    ("multipliers", "message"),
     [
-        ({"haed": 10.0}, r"phases\[1\].lr_multipliers names 'haed'.*did you mean 'head'"),
-        ({"pyramid": 1.0}, "names 'pyramid', nothing of which is in its train"),
+        ({"haed": 10.0}, r"phases\[1\].lr_multipliers: 'haed'.*'head'"),
+        ({"pyramid": 1.0}, "lr_multipliers: 'pyramid' is not trained"),
     ],
 )
-def test_factors_of_parts_that_are_not_there_or_not_trained_are_refused(factors, message):
+def test_multipliers_of_unknown_or_untrained_parts_are_refused(multipliers, message):
     known = ("trunk", "trunk/stem", "trunk/stage1", "pyramid", "head")
-    phase = Phase(steps=5, train=("trunk/stem", "head"), lr_multipliers=factors)
+    phase = Phase(steps=5, train=("trunk/stem", "head"), lr_multipliers=multipliers)
     with pytest.raises(experiment.ConfigError, match=message):
         optim.check("phases[1]", phase, known)
     phase.lr_multipliers = {"trunk": 2.0, "trunk/stem": 1.0, "head": 3.0}

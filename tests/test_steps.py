@@ -170,9 +170,9 @@ def test_a_step_that_is_not_finite_leaves_everything_but_the_counter(light):
     model, variables, batch = light
     phase = experiment.Phase(steps=5, train=("decoder", "classifier"), ema_decay=0.9)
     tx, step = step_of(model, phase)
-    start = state.create_averaging(variables, tx, phase.train, 0)
+    start = state.create_with_ema(variables, tx, phase.train, 0)
     before, figures = step(start, batch)
-    assert bool(figures["finite"]) and int(optim.taken(before.opt_state)) == 1
+    assert bool(figures["finite"]) and int(optim.steps_taken(before.opt_state)) == 1
     bad = dataclasses.replace(batch, depth=batch.depth.copy())
     bad.depth[0, 3, 3] = np.inf
     after, figures = step(before, bad)
@@ -180,7 +180,7 @@ def test_a_step_that_is_not_finite_leaves_everything_but_the_counter(light):
     assert int(after.step) == int(before.step) + 1 == 2
     same = dataclasses.replace(after, step=before.step)
     jax.tree.map(np.testing.assert_array_equal, same, before)
-    assert int(optim.taken(after.opt_state)) == 1
+    assert int(optim.steps_taken(after.opt_state)) == 1
 
 
 def test_averages_follow_what_is_trained_and_frozen_parts_stay(light):
@@ -195,12 +195,12 @@ def test_averages_follow_what_is_trained_and_frozen_parts_stay(light):
         current, _ = step(current, batch)
         expected = decay * expected + (1 - decay) * current.params["classifier"]["kernel"]
     tx, step = step_of(model, averaging)
-    averaged = state.create_averaging(variables, tx, averaging.train, 0)
+    averaged = state.create_with_ema(variables, tx, averaging.train, 0)
     for _ in range(3):
         averaged, _ = step(averaged, batch)
-    moving = state.moving_of(averaged, averaging.train)
+    trained = state.trained_of(averaged, averaging.train)
     np.testing.assert_allclose(
-        moving.params["classifier"]["kernel"], current.params["classifier"]["kernel"], rtol=1e-5
+        trained.params["classifier"]["kernel"], current.params["classifier"]["kernel"], rtol=1e-5
     )
     np.testing.assert_allclose(averaged.params["classifier"]["kernel"], expected, rtol=1e-5)
     for name, tree in variables.items():
@@ -240,7 +240,7 @@ def test_accumulated_batches_give_the_mean_gradient_and_normalise_by_themselves(
     )
     mean = (float(figures["loss"]) + float(other_figures["loss"])) / 2
     np.testing.assert_allclose(together["loss"], mean, rtol=1e-5)
-    assert int(after.step) == int(optim.taken(after.opt_state)) == 1
+    assert int(after.step) == int(optim.steps_taken(after.opt_state)) == 1
 
 
 def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):

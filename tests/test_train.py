@@ -310,9 +310,9 @@ def test_interruptions_change_nothing_with_averages_accumulated_batches_and_skip
     for name in ("step", "validation_loss", "skipped_steps", "learning_rate"):
         assert [r[name] for r in records_of(whole)] == [r[name] for r in records_of(broken)]
     jax.tree.map(np.testing.assert_array_equal, checkpoints.load_variables(broken), first.variables)
-    moving = state.moving_of(first, tiny.phases[1].train)
+    trained = state.trained_of(first, tiny.phases[1].train)
     bias = first.params["classifier"]["bias"]
-    assert (moving.params["classifier"]["bias"] != bias).all()
+    assert (trained.params["classifier"]["bias"] != bias).all()
 
 
 def test_a_workdir_of_another_experiment_is_refused(trained):

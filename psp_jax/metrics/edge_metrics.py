@@ -29,7 +29,7 @@ def edge_counts(edge_logits: Array, batch: Batch) -> dict[str, jax.Array]:
         `counts` `[B, 2, BINS]` int32, whole and cut edges by logit, and `surprise` `[B]` float32,
         the sum of -log2 P(what the edge is), in bits.
     """
-    target, known = edges.targets(batch.frontier), edges.exist(batch)
+    target, known = edges.targets(batch.frontier), edges.labelled(batch)
     logits = edge_logits.astype(jnp.float32)
     place = jnp.round((jnp.clip(logits, -LIMIT, LIMIT) + LIMIT) * BINS_PER_LOGIT).astype(jnp.int32)
     images = jnp.arange(len(target))[:, None, None, None]

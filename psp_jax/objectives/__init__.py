@@ -1,13 +1,13 @@
-"""Loss variants. An objective is the only code that knows what a network's channels mean.
+"""Losses. An objective is the only code that knows the meaning of a network's output channels.
 
-One dataclass per variant, named here in full: `objectives.DepthMSE`.
+Each is a dataclass, used by its full name: `objectives.DepthMSE`.
 """
 
 from psp_jax.objectives.depth import DepthBerHu, DepthMSE, DepthMSLE, DepthSILog
 from psp_jax.objectives.depth_and_frontier import DepthAndFrontier
 from psp_jax.objectives.depth_bins import DepthBins, DepthCE, DepthOrdinal
 from psp_jax.objectives.frontier import FrontierEdges, FrontierSigmoid, FrontierSoftmax
-from psp_jax.objectives.losses import Mean, masked_mean
+from psp_jax.objectives.losses import Mean
 from psp_jax.objectives.objective import Objective
 
 __all__ = [
@@ -24,5 +24,4 @@ __all__ = [
     "FrontierSoftmax",
     "Mean",
     "Objective",
-    "masked_mean",
 ]

@@ -1,5 +1,9 @@
-"""Losses of depth as one output per pixel, in metres along the optical axis."""
+"""Depth regression: one output per pixel, which stands for depth or for its log.
 
+A loss is a dataclass on `AffineDepth` or `LogDepth` that implements `mean_error`.
+"""
+
+import abc
 import dataclasses
 import math
 
@@ -10,149 +14,151 @@ from psp_jax.batch import Batch, Prediction
 from psp_jax.models import resampling
 from psp_jax.objectives import bins, losses
 from psp_jax.objectives.losses import Mean, masked_mean
+from psp_jax.objectives.objective import expect, expect_positive
 
 
 @dataclasses.dataclass
-class DepthMSE:
+class Regression(abc.ABC):
+    """An objective with one output per pixel, resized to the image.
+
+    Attributes:
+        center_m: depth in metres where the output is 0.
+    """
+
+    center_m: float = 2.5  # The median depth of indoor frames is between 2 and 3 m.
+
+    @property
+    def channels(self) -> int:
+        """One: depth or its log."""
+        return 1
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raises ValueError if a field has a value that training cannot use."""
+
+    @abc.abstractmethod
+    def to_depth(self, output: jax.Array) -> jax.Array:
+        """Maps outputs to depth in metres, elementwise."""
+
+    @abc.abstractmethod
+    def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
+        """Returns the loss of a batch.
+
+        Args:
+            output: `[B, H, W]` float32 outputs.
+            depth: `[B, H, W]` float32 metres; 0 marks no reading.
+            known: `[B, H, W]` bool, True for the pixels that count.
+        """
+
+    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
+        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
+        return Prediction(depth=self.to_depth(resampling.resize(output, size)[..., 0]))
+
+    def loss(self, output: jax.Array, batch: Batch) -> Mean:
+        """Returns the loss of `[B, h, w, 1]` outputs over the pixels with a reading."""
+        depth = jnp.asarray(batch.depth)
+        resized = resampling.resize(output, depth.shape[1:])[..., 0]
+        return self.mean_error(resized, depth, readings(batch))
+
+
+@dataclasses.dataclass
+class AffineDepth(Regression):
+    """Depth as `center_m + scale_m * output`.
+
+    Attributes:
+        scale_m: metres in one unit of the output.
+    """
+
+    scale_m: float = 1.0
+
+    def check(self) -> None:
+        """Raises ValueError unless the scale is positive."""
+        expect_positive(self, "scale_m")
+
+    def to_depth(self, output: jax.Array) -> jax.Array:
+        """Maps outputs to depth in metres, elementwise."""
+        return self.center_m + self.scale_m * output
+
+
+@dataclasses.dataclass
+class LogDepth(Regression):
+    """Depth as `center_m * exp(output)`, which is never negative."""
+
+    def log_depth(self, output: jax.Array) -> jax.Array:
+        """Maps outputs to the natural log of depth, elementwise."""
+        return math.log(self.center_m) + output
+
+    def to_depth(self, output: jax.Array) -> jax.Array:
+        """Maps outputs to depth in metres, elementwise."""
+        return jnp.exp(self.log_depth(output))
+
+
+@dataclasses.dataclass
+class DepthMSE(AffineDepth):
     """Mean squared error of depth in m^2 (thesis, section 3.4.4.1).
 
-    The thesis regresses gray levels; metres differ from them by a constant factor only.
-
-    Attributes:
-        center_m: depth where the network's output is 0.
-        scale_m: metres in one unit of the output.
+    The thesis regresses gray levels, which differ from metres by a constant factor.
     """
 
-    center_m: float = 2.5  # Indoor frames have their median between 2 and 3 m.
-    scale_m: float = 1.0
-
-    @property
-    def channels(self) -> int:
-        """One: depth."""
-        return 1
-
-    def check(self) -> None:
-        """Raises ValueError unless the scale is positive."""
-        expect_positive("scale_m", self.scale_m)
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
-        return Prediction(depth=_affine_depth(output, size, self.center_m, self.scale_m))
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the squared error in m^2 over the pixels with a reading."""
-        depth = jnp.asarray(batch.depth)
-        predicted = _affine_depth(output, depth.shape[1:], self.center_m, self.scale_m)
-        return masked_mean(jnp.square(predicted - depth), readings(batch))
+    def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
+        """Returns the squared error in m^2."""
+        return masked_mean(jnp.square(self.to_depth(output) - depth), known)
 
 
 @dataclasses.dataclass
-class DepthBerHu:
-    """Reverse Huber loss of depth in metres (Laina et al. 2016, arXiv:1606.00373).
+class DepthBerHu(AffineDepth):
+    """Reverse Huber loss of depth in metres (Laina et al. 2016, arXiv:1606.00373)."""
 
-    Attributes:
-        center_m: depth where the network's output is 0.
-        scale_m: metres in one unit of the output.
-    """
-
-    center_m: float = 2.5
-    scale_m: float = 1.0
-
-    @property
-    def channels(self) -> int:
-        """One: depth."""
-        return 1
-
-    def check(self) -> None:
-        """Raises ValueError unless the scale is positive."""
-        expect_positive("scale_m", self.scale_m)
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
-        return Prediction(depth=_affine_depth(output, size, self.center_m, self.scale_m))
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss in metres over the pixels with a reading."""
-        depth, known = jnp.asarray(batch.depth), readings(batch)
-        predicted = _affine_depth(output, depth.shape[1:], self.center_m, self.scale_m)
-        residual = predicted - depth
-        threshold = losses.berhu_threshold(residual, known)
-        return masked_mean(losses.berhu(residual, threshold), known)
+    def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
+        """Returns the loss in metres."""
+        residual = self.to_depth(output) - depth
+        return masked_mean(losses.berhu(residual, losses.berhu_threshold(residual, known)), known)
 
 
 @dataclasses.dataclass
-class DepthMSLE:
+class DepthMSLE(LogDepth):
     """Mean squared logarithmic error of gray levels, ln(1 + level) (thesis, section 3.4.4.1).
 
-    The output is the log of depth, so that no depth is negative; the thesis does not say its own.
+    Deviation: the output is the log of depth; the thesis does not give its parametrization.
 
     Attributes:
-        center_m: depth where the network's output is 0.
-        max_depth_m: depth of gray level 255; it decides where the 1 beside the level matters.
+        max_depth_m: depth of gray level 255 in metres.
     """
 
-    center_m: float = 2.5
     max_depth_m: float = 10.0
-
-    @property
-    def channels(self) -> int:
-        """One: the log of depth."""
-        return 1
 
     def check(self) -> None:
         """Raises ValueError unless centre and range are positive."""
-        expect_positive("center_m", self.center_m)
-        expect_positive("max_depth_m", self.max_depth_m)
+        expect_positive(self, "center_m", "max_depth_m")
 
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
-        return Prediction(depth=jnp.exp(_log_depth(output, size, self.center_m)))
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the squared error of ln(1 + level) over the pixels with a reading."""
-        depth = jnp.asarray(batch.depth)
+    def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
+        """Returns the squared error of ln(1 + level)."""
         levels_per_m = bins.GRAY_LEVELS / self.max_depth_m
-        log_level = _log_depth(output, depth.shape[1:], self.center_m) + math.log(levels_per_m)
-        return masked_mean(
-            losses.squared_log_error(log_level, depth * levels_per_m), readings(batch)
-        )
+        log_level = self.log_depth(output) + math.log(levels_per_m)
+        return masked_mean(losses.squared_log_error(log_level, depth * levels_per_m), known)
 
 
 @dataclasses.dataclass
-class DepthSILog:
-    """Scale-invariant log loss of depth (Eigen et al. 2014; the form of BTS).
+class DepthSILog(LogDepth):
+    """Scale-invariant log loss (Eigen et al. 2014, in the form of BTS): see `losses`.
 
     Attributes:
-        center_m: depth where the network's output, the log of depth, is 0.
-        variance_focus: 0 punishes a wrong scale as any other error, 1 not at all.
+        variance_focus: 0 counts an error of the image's scale like any other, 1 ignores it.
         scale: factor of the loss.
     """
 
-    center_m: float = 2.5
     variance_focus: float = 0.85
     scale: float = 10.0
 
-    @property
-    def channels(self) -> int:
-        """One: the log of depth."""
-        return 1
-
     def check(self) -> None:
         """Raises ValueError unless every field is in its range."""
-        expect_positive("center_m", self.center_m)
-        expect_positive("scale", self.scale)
-        expect_share("variance_focus", self.variance_focus)
+        expect_positive(self, "center_m", "scale")
+        expect(0 <= self.variance_focus <= 1, self, "variance_focus", "a number from 0 to 1")
 
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, 1]` outputs to depth `[B, H, W]` in metres."""
-        return Prediction(depth=jnp.exp(_log_depth(output, size, self.center_m)))
-
-    def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss over the images with a reading."""
-        known = readings(batch)
-        predicted = _log_depth(output, known.shape[1:], self.center_m)
+    def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
+        """Returns the mean over the images that have a reading."""
         values = losses.scale_invariant_log(
-            predicted - log_readings(batch),
+            self.log_depth(output) - log_readings(depth),
             known,
             variance_focus=self.variance_focus,
             scale=self.scale,
@@ -161,33 +167,10 @@ class DepthSILog:
 
 
 def readings(batch: Batch) -> jax.Array:
-    """Marks the pixels whose depth is known, in images that are no padding: `[B, H, W]` bool."""
+    """Marks the pixels whose depth is known, except in padding images: `[B, H, W]` bool."""
     return (jnp.asarray(batch.depth) > 0) & jnp.asarray(batch.valid)[:, None, None]
 
 
-def log_readings(batch: Batch) -> jax.Array:
-    """Returns the natural log of depth, 0 where there is no reading: `[B, H, W]`."""
-    depth = jnp.asarray(batch.depth)
+def log_readings(depth: jax.Array) -> jax.Array:
+    """Returns the natural log of depth in metres, and 0 where there is no reading."""
     return jnp.log(jnp.where(depth > 0, depth, 1.0))
-
-
-def expect_positive(name: str, value: float) -> None:
-    """Raises ValueError unless a field of the objective is a positive number."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"config.objective.{name}={value}: a positive number was expected")
-
-
-def expect_share(name: str, value: float) -> None:
-    """Raises ValueError unless a field of the objective is from 0 to 1."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"config.objective.{name}={value}: a number from 0 to 1 was expected")
-
-
-def _affine_depth(
-    output: jax.Array, size: tuple[int, ...], center_m: float, scale_m: float
-) -> jax.Array:
-    return center_m + scale_m * resampling.resize(output, size)[..., 0]
-
-
-def _log_depth(output: jax.Array, size: tuple[int, ...], center_m: float) -> jax.Array:
-    return math.log(center_m) + resampling.resize(output, size)[..., 0]

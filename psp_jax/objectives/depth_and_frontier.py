@@ -1,7 +1,6 @@
-"""Depth and frontiers at once, from outputs of one network side by side."""
+"""Depth and frontiers by one network."""
 
 import dataclasses
-import math
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +9,20 @@ from psp_jax.batch import Batch, Prediction
 from psp_jax.objectives.depth import DepthMSE
 from psp_jax.objectives.frontier import FrontierEdges
 from psp_jax.objectives.losses import Mean
-from psp_jax.objectives.objective import Objective
+from psp_jax.objectives.objective import Objective, expect_positive
 
 
 @dataclasses.dataclass
 class DepthAndFrontier:
-    """The weighted sum of a loss of depth and a loss of frontiers.
+    """The weighted sum of a depth loss and a frontier loss.
 
-    The first outputs are those of depth, the others those of the frontiers.
+    The first `depth.channels` outputs are for depth, the others for the frontiers.
 
     Attributes:
         depth: the objective of depth.
         frontier: the objective of the frontiers.
-        depth_weight: weight of its mean.
-        frontier_weight: weight of its mean.
+        depth_weight: weight of the mean depth loss.
+        frontier_weight: weight of the mean frontier loss.
     """
 
     depth: Objective = dataclasses.field(default_factory=DepthMSE)
@@ -33,24 +32,18 @@ class DepthAndFrontier:
 
     @property
     def channels(self) -> int:
-        """Those of both."""
+        """The sum of the channels of both objectives."""
         return self.depth.channels + self.frontier.channels
 
     def check(self) -> None:
-        """Raises ValueError unless both objectives and weights can be trained with."""
-        for name in ("depth", "frontier"):
+        """Raises ValueError unless both objectives are valid and both weights positive."""
+        expect_positive(self, "depth_weight", "frontier_weight")
+        for name, objective in (("depth", self.depth), ("frontier", self.frontier)):
             try:
-                getattr(self, name).check()
+                objective.check()
             except ValueError as error:
-                raise ValueError(
-                    str(error).replace("objective.", f"objective.{name}.", 1)
-                ) from None
-            weight = getattr(self, f"{name}_weight")
-            if not 0 < weight < math.inf:
-                raise ValueError(
-                    f"config.objective.{name}_weight={weight}: a positive number was expected; "
-                    f"without {name} the other objective does alone"
-                )
+                message = str(error).replace("objective.", f"objective.{name}.", 1)
+                raise ValueError(message) from None
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, channels]` outputs to depth, edges and classes at `size`."""
@@ -59,13 +52,14 @@ class DepthAndFrontier:
         return dataclasses.replace(predicted, depth=self.depth.predict(depth, size).depth)
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the weighted sum of both means, counted by images.
+        """Returns the weighted sum of both means, with the number of images as count.
 
-        Images without a reading have no depth but may have frontiers, so that neither count would
-        do for both.
+        The two means have different counts: an image without a reading has no depth, but may have
+        frontiers.
         """
-        outputs = self._split(output)
-        depth, frontier = self.depth.loss(outputs[0], batch), self.frontier.loss(outputs[1], batch)
+        depth_output, frontier_output = self._split(output)
+        depth = self.depth.loss(depth_output, batch)
+        frontier = self.frontier.loss(frontier_output, batch)
         value = self.depth_weight * depth.value() + self.frontier_weight * frontier.value()
         images = jnp.sum(jnp.asarray(batch.valid)).astype(jnp.float32)
         terms = {"depth": depth.value(), "frontier": frontier.value()}

@@ -1,15 +1,18 @@
-"""Losses of depth as a distribution over bins, computed in strips (see `strips`)."""
+"""Depth as a distribution over bins, with losses that are computed in strips (see `strips`)."""
 
 import dataclasses
-import functools
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
 from psp_jax.objectives import bins, losses, strips
-from psp_jax.objectives import depth as regression
+from psp_jax.objectives.bins import LogBins
+from psp_jax.objectives.depth import log_readings, readings
 from psp_jax.objectives.losses import Mean, masked_mean
+from psp_jax.objectives.objective import expect, expect_positive, expect_weights
 
 
 @dataclasses.dataclass
@@ -17,12 +20,10 @@ class DepthCE:
     """Cross-entropy over 256 gray levels (thesis, section 3.4.4.1).
 
     Attributes:
-        max_depth_m: depth of gray level 255; pixels beyond count as level 255.
-        decode: what of a distribution is taken for the level.
+        max_depth_m: depth of gray level 255 in metres; farther pixels count as level 255.
     """
 
     max_depth_m: float = 10.0
-    decode: bins.Decoder = dataclasses.field(default_factory=bins.Argmax)
 
     @property
     def channels(self) -> int:
@@ -31,40 +32,40 @@ class DepthCE:
 
     def check(self) -> None:
         """Raises ValueError unless the range is positive."""
-        regression.expect_positive("max_depth_m", self.max_depth_m)
+        expect_positive(self, "max_depth_m")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps `[B, h, w, 256]` outputs to depth `[B, H, W]` in metres."""
-        depths = bins.gray_level_depths(max_depth_m=self.max_depth_m)
-        decode = functools.partial(self.decode, values=depths)
-        return Prediction(depth=strips.map_pixels(decode, output, size))
+        """Maps `[B, h, w, 256]` outputs to the depth `[B, H, W]` of the likeliest level."""
+        depths = jnp.asarray(bins.gray_level_depths(max_depth_m=self.max_depth_m))
+        return Prediction(
+            depth=strips.map_pixels(lambda logits: depths[jnp.argmax(logits, -1)], output, size)
+        )
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
         """Returns the cross-entropy in nats over the pixels with a reading."""
         levels = bins.gray_level(jnp.asarray(batch.depth), max_depth_m=self.max_depth_m)
         values = strips.map_pixels(losses.cross_entropy, output, levels.shape[1:], levels)
-        return masked_mean(values, regression.readings(batch))
+        return masked_mean(values, readings(batch))
 
 
 @dataclasses.dataclass
 class DepthBins:
-    """Soft-label cross-entropy over log-spaced bins, with two terms on the expected depth.
+    """Soft-label cross-entropy over log-spaced bins, with two losses of the expected depth.
 
-    Cao et al. 2018 (arXiv:1605.02305) for the labels; the depth is the exponential of the expected
-    log (Yin et al. 2019, arXiv:1907.12209), which the scale-invariant log and multi-scale gradient
-    losses see as in depth regression.
+    The labels are from Cao et al. 2018 (arXiv:1605.02305). The expected depth is the
+    exponential of the expected log depth (Yin et al. 2019, arXiv:1907.12209).
 
     Attributes:
         bins: number of bins.
-        near_m: near edge of the first bin; nearer depths count as it.
-        far_m: far edge of the last bin; farther depths count as it.
-        sharpness: of the labels: exp(-sharpness (bins of distance)^2).
-        silog_weight: weight of `scale_invariant_log` with BTS's constants.
-        gradient_weight: weight of `gradient_matching`.
-        gradient_scales: strides 1, 2, 4, ... of it.
+        near_m: near edge of the first bin in metres; nearer pixels count as this bin.
+        far_m: far edge of the last bin in metres; farther pixels count as this bin.
+        sharpness: of the soft labels, exp(-sharpness (difference in bins)^2).
+        silog_weight: weight of `losses.scale_invariant_log` with the constants of BTS.
+        gradient_weight: weight of `losses.gradient_matching`.
+        gradient_scales: number of its strides 1, 2, 4, ...
     """
 
-    bins: int = 128  # Of 2.8 % each, a tenth of what such networks err.
+    bins: int = 128  # A bin is 2.8 % wide, a tenth of the errors of such networks.
     near_m: float = 0.3
     far_m: float = 10.0
     sharpness: float = 0.2
@@ -79,33 +80,26 @@ class DepthBins:
 
     def check(self) -> None:
         """Raises ValueError unless every field is in its range."""
-        _check_bins("bins", self.bins, self.near_m, self.far_m)
-        regression.expect_positive("sharpness", self.sharpness)
-        for name in ("silog_weight", "gradient_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(
-                    f"config.objective.{name}={getattr(self, name)}: 0 or more was expected"
-                )
-        if not 1 <= self.gradient_scales <= 8:
-            raise ValueError(
-                f"config.objective.gradient_scales={self.gradient_scales}: 1 to 8 was expected"
-            )
+        _expect_bins(self, "bins")
+        expect_positive(self, "sharpness")
+        expect_weights(self, "silog_weight", "gradient_weight")
+        expect(1 <= self.gradient_scales <= 8, self, "gradient_scales", "1 to 8")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, bins]` outputs to depth `[B, H, W]` in metres."""
         return Prediction(depth=jnp.exp(strips.map_pixels(self._expected_log, output, size)))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the weighted sum of the three, over the pixels with a reading."""
-        known = regression.readings(batch)
-        position = bins.log_position(jnp.asarray(batch.depth), self.near_m, self.far_m, self.bins)
+        """Returns the weighted sum of the three losses over the pixels with a reading."""
+        depth, known = jnp.asarray(batch.depth), readings(batch)
 
-        def terms(logits: jax.Array, position: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def pixel_terms(logits: jax.Array, position: jax.Array) -> tuple[jax.Array, jax.Array]:
             labels = bins.soft_labels(position, self.bins, sharpness=self.sharpness)
             return losses.soft_cross_entropy(logits, labels), self._expected_log(logits)
 
-        entropy, expected = strips.map_pixels(terms, output, known.shape[1:], position)
-        difference = expected - regression.log_readings(batch)
+        position = self._log_bins().position(depth)
+        entropy, expected = strips.map_pixels(pixel_terms, output, depth.shape[1:], position)
+        difference = expected - log_readings(depth)
         silog = masked_mean(
             losses.scale_invariant_log(difference, known, variance_focus=0.85, scale=10.0),
             known.any((1, 2)),
@@ -113,25 +107,27 @@ class DepthBins:
         gradient = losses.gradient_matching(difference, known, scales=self.gradient_scales)
         mean = masked_mean(entropy, known)
         value = mean.value() + self.silog_weight * silog.value() + self.gradient_weight * gradient
-        each = {"cross_entropy": mean.value(), "silog": silog.value(), "gradient": gradient}
-        return Mean(value * mean.count, mean.count, each)
+        terms = {"cross_entropy": mean.value(), "silog": silog.value(), "gradient": gradient}
+        return Mean(value * mean.count, mean.count, terms)
+
+    def _log_bins(self) -> LogBins:
+        return LogBins(self.near_m, self.far_m, self.bins)
 
     def _expected_log(self, logits: jax.Array) -> jax.Array:
-        centers = bins.log_centers(self.near_m, self.far_m, self.bins)
-        return bins.Expected()(logits, centers)
+        return bins.expected_value(logits, self._log_bins().log_centers())
 
 
 @dataclasses.dataclass
 class DepthOrdinal:
     """Ordinal regression over log-spaced depths (DORN, Fu et al. 2018, arXiv:1806.02446).
 
-    One sigmoid per threshold says whether it is exceeded. Depth comes from the sum of their
-    probabilities, where DORN counts those above one half: it need not jump from bin to bin.
+    Each output is a logit: the pixel is farther than a threshold. Deviation: depth comes from the
+    sum of the probabilities, where DORN counts those above one half, so that it is continuous.
 
     Attributes:
-        thresholds: number of sigmoids; they part [near_m, far_m] into one more bins.
-        near_m: near edge of the first bin; nearer depths count as it.
-        far_m: far edge of the last bin; farther depths count as it.
+        thresholds: number of thresholds, which separate `thresholds` + 1 bins.
+        near_m: near edge of the first bin in metres; nearer pixels count as this bin.
+        far_m: far edge of the last bin in metres; farther pixels count as this bin.
     """
 
     thresholds: int = 80
@@ -145,7 +141,7 @@ class DepthOrdinal:
 
     def check(self) -> None:
         """Raises ValueError unless every field is in its range."""
-        _check_bins("thresholds", self.thresholds, self.near_m, self.far_m)
+        _expect_bins(self, "thresholds")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, thresholds]` outputs to depth `[B, H, W]` in metres."""
@@ -153,22 +149,23 @@ class DepthOrdinal:
         def exceeded(logits: jax.Array) -> jax.Array:
             return jnp.sum(jax.nn.sigmoid(logits), -1)
 
-        first, *_, last = bins.log_centers(self.near_m, self.far_m, self.thresholds + 1)
-        share = strips.map_pixels(exceeded, output, size) / self.thresholds
-        return Prediction(depth=jnp.exp(first + share * (last - first)))
+        first, *_, last = self._log_bins().log_centers()
+        fraction = strips.map_pixels(exceeded, output, size) / self.thresholds
+        return Prediction(depth=jnp.exp(first + fraction * (last - first)))
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss in nats, summed over the thresholds, over the pixels with a reading."""
-        depth, count = jnp.asarray(batch.depth), self.thresholds + 1
-        position = bins.log_position(depth, self.near_m, self.far_m, count)
-        rank = jnp.round(position).astype(jnp.int32)
+        """Returns the loss in nats, summed over thresholds, over the pixels with a reading."""
+        depth = jnp.asarray(batch.depth)
+        rank = jnp.round(self._log_bins().position(depth)).astype(jnp.int32)
         values = strips.map_pixels(losses.ordinal, output, depth.shape[1:], rank)
-        return masked_mean(values, regression.readings(batch))
+        return masked_mean(values, readings(batch))
+
+    def _log_bins(self) -> LogBins:
+        return LogBins(self.near_m, self.far_m, self.thresholds + 1)
 
 
-def _check_bins(name: str, count: int, near_m: float, far_m: float) -> None:
-    if not 2 <= count <= 4096:
-        raise ValueError(f"config.objective.{name}={count}: 2 to 4096 was expected")
-    regression.expect_positive("near_m", near_m)
-    if not near_m < far_m < float("inf"):
-        raise ValueError(f"config.objective.far_m={far_m}: more than near_m={near_m} was expected")
+def _expect_bins(objective: Any, count: str) -> None:
+    expect(2 <= getattr(objective, count) <= 4096, objective, count, "2 to 4096")
+    near_m = objective.near_m
+    expect_positive(objective, "near_m")
+    expect(near_m < objective.far_m < math.inf, objective, "far_m", f"more than near_m={near_m}")

@@ -1,6 +1,7 @@
-"""What every objective is."""
+"""The protocol of objectives, and the checks of their fields."""
 
-from typing import Protocol
+import math
+from typing import Any, Protocol
 
 import jax
 
@@ -9,7 +10,7 @@ from psp_jax.objectives.losses import Mean
 
 
 class Objective(Protocol):
-    """A loss and the meaning of the outputs it trains."""
+    """A loss, and the meaning of the outputs that are trained with it."""
 
     @property
     def channels(self) -> int:
@@ -17,7 +18,7 @@ class Objective(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises ValueError if a field has a value that can't be trained with."""
+        """Raises ValueError if a field has a value that training cannot use."""
         ...
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
@@ -25,5 +26,24 @@ class Objective(Protocol):
         ...
 
     def loss(self, output: jax.Array, batch: Batch) -> Mean:
-        """Returns the loss over the batch's valid pixels."""
+        """Returns the loss of `[B, h, w, channels]` outputs over the pixels that have a label."""
         ...
+
+
+def expect(condition: bool, objective: Any, field: str, expected: str) -> None:
+    """Raises ValueError, which names the field and its value, unless the condition holds."""
+    if not condition:
+        value = getattr(objective, field)
+        raise ValueError(f"config.objective.{field}={value}: expected {expected}")
+
+
+def expect_positive(objective: Any, *fields: str) -> None:
+    """Raises ValueError unless all these fields are positive and finite."""
+    for field in fields:
+        expect(0 < getattr(objective, field) < math.inf, objective, field, "a positive number")
+
+
+def expect_weights(objective: Any, *fields: str) -> None:
+    """Raises ValueError unless all these fields are 0 or more."""
+    for field in fields:
+        expect(getattr(objective, field) >= 0, objective, field, "0 or more")

@@ -1,8 +1,8 @@
 """Per-pixel functions of upsampled outputs, computed in strips of rows to save memory.
 
-256 logits per pixel of a 480x640 image are 300 MiB, and a loss keeps several such arrays for its
-gradient. A network that classifies at 1/8 of the size and upsamples needs none of them whole:
-here every strip of rows is upsampled, used and dropped, and upsampled again in the backward pass.
+256 logits per pixel of a 480x640 image take 300 MiB, and the gradient of a loss needs several such
+arrays. A network that classifies at 1/8 of the size does not need them whole: each strip of rows is
+upsampled, used and dropped, and upsampled again in the backward pass.
 """
 
 import math
@@ -17,7 +17,7 @@ from psp_jax.models import resampling
 
 # Rows times channels of a strip: 8 rows of 256 logits. More is no faster and needs more memory.
 STRIP_OUTPUTS = 2048
-STRIP_ROWS = 16  # Of 16 logits, 128 rows take half as long again and five times the memory.
+STRIP_ROWS = 16  # With 16 logits, 128 rows take 1.5 times as long and 5 times the memory.
 
 # From `[B, R, W, K]` float32 outputs and images `[B, R, W, ...]` to arrays `[B, R, W, ...]`.
 PixelFunction = Callable[..., Any]
@@ -33,15 +33,15 @@ def map_pixels(
     """Computes `function(resampling.resize(output, size), *images)` without the resized array.
 
     Args:
-        function: what to compute of the outputs and the images at every pixel; it must not mix
-            rows. Returns one array or a tree of arrays.
-        output: `[B, h, w, K]` outputs of the network; computed with in float32.
+        function: maps outputs and images of a strip to an array or a tree of arrays; it must treat
+            every row by itself.
+        output: `[B, h, w, K]` outputs of the network; converted to float32.
         size: height and width of the images.
-        images: arrays `[B, H, W, ...]`, or trees of them, that `function` looks at besides.
-        rows: rows of a strip; the fewer, the less memory.
+        images: more arguments of `function`: `[B, H, W, ...]` arrays, or trees of them.
+        rows: rows of a strip, which limit the memory.
 
     Returns:
-        What `function` returns, its arrays `[B, H, W, ...]`.
+        The results of `function`, `[B, H, W, ...]`.
     """
     output = output.astype(jnp.float32)
     height, channels = size[0], output.shape[-1]
@@ -50,7 +50,7 @@ def map_pixels(
     if output.shape[1:3] == tuple(size):
         source, resize = _strips(output, count, rows), lambda strip: strip
     else:
-        # The rows that complete the last strip weigh nothing: their outputs are 0.
+        # The rows that complete the last strip are 0.
         matrix = resampling.align_corners_matrix(output.shape[1], height)
         source = np.pad(matrix, ((0, count * rows - height), (0, 0))).reshape(count, rows, -1)
         columns = jnp.asarray(resampling.align_corners_matrix(output.shape[2], size[1]))
@@ -71,7 +71,7 @@ def map_pixels(
 
 
 def _strips(image: jax.Array, count: int, rows: int) -> jax.Array:
-    """Cuts `[B, H, ...]` into `[count, B, rows, ...]`; zeros complete the last strip."""
+    """Splits `[B, H, ...]` into `[count, B, rows, ...]`; zeros complete the last strip."""
     padding = [(0, 0), (0, count * rows - image.shape[1])] + [(0, 0)] * (image.ndim - 2)
     image = jnp.pad(image, padding)
     return jnp.moveaxis(image.reshape(image.shape[0], count, rows, *image.shape[2:]), 1, 0)

@@ -40,7 +40,7 @@ class PhaseMonitor:
         self._config, self._span, self._examples = config, span, examples
         self._workdir, self._log, self._clock = workdir, log, clock
         phase, step = span.phase, int(state.step)
-        skipped = step - span.start - int(optim.taken(state.opt_state))
+        skipped = step - span.start - int(optim.steps_taken(state.opt_state))
         self._steps = nonfinite.Monitor(skipped=skipped)
         self._images_per_step = phase.accumulate * config.data.batch_size
         self._progress = metric_log.Progress(step - span.start, phase.steps, self._images_per_step)
@@ -100,7 +100,7 @@ class PhaseMonitor:
             "epoch": epoch,
             **{f"train_{name}": value for name, value in losses.items()},
             **{f"validation_{name}": value for name, value in validation.items()},
-            "learning_rate": optim.rate(self._span.phase, updates),
+            "learning_rate": optim.learning_rate(self._span.phase, updates),
             "gradient_norm": self._steps.gradient_norm,
             "train_images": images,  # Since the last record, or since the run was resumed.
             "images_per_s": round(images_per_s, 2),

@@ -97,7 +97,7 @@ class Session:
     def start_phase(self, span: PhaseSpan, variables: Variables) -> TrainState:
         """Returns the state in which a phase starts or resumes."""
         phase, step = span.phase, max(self._start, span.start)
-        make = state.create_averaging if phase.ema_decay else state.create
+        make = state.create_with_ema if phase.ema_decay else state.create
         make = functools.partial(make, tx=optim.make(phase), train=phase.train, step=step)
         current = self.mesh.create(make, variables)
         if span.start < self._start < span.last:  # Elsewhere the optimizer starts afresh.

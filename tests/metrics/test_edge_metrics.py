@@ -14,7 +14,7 @@ def tally_of(logits, batch):
 
 
 def flat(logits, batch):
-    known = np.asarray(edges.exist(batch))
+    known = np.asarray(edges.labelled(batch))
     return np.asarray(logits)[known], np.asarray(edges.targets(batch.frontier))[known]
 
 
@@ -52,5 +52,5 @@ def test_padding_and_filled_pixels_are_not_counted():
     batch = batch_of([partition(), partition(1)], filled, valid=[True, False])
     logits = jnp.concatenate([random_logits(2), random_logits(2)])
     counted = edge_metrics.edge_counts(logits, batch)
-    assert int(counted["counts"].sum()) == int(edges.exist(batch).sum())
+    assert int(counted["counts"].sum()) == int(edges.labelled(batch).sum())
     assert not np.asarray(counted["counts"][1]).any()

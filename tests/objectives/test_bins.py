@@ -5,23 +5,25 @@ import pytest
 
 from psp_jax.objectives import bins
 
+LOG_BINS = bins.LogBins(0.3, 10.0, 64)
 
-def test_log_edges_begin_and_end_at_depths_and_not_at_powers_of_ten_of_them():
-    edges = bins.log_edges(0.3, 10.0, 64)
+
+def test_the_edges_span_the_range_with_equal_ratios():
+    edges = LOG_BINS.edges()
     assert len(edges) == 65
     np.testing.assert_allclose(edges[[0, 32, 64]], [0.3, np.sqrt(3.0), 10.0], rtol=1e-12)
     np.testing.assert_allclose(edges[1:] / edges[:-1], (10 / 0.3) ** (1 / 64), rtol=1e-12)
 
 
-def test_every_depth_falls_into_the_bin_whose_edges_enclose_it():
-    """Depths below 1 m, whose log is negative, too."""
-    edges = bins.log_edges(0.3, 10.0, 64)
+def test_every_depth_is_in_the_bin_whose_edges_enclose_it():
+    """Also depths below 1 m, whose log is negative."""
+    edges = LOG_BINS.edges()
     depth = np.random.default_rng(0).uniform(0.301, 9.99, 1000)
-    position = np.asarray(bins.log_position(jnp.asarray(depth), 0.3, 10.0, 64))
+    position = np.asarray(LOG_BINS.position(jnp.asarray(depth)))
     enclosed = np.searchsorted(edges, depth) - 1
     nearest = np.abs(edges[:, None] / depth - 1).min(0) > 1e-4  # Not where rounding decides.
     np.testing.assert_array_equal(np.round(position)[nearest], enclosed[nearest])
-    centers = bins.log_centers(0.3, 10.0, 64)
+    centers = LOG_BINS.log_centers()
     np.testing.assert_allclose(centers, np.log(np.sqrt(edges[1:] * edges[:-1])), rtol=1e-5)
     inner = (depth > edges[1]) & (depth < edges[-2])
     np.testing.assert_allclose(
@@ -29,8 +31,8 @@ def test_every_depth_falls_into_the_bin_whose_edges_enclose_it():
     )
 
 
-def test_depths_outside_fall_into_the_outermost_bins():
-    position = bins.log_position(jnp.asarray([0.0, 1e-3, 0.3, 10.0, 1e6]), 0.3, 10.0, 64)
+def test_depths_outside_the_range_are_in_the_outermost_bins():
+    position = LOG_BINS.position(jnp.asarray([0.0, 1e-3, 0.3, 10.0, 1e6]))
     np.testing.assert_array_equal(position, [0, 0, 0, 63, 63])
 
 
@@ -53,32 +55,19 @@ def test_soft_labels_are_a_bell_around_the_position(sharpness):
     np.testing.assert_allclose(labels.sum(-1), 1, rtol=1e-6)
 
 
-def test_soft_labels_decode_to_the_depth_they_were_made_of():
+def test_the_expected_log_of_soft_labels_is_the_depth_they_encode():
     depth = np.array([0.5, 1.234, 3.0, 7.7], np.float32)
-    labels = bins.soft_labels(
-        bins.log_position(jnp.asarray(depth), 0.3, 10.0, 128), 128, sharpness=0.2
-    )
-    logits, centers = jnp.log(labels + 1e-30), bins.log_centers(0.3, 10.0, 128)
-    np.testing.assert_allclose(jnp.exp(bins.Expected()(logits, centers)), depth, rtol=1e-3)
-    for decode in (bins.Argmax(), bins.Median()):
-        width = (10 / 0.3) ** (1 / 128)
-        decoded = np.exp(np.asarray(decode(logits, centers)))
-        assert (np.abs(np.log(decoded / depth)) <= np.log(width)).all()
+    log_bins = bins.LogBins(0.3, 10.0, 128)
+    labels = bins.soft_labels(log_bins.position(jnp.asarray(depth)), 128, sharpness=0.2)
+    expected = bins.expected_value(jnp.log(labels + 1e-30), log_bins.log_centers())
+    np.testing.assert_allclose(jnp.exp(expected), depth, rtol=1e-3)
 
 
-def test_decoders_of_a_distribution_by_hand():
+def test_expected_values_by_hand_and_without_overflow():
     logits = jnp.log(jnp.asarray([[0.4, 0.05, 0.15, 0.3, 0.1]]))
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0], np.float32)
-    np.testing.assert_allclose(bins.Argmax()(logits, values), [1.0])
-    np.testing.assert_allclose(bins.Median()(logits, values), [3.0])
-    np.testing.assert_allclose(bins.Expected()(logits, values), [2.65], rtol=1e-6)
-    half = jnp.log(jnp.asarray([0.5, 0.5]))
-    np.testing.assert_allclose(bins.Median()(half, values[:2]), 1.0)
-
-
-def test_certain_distributions_decode_without_overflow():
-    logits = jnp.asarray([-1e30, 1e30, 0.0])
-    values = np.array([1.0, 2.0, 3.0], np.float32)
-    for decode in (bins.Argmax(), bins.Expected(), bins.Median()):
-        np.testing.assert_allclose(decode(logits, values), 2.0)
-        assert np.isfinite(jax.grad(lambda z, decode=decode: decode(z, values))(logits)).all()
+    np.testing.assert_allclose(bins.expected_value(logits, values), [2.65], rtol=1e-6)
+    certain = jnp.asarray([-1e30, 1e30, 0.0])
+    value, gradient = jax.value_and_grad(lambda z: bins.expected_value(z, values[:3]))(certain)
+    np.testing.assert_allclose(value, 2.0)
+    assert np.isfinite(gradient).all()
