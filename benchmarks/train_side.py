@@ -22,7 +22,7 @@ from data_builders import sources
 from psp_jax import checkpoints, codec, data, experiment
 from psp_jax.codec import contours
 from psp_jax.codec.contours import ABOVE, LEFT
-from psp_jax.evaluation import run_report
+from psp_jax.evaluation import predictions, run_report
 from psp_jax.partition import calibration
 
 MOST_COUNT = 60  # Of an entry of the table; a frame may still be another one.
@@ -32,18 +32,19 @@ TARGET = train_contours.TARGET
 Known = tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
-def predictions(
+def predicted(
     folder: pathlib.Path, config: experiment.Experiment, splits: Iterable[str]
 ) -> list[Known]:
     """Predicts splits of the config's data with the newest checkpoint of a run."""
     model = config.model.make(config.objective.channels)
     calibrated = calibration.load(folder / run_report.CALIBRATION_FILE)
-    predict = run_report.predictor(config, model, checkpoints.load_variables(folder))
+    predict = predictions.BatchPredictor(config, model)
+    variables = checkpoints.load_variables(folder)
     opened, found = data.open_splits(config.data.source.prepare()), []
     for name in splits:
-        for view in run_report.views_of(predict, config, opened[name]):
-            scored = calibrated(view.scored)
-            found.append((view.labels, (scored.across, scored.along)))
+        for image in predict.split(variables, opened[name]):
+            logits = calibrated(image.edge_logits)
+            found.append((image.labels, (logits.across, logits.along)))
     return found
 
 
@@ -82,10 +83,10 @@ def main() -> None:
     source = config.data.source
     if not isinstance(source, sources.EmbeddedRooms):
         parser.error(f"--workdir={arguments.workdir}: a run on the embedded rooms was expected")
-    held_out = predictions(arguments.workdir, config, ("validation",))
+    held_out = predicted(arguments.workdir, config, ("validation",))
     others = dataclasses.replace(source.rooms, seed=source.rooms.seed + 1, spaces=arguments.spaces)
     config.data.source = dataclasses.replace(source, rooms=others)
-    teaching = predictions(arguments.workdir, config, ("train", "validation", "test"))
+    teaching = predicted(arguments.workdir, config, ("train", "validation", "test"))
     write(fit(teaching, arguments.steps))
     learned = contours.SideStart.blank()
     for labels, logits in teaching:

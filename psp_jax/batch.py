@@ -32,6 +32,10 @@ class Batch:
     filled: Array
     valid: Array
 
+    def __getitem__(self, index: int) -> "Batch":
+        """Returns one example, without the batch axis."""
+        return jax.tree.map(lambda array: array[index], self)
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -1,28 +1,26 @@
-"""Fits temperature, bias and decoder of a finished run anew.
+"""Fits the temperature, bias and decoder of a finished run again.
 
     python -m psp_jax.calibrate --workdir=runs/frontier_edges
 
-does to the newest checkpoint what the end of a run does: predicts the validation split, fits both
-numbers to its frontiers, chooses the decoder of the best partitions, and writes `calibration.json`
-into the workdir, where prediction looks for it. Runs that predict depth alone need none.
+predicts the validation split with the newest checkpoint, fits temperature and bias to its
+frontiers, chooses the decoder of the best partitions, and writes `calibration.json` into the
+workdir, where prediction reads it. Every run that predicts frontiers does this at its end; runs
+that predict only depth need no calibration.
 """
 
-import itertools
+import argparse
 import pathlib
-import sys
-
-import tqdm
 
 from psp_jax import checkpoints, data, experiment
-from psp_jax.evaluation import partition_scores, run_report
+from psp_jax.evaluation import predictions, run_report
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
 
 
 def calibrate(
-    workdir: str | pathlib.Path, *, images: int = run_report.THRESHOLD_IMAGES
+    workdir: str | pathlib.Path, *, images: int = predictions.DECODER_IMAGES
 ) -> calibration.Calibration:
-    """Fits a calibration to the newest checkpoint of a run, and stores it.
+    """Fits a calibration to the newest checkpoint of a run and writes it into the workdir.
 
     Args:
         workdir: folder of the run.
@@ -30,26 +28,17 @@ def calibrate(
 
     Raises:
         OSError: if there is no run, no checkpoint or no data set.
-        ValueError: if the run predicts no frontiers, or frontiers that nothing can be told from.
+        ValueError: if the run predicts no frontiers, or does not separate them from other edges.
     """
     folder = pathlib.Path(workdir)
     config = experiment.load(folder)
     variables = checkpoints.load_variables(folder)
-    model = config.model.make(config.objective.channels)
+    predict = predictions.BatchPredictor(config, config.model.make(config.objective.channels))
+    if predict.kinds(variables).edges is None:
+        raise ValueError(f"{workdir} predicts no frontiers, so there is nothing to calibrate")
     examples = data.open_splits(config.data.source.prepare())["validation"]
     data.check_labels(examples, config.data)
-    views = run_report.views_of(run_report.predictor(config, model, variables), config, examples)
-    first = next(views)
-    if first.edges is None:
-        raise ValueError(f"{workdir} predicts no frontiers, so there is nothing to calibrate")
-    shown = tqdm.tqdm(
-        itertools.chain([first], views),
-        total=len(examples),
-        desc="validation",
-        unit="image",
-        mininterval=0.1 if sys.stderr.isatty() else 10,
-    )
-    fitted = partition_scores.calibrate(shown, count=len(examples), images=images)
+    fitted = predictions.calibrate(predict, variables, examples, decoder_images=images)
     calibration.save(fitted, folder / run_report.CALIBRATION_FILE)
     return fitted
 
@@ -60,17 +49,15 @@ def main() -> None:
     parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
     parser.add_argument(
         "--images",
-        type=int,
-        default=run_report.THRESHOLD_IMAGES,
+        type=command_line.positive_int,
+        default=predictions.DECODER_IMAGES,
         help="validation images that choose the decoder (default: %(default)s)",
     )
-    arguments = parser.parse_args()
-    try:
-        if arguments.images < 1:
-            raise ValueError(f"--images={arguments.images}: at least 1 was expected")
-        fitted = calibrate(arguments.workdir, images=arguments.images)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
+    command_line.run(_calibrate, parser)
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    fitted = calibrate(arguments.workdir, images=arguments.images)
     print(
         f"temperature {fitted.temperature:.3f}, bias {fitted.bias:+.3f}, fragments along edges "
         f"above {fitted.cut_above:g}, frontiers kept above {fitted.threshold:g}: written to "

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import optax
 
 from psp_jax import experiment, objectives, optim
-from psp_jax.batch import Batch, Prediction
-from psp_jax.metrics import depth_metrics, edge_metrics
+from psp_jax.batch import Array, Batch, Prediction
+from psp_jax.metrics import class_metrics, depth_metrics, edge_metrics
 from psp_jax.models import parts
 from psp_jax.objectives import edges
 from psp_jax.state import Trained, TrainState, Variables, trained_of
 
-# Figures `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_figures`.
-DepthFigures = Callable[..., dict[str, jax.Array]]
+# Metrics `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_metrics`.
+DepthMetrics = Callable[..., dict[str, jax.Array]]
 AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
 
 
@@ -139,9 +139,9 @@ def _averaged(
 def predict(
     variables: Variables, batch: Batch, *, model: Any, objective: objectives.Objective
 ) -> tuple[jax.Array, Prediction]:
-    """Returns the network's outputs and what is predicted of a batch, without training anything.
+    """Returns the network's outputs and the prediction of a batch, without training anything.
 
-    The depth that a two-phase network cuts, which its objective does not see, is in the prediction.
+    The prediction includes the depth inside a two-phase network, which its objective does not see.
     """
     output, stored = model.apply(variables, model.inputs(batch), mutable=["predictions"])
     prediction = objective.predict(output, batch.image.shape[1:3])
@@ -151,6 +151,49 @@ def predict(
     return output, prediction
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class BatchScores:
+    """The loss and the metrics of a batch, image by image; None for what is not predicted.
+
+    Attributes:
+        loss: the objective's.
+        valid: `[B]` bool, False for padding.
+        depth: `[B]` arrays by name, as `DepthMetrics` returns them.
+        edge_counts: see `edge_metrics.edge_counts`.
+        confusion: `[B, 16, 16]` int32, see `class_metrics.confusion`.
+    """
+
+    loss: objectives.Mean
+    valid: Array
+    depth: dict[str, jax.Array] | None = None
+    edge_counts: dict[str, jax.Array] | None = None
+    confusion: jax.Array | None = None
+
+
+def score(
+    output: jax.Array,
+    prediction: Prediction,
+    batch: Batch,
+    *,
+    objective: objectives.Objective,
+    max_depth_m: float,
+    measure_depth: DepthMetrics = depth_metrics.depth_metrics,
+) -> BatchScores:
+    """Compares the results of `predict` with the truth, image by image."""
+    depth = edge_counts = confusion = None
+    if prediction.depth is not None:
+        depth = measure_depth(prediction.depth, batch, max_depth_m=max_depth_m)
+    if prediction.edges is not None:
+        edge_counts = edge_metrics.edge_counts(prediction.edges, batch)
+    if prediction.classes is not None:
+        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
+        confusion = class_metrics.confusion(
+            prediction.classes, batch.frontier, known, classes=edges.CLASSES
+        )
+    return BatchScores(objective.loss(output, batch), batch.valid, depth, edge_counts, confusion)
+
+
 def eval_step(
     variables: Variables,
     batch: Batch,
@@ -158,40 +201,15 @@ def eval_step(
     model: Any,
     objective: objectives.Objective,
     max_depth_m: float,
-    depth_figures: DepthFigures = depth_metrics.depth_figures,
-) -> tuple[objectives.Mean, dict[str, dict[str, jax.Array]]]:
-    """Returns the loss and the per-image figures of a batch, without training anything.
-
-    The figures are those of `judge`.
-    """
+    measure_depth: DepthMetrics = depth_metrics.depth_metrics,
+) -> BatchScores:
+    """Predicts and scores a batch, without training anything."""
     output, prediction = predict(variables, batch, model=model, objective=objective)
-    return objective.loss(output, batch), judge(
-        prediction, batch, max_depth_m=max_depth_m, depth_figures=depth_figures
+    return score(
+        output,
+        prediction,
+        batch,
+        objective=objective,
+        max_depth_m=max_depth_m,
+        measure_depth=measure_depth,
     )
-
-
-def judge(
-    prediction: Prediction,
-    batch: Batch,
-    *,
-    max_depth_m: float,
-    depth_figures: DepthFigures = depth_metrics.depth_figures,
-) -> dict[str, dict]:
-    """Compares a prediction with the truth, image by image.
-
-    Returns:
-        What `depth_figures` returns under `depth`, `frontier_metrics.edge_counts` under
-        `edges` and, as `counts`, `metrics.confusion` under `classes`, for what is predicted.
-    """
-    figures = {}
-    if prediction.depth is not None:
-        figures["depth"] = depth_figures(prediction.depth, batch, max_depth_m=max_depth_m)
-    if prediction.edges is not None:
-        figures["edges"] = edge_metrics.edge_counts(prediction.edges, batch)
-    if prediction.classes is not None:
-        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
-        counts = depth_metrics.confusion(
-            prediction.classes, batch.frontier, known, classes=edges.CLASSES
-        )
-        figures["classes"] = {"counts": counts}
-    return figures

@@ -57,11 +57,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
         with session.reporting() as report_here:
             variables = session.mesh.local(variables)  # The report is the work of one device.
             if report_here:
-                evaluate = scoring.make(config, model)
                 records = session.log.records
-                run_report.report(
-                    config, model, evaluate, variables, splits, session.workdir, records
-                )
+                run_report.report(config, model, variables, splits, session.workdir, records)
     return state
 
 
@@ -83,7 +80,9 @@ def train_phase(
         phase=phase,
         seed=config.seed,
     )
-    validate = scoring.make(config, model, session.mesh, depth_metrics.brief_depth_figures)
+    validate = scoring.Evaluator(
+        config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
+    )
     batches = session.batches(examples, span, int(state.step))
     step_fn, batches = session.compile(train_step, state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
@@ -95,8 +94,7 @@ def train_phase(
             if step % config.validate_every == 0 or step == span.last:
                 with monitor.paused(goodput.EVALUATION):
                     scores = validate(state.variables, splits["validation"])
-                terms = {f"loss/{name}": value for name, value in scores.terms.items()}
-                monitor.write(step, scores.figures() | terms, scoring.HEADLINES)
+                monitor.write(step, scores.record(), scoring.HEADLINES)
             if session.should_save(step, span):
                 with monitor.paused(goodput.SAVE):
                     session.save(state)

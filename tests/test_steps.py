@@ -245,13 +245,13 @@ def test_accumulated_batches_give_the_mean_gradient_and_normalise_by_themselves(
 
 def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting):
     model, variables, batch = setting
-    loss, figures = jax.jit(
+    scores = jax.jit(
         functools.partial(
             steps.eval_step, model=model, objective=objectives.DepthMSE(), max_depth_m=10.0
         )
     )(variables, batch)
-    assert float(loss.count) == 2 * 32 * 32
+    assert float(scores.loss.count) == 2 * 32 * 32
     output = model.apply(variables, model.inputs(batch))
     depth: Any = objectives.DepthMSE().predict(output, (32, 32)).depth
     expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
-    np.testing.assert_allclose(figures["depth"]["rmse_m"], expected, rtol=1e-4)
+    np.testing.assert_allclose(scores.depth["rmse_m"], expected, rtol=1e-4)

@@ -80,8 +80,8 @@ def test_a_run_leaves_the_figures_of_every_test_image_and_says_how_sure_their_me
         values = [float(row[name]) for row in rows if row[name]]
         np.testing.assert_allclose(result[name], np.mean(values), rtol=1e-4)
         assert low <= result[name] <= high
-    table = tables.depth_lines(result)
-    assert f"of {result['spaces']} rooms" in table[0]
+    table = tables.depth_table(result)[1:]
+    assert f"{result['spaces']} spaces" in table[0]
     assert f"{result['rmse_m']:.3f}" in table[1] and f"{result['abs_rel']:.3f}" in table[1]
     assert f"{result['intervals']['rmse_m'][0]:.3f}" in table[2]
     assert any("255 levels are 10.0 m" in line for line in table)

@@ -1,280 +1,219 @@
-"""Predictions judged as partitions, beside rivals of as many regions, and by their price in bits.
+"""Scores predicted partitions against the true ones, next to baselines with as many regions.
 
-Both ways to regions meet in one table: predicted frontiers through a decoder, and predicted depth
-cut by the algorithm that made the labels.
+Predicted frontiers become a partition by a decoder, predicted depth by the algorithm that made the
+labels. Predicted edges are also scored by the code length of the true partition given them.
 """
 
-import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from psp_jax import codec
+from psp_jax.evaluation.predicted_image import PredictedImage, millimetres
+from psp_jax.metrics import bootstrap
 from psp_jax.partition import (
     baselines,
     boundaries,
     calibration,
     decode,
     edge_logits,
-    fill,
-    frontier_classes,
     scores,
     superpixels,
 )
 
 RADII_PX = (0, 1, 2)
-JUMP_RADIUS_PX = 2  # Boundaries this near to a step of depth count as depth edges.
-COLUMNS = (
-    "regions",
-    "ari",
-    "vi_bits",
-    "asa",
-    "ue",
-    "jump_recall",
-    "crease_recall",
-    "f_0px",
-    "f_1px",
-    "f_2px",
-)
+DISCONTINUITY_RADIUS_PX = 2  # True boundaries this near to a depth discontinuity belong to it.
+# Names of the scores of a partition, see `score`.
+COLUMNS = ("regions", "ari", "vi_bits", "asa", "ue", "discontinuity_recall", "other_recall")
+COLUMNS += tuple(f"f_{radius_px}px" for radius_px in RADII_PX)
+# Names of the partitions that a prediction becomes.
+DECODED, COMPONENTS = "decoded frontiers", "connected components"
+SEGMENTED_DEPTH = "predicted depth, segmented"
 
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """What is known and what was predicted of one image, on the host.
-
-    Attributes:
-        rgb: `[H, W, 3]` uint8.
-        depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading.
-        classes: `[H, W]` uint8 frontier classes of the true partition.
-        known: `[H, W]` bool, where they carry truth.
-        depth_m: `[H, W]` float32 predicted metres, or None.
-        edges: `[H, W, 2]` float32 predicted logits of the inter-pixel edges, or None.
-    """
-
-    rgb: np.ndarray
-    depth_mm: np.ndarray
-    classes: np.ndarray
-    known: np.ndarray
-    depth_m: np.ndarray | None = None
-    edges: np.ndarray | None = None
-
-    @functools.cached_property
-    def labels(self) -> np.ndarray:
-        """`[H, W]` int32, the true partition."""
-        return frontier_classes.decode_exact(self.classes)
-
-    @functools.cached_property
-    def scored(self) -> edge_logits.EdgeLogits:
-        """The predicted logits as decoders take them, not calibrated."""
-        assert self.edges is not None
-        return edge_logits.from_edge_head(self.edges)
-
-    @functools.cached_property
-    def filled_mm(self) -> np.ndarray:
-        """`[H, W]` uint16, depth without holes."""
-        return fill.fill_nearest(self.depth_mm)[0]
-
-
-def calibrate(views: Iterable[View], *, count: int, images: int) -> calibration.Calibration:
-    """Fits temperature, bias and decoder to predicted frontiers.
-
-    Args:
-        views: validation images; they are not kept, but for those that choose the decoder.
-        count: their number.
-        images: how many of them choose the decoder, evenly spaced; all of them fit the rest.
-
-    Raises:
-        ValueError: if the predictions tell frontiers from nothing.
-    """
-    chosen = set(np.linspace(0, count - 1, min(count, images)).astype(int).tolist())
-    kept = []
-
-    def samples() -> Iterator[calibration.Sample]:
-        for index, view in enumerate(views):
-            sample = calibration.Sample(view.scored, view.classes, view.known)
-            if index in chosen:
-                kept.append(sample)
-            yield sample
-
-    fitted = calibration.fit(calibration.tally(samples()))
-    return calibration.fit_decoder(fitted, kept)
-
-
-RIVALS: Mapping[str, Callable[[View, int], np.ndarray]] = {
-    "grid": lambda view, regions: baselines.grid(view.rgb.shape[:2], regions),
-    "SEEDS on RGB": lambda view, regions: baselines.seeds_on_rgb(view.rgb, regions),
-    "SLIC on RGB": lambda view, regions: baselines.slic_on_rgb(view.rgb, regions),
-    "SLIC on true depth": lambda view, regions: baselines.slic_on_depth(view.filled_mm, regions),
+# Partitions of an image into about so many regions, made without a prediction.
+Baselines = Mapping[str, Callable[[PredictedImage, int], np.ndarray]]
+BASELINES: Baselines = {
+    "grid": lambda image, regions: baselines.grid(image.classes.shape, regions),
+    "SEEDS on RGB": lambda image, regions: baselines.seeds_on_rgb(image.rgb, regions),
+    "SLIC on RGB": lambda image, regions: baselines.slic_on_rgb(image.rgb, regions),
+    "SLIC on true depth": lambda image, regions: baselines.slic_on_depth(
+        millimetres(image.truth.filled_depth), regions
+    ),
 }
 
 
-class Table:
-    """Scores of partitions by the name of how they were made, gathered over images."""
+class PartitionScores:
+    """Collects the scores of the partitions of every image, by the name of the partition."""
 
     def __init__(
         self,
         calibrated: calibration.Calibration | None,
-        cut: superpixels.Superpixels | None,
+        segment: superpixels.Superpixels | None,
         *,
-        beside: Mapping[str, Callable[[View, int], np.ndarray]] = RIVALS,
+        baselines: Baselines = BASELINES,
     ):
         """Starts empty.
 
         Args:
-            calibrated: of the predicted frontiers, where there are some.
-            cut: the algorithm that made the labels, for predicted depth.
-            beside: cuts an image into about as many regions without a prediction, by name.
+            calibrated: calibration of the predicted frontiers, where there are some.
+            segment: the algorithm that made the labels, for predicted depth.
+            baselines: partitions to compare with.
         """
-        self._calibrated, self._cut, self._beside = calibrated, cut, beside
+        self._calibrated, self._segment, self._baselines = calibrated, segment, baselines
         self._rows: dict[str, list[dict[str, float]]] = {}
-        self._bits: list[tuple[float, float, int]] = []
-        self._boundaries = {radius: [] for radius in RADII_PX}
         self._first: list[dict[str, float]] = []
+        self._edges = None if calibrated is None else EdgeScores()
 
-    def add(self, view: View) -> None:
-        """Cuts an image in every way and scores the partitions."""
-        if not view.known.any():
+    def add(self, image: PredictedImage) -> dict[str, np.ndarray]:
+        """Scores an image; returns the `[H, W]` int32 partitions made of its prediction."""
+        predicted = self._partitions(image)
+        if not image.known.any():
             self._first.append({})
-            return
-        jumps = scores.near(scores.jumps(view.depth_mm), JUMP_RADIUS_PX)
-        ways = self._ways(view)
-        first = next(iter(ways))
-        regions = int(ways[first].max()) + 1
-        ways |= {name: cut(view, regions) for name, cut in self._beside.items()}
-        for name, labels in ways.items():
-            row = score(labels, view.labels, jumps, view.known)
+            return predicted
+        depth_mm = millimetres(image.truth.depth)
+        discontinuities = scores.near(scores.jumps(depth_mm), DISCONTINUITY_RADIUS_PX)
+        first = next(iter(predicted))
+        regions = int(predicted[first].max()) + 1
+        others = {name: make(image, regions) for name, make in self._baselines.items()}
+        for name, labels in (predicted | others).items():
+            row = score(labels, image.labels, discontinuities, image.known)
             self._rows.setdefault(name, []).append(row)
         self._first.append(self._rows[first][-1])
-        if view.edges is not None and self._calibrated is not None:
-            scored = self._calibrated(view.scored)
-            plain = codec.partition_bits(view.labels)
-            told = codec.partition_bits(view.labels, (scored.across, scored.along))
-            self._bits.append((plain, told, scores.crack_edges(view.labels)))
-            probability = pixel_probability(scored)
-            true = scores.boundary(view.labels)
-            for radius in RADII_PX:
-                self._boundaries[radius].append(
-                    boundaries.count(probability, true, radius_px=radius, known=view.known)
-                )
+        if self._edges is not None and self._calibrated is not None:
+            self._edges.add(self._calibrated(image.edge_logits), image.labels, image.known)
+        return predicted
 
-    def _ways(self, view: View) -> dict[str, np.ndarray]:
-        ways = {}
-        if view.edges is not None and self._calibrated is not None:
-            scored = self._calibrated(view.scored)
-            ways["decoded frontiers"] = self._calibrated.decoder(scored)
-            ways["connected components"] = decode.ConnectedComponents()(view.scored)
-        if view.depth_m is not None and self._cut is not None:
-            millimetres = np.clip(np.round(view.depth_m * 1000), 1, 65535).astype(np.uint16)
-            ways["predicted depth, cut"] = self._cut(millimetres)
-        return ways
+    def _partitions(self, image: PredictedImage) -> dict[str, np.ndarray]:
+        partitions = {}
+        if self._calibrated is not None:
+            calibrated = self._calibrated(image.edge_logits)
+            partitions[DECODED] = self._calibrated.decoder(calibrated)
+            partitions[COMPONENTS] = decode.ConnectedComponents()(image.edge_logits)
+        if self._segment is not None and image.prediction.depth is not None:
+            partitions[SEGMENTED_DEPTH] = self._segment(
+                millimetres(image.prediction.depth, least=1)
+            )
+        return partitions
 
-    def images(self) -> dict[str, np.ndarray]:
+    def columns(self) -> dict[str, np.ndarray]:
         """Returns `[N]` scores of the first partition of every image; NaN where nothing is known.
 
-        The first is that of decoded frontiers where there are some.
+        The first is the one of decoded frontiers, where there are some.
         """
         return {
             name: np.array([row.get(name, np.nan) for row in self._first], np.float64)
             for name in COLUMNS
         }
 
-    def figures(self) -> dict:
-        """Returns means over the images by the name of the partition, and the bits."""
-        result: dict = {
-            name: {key: _mean([row[key] for row in rows]) for key in COLUMNS}
+    def intervals(self, spaces: Sequence[str] | np.ndarray) -> dict[str, tuple[float, float]]:
+        """Bootstraps 95 % intervals of `columns` over `spaces`, the space of every image."""
+        return bootstrap.intervals(self.columns(), spaces)
+
+    def result(self) -> dict[str, dict]:
+        """Returns mean scores by the name of the partition, code lengths and boundary metrics."""
+        partitions = {
+            name: {key: bootstrap.mean([row[key] for row in rows]) for key in COLUMNS}
             for name, rows in self._rows.items()
         }
-        figures: dict = {"partitions": result}
-        if self._bits:
-            plain, told, cracks = (float(sum(column)) for column in zip(*self._bits, strict=True))
-            figures["coding"] = {
-                "bits_per_image": plain / len(self._bits),
-                "bits_per_image_given_prediction": told / len(self._bits),
-                "ratio": told / max(plain, 1.0),
-                "bits_per_crack_edge": plain / max(cracks, 1.0),
-            }
-            figures["boundaries"] = {
-                f"{radius}px": boundaries.figures(np.stack(counts))
-                for radius, counts in self._boundaries.items()
-            }
-        return figures
+        edge_scores = {} if self._edges is None else self._edges.result()
+        return {"partitions": partitions, **edge_scores}
+
+
+class EdgeScores:
+    """Collects code lengths of true partitions given predicted edges, and boundary counts."""
+
+    def __init__(self):
+        """Starts empty."""
+        self._bits: list[tuple[float, float, int]] = []
+        self._counts: dict[int, list[np.ndarray]] = {radius_px: [] for radius_px in RADII_PX}
+
+    def add(self, edges: edge_logits.EdgeLogits, truth: np.ndarray, known: np.ndarray) -> None:
+        """Adds an image.
+
+        Args:
+            edges: calibrated logits.
+            truth: `[H, W]` int32 true partition.
+            known: `[H, W]` bool, the pixels that count for boundaries; all are coded.
+        """
+        unconditional = codec.partition_bits(truth)
+        conditional = codec.partition_bits(truth, (edges.across, edges.along))
+        self._bits.append((unconditional, conditional, scores.crack_edges(truth)))
+        probability, true = pixel_probability(edges), scores.boundary(truth)
+        for radius_px, counts in self._counts.items():
+            counts.append(boundaries.count(probability, true, radius_px=radius_px, known=known))
+
+    def result(self) -> dict[str, dict]:
+        """Returns `coding`, mean code lengths in bits, and `boundaries`, metrics by radius."""
+        if not self._bits:
+            return {}
+        unconditional, conditional, crack_edges = np.sum(self._bits, axis=0).tolist()
+        coding = {
+            "bits_per_image": unconditional / len(self._bits),
+            "conditional_bits_per_image": conditional / len(self._bits),
+            "ratio": conditional / max(unconditional, 1.0),
+            "bits_per_crack_edge": unconditional / max(crack_edges, 1.0),
+        }
+        metrics = {
+            f"{radius_px}px": boundaries.figures(np.stack(counts))
+            for radius_px, counts in self._counts.items()
+        }
+        return {"coding": coding, "boundaries": metrics}
 
 
 def score(
-    labels: np.ndarray, truth: np.ndarray, jumps: np.ndarray, known: np.ndarray
+    labels: np.ndarray, truth: np.ndarray, discontinuities: np.ndarray, known: np.ndarray
 ) -> dict[str, float]:
-    """Scores a partition by the true one; the keys are those of `COLUMNS`.
+    """Scores a partition against the true one.
 
     Args:
         labels: `[H, W]` int32 partition.
         truth: `[H, W]` int32 true partition.
-        jumps: `[H, W]` bool, near a step of depth: true frontiers there are depth edges, the
-            others creases between surfaces or filler that no image shows.
+        discontinuities: `[H, W]` bool, near a depth discontinuity. The other true boundaries are
+            creases between surfaces, or edges inside filled holes that no image shows.
         known: `[H, W]` bool, the pixels that count.
+
+    Returns:
+        By the names of `COLUMNS`: number of regions, adjusted Rand index, variation of information,
+        achievable segmentation accuracy, undersegmentation error, recall of true boundary pixels
+        at depth discontinuities and elsewhere, and F-measure of boundary pixels by radius.
     """
     shared = scores.overlap(labels, truth, known)
-    found, true = scores.boundary(labels), scores.boundary(truth)
-    recall = functools.partial(scores.boundary_recall, found, radius_px=JUMP_RADIUS_PX, known=known)
+    boundary, true = scores.boundary(labels), scores.boundary(truth)
+    recall = functools.partial(
+        scores.boundary_recall, boundary, radius_px=DISCONTINUITY_RADIUS_PX, known=known
+    )
     return {
         "regions": float(labels.max() + 1),
         "ari": scores.adjusted_rand(shared),
         "vi_bits": scores.variation_of_information(shared),
         "asa": scores.achievable_segmentation_accuracy(shared),
         "ue": scores.under_segmentation_error_neubert_protzel(shared),
-        "jump_recall": recall(true & jumps),
-        "crease_recall": recall(true & ~jumps),
-        **{f"f_{radius}px": _f_measure(found, true, radius, known) for radius in RADII_PX},
+        "discontinuity_recall": recall(true & discontinuities),
+        "other_recall": recall(true & ~discontinuities),
+        **{f"f_{radius}px": _f_measure(boundary, true, radius, known) for radius in RADII_PX},
     }
 
 
-def lines(figures: dict, *, first: str) -> list[str]:
-    """Formats what `Table.figures` returned, `first` being the title of the first column."""
-    titles = ("regions", "ARI", "VI bits", "ASA", "UE", "jumps", "other", "F 0px", "F 1px", "F 2px")
-    text = [f"{first:<26}" + "".join(f"{title:>9}" for title in titles)]
-    for name, row in figures["partitions"].items():
-        values = "".join(
-            f"{row[key]:>9.1f}" if key == "regions" else f"{row[key]:>9.3f}" for key in COLUMNS
-        )
-        text.append(f"{name:<26}{values}")
-    text.append(
-        f"jumps, other: recall of true frontiers at steps of depth and elsewhere, "
-        f"{JUMP_RADIUS_PX} px"
-    )
-    if "coding" in figures:
-        coded = figures["coding"]
-        text.append(
-            f"the true frontiers of an image take {coded['bits_per_image']:.0f} bits, and "
-            f"{coded['bits_per_image_given_prediction']:.0f} given the prediction: "
-            f"{coded['ratio']:.3f}"
-        )
-    return text
-
-
-def pixel_probability(scored: edge_logits.EdgeLogits) -> np.ndarray:
-    """`[H, W]`, the largest probability of a pixel's four edges."""
-    across, along = scored.probabilities
-    probability = np.zeros(scored.shape, np.float32)
-    for view, side in (
+def pixel_probability(edges: edge_logits.EdgeLogits) -> np.ndarray:
+    """Returns `[H, W]` float32, the largest probability of a pixel's four edges."""
+    across, along = edges.probabilities
+    probability = np.zeros(edges.shape, np.float32)
+    for pixels, side in (
         (probability[:, :-1], across),
         (probability[:, 1:], across),
         (probability[:-1], along),
         (probability[1:], along),
     ):
-        np.maximum(view, side, out=view)
+        np.maximum(pixels, side, out=pixels)
     return probability
 
 
-def _f_measure(found: np.ndarray, true: np.ndarray, radius_px: int, known: np.ndarray) -> float:
-    recall = scores.boundary_recall(found, true, radius_px=radius_px, known=known)
-    # The share of found pixels near a true one: precision, counted on its own side.
-    precision = scores.boundary_recall(true, found, radius_px=radius_px, known=known)
+def _f_measure(boundary: np.ndarray, true: np.ndarray, radius_px: int, known: np.ndarray) -> float:
+    recall = scores.boundary_recall(boundary, true, radius_px=radius_px, known=known)
+    # The share of predicted boundary pixels near a true one.
+    precision = scores.boundary_recall(true, boundary, radius_px=radius_px, known=known)
     if math.isnan(recall) or math.isnan(precision):
         return float("nan")
     return 2 * precision * recall / max(precision + recall, 1e-12)
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else float("nan")

@@ -1,4 +1,4 @@
-"""Pictures of a run: sheets of predictions and curves, drawn by matplotlib into PNG files."""
+"""Draws pictures of predictions and curves of a run into PNG files."""
 
 import dataclasses
 import io
@@ -10,41 +10,29 @@ from matplotlib import colormaps
 from matplotlib import image as image_files
 from matplotlib.figure import Figure
 
+from psp_jax.evaluation.predicted_image import PredictedImage
+
+_COLORMAPS = ("turbo_r", "inferno")  # Of depth and of errors.
 ERROR_LIMIT_M = 1.0  # Errors are drawn from 0 to this; larger ones saturate.
 
 
-def depth_sheet(
-    path: pathlib.Path,
-    rgb: Sequence[np.ndarray],
-    depth: Sequence[np.ndarray],
-    predicted: Sequence[np.ndarray],
-) -> None:
+def depth_sheet(path: pathlib.Path, images: Sequence[PredictedImage]) -> None:
     """Draws one row per image: RGB, depth, predicted depth and absolute error.
 
-    Args:
-        path: PNG file to write.
-        rgb: `[H, W, 3]` uint8 images.
-        depth: `[H, W]` float32 metres; 0 marks no reading and is drawn black.
-        predicted: `[H, W]` float32 metres.
+    Pixels without a reading are black.
     """
-    rows = len(rgb)
-    height, width = depth[0].shape
-    figure = Figure(figsize=(10, 0.9 + 2.5 * rows * height / width), layout="constrained")
-    axes = figure.subplots(rows, 4, squeeze=False)
+    figure, axes = _sheet(images, ("RGB", "depth", "predicted depth", "error"), margin=0.9)
     colors, error_colors = (colormaps[name].with_extremes(bad="black") for name in _COLORMAPS)
-    readings = np.concatenate([d[d > 0] for d in depth])
+    readings = np.concatenate([image.truth.depth[image.truth.depth > 0] for image in images])
     nearest, farthest = np.percentile(readings, (1, 99))
-    for row, image, truth, guess in zip(axes, rgb, depth, predicted, strict=True):
+    for row, image in zip(axes, images, strict=True):
+        truth, predicted = np.asarray(image.truth.depth), np.asarray(image.prediction.depth)
         shown = np.ma.masked_equal(truth, 0)
-        row[0].imshow(image)
+        row[0].imshow(image.rgb)
         row[1].imshow(shown, cmap=colors, vmin=nearest, vmax=farthest)
-        depth_image = row[2].imshow(guess, cmap=colors, vmin=nearest, vmax=farthest)
-        error = np.ma.masked_where(truth == 0, np.abs(guess - truth))
+        depth_image = row[2].imshow(predicted, cmap=colors, vmin=nearest, vmax=farthest)
+        error = np.ma.masked_where(truth == 0, np.abs(predicted - truth))
         error_image = row[3].imshow(error, cmap=error_colors, vmin=0, vmax=ERROR_LIMIT_M)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, title in zip(axes[0], ("RGB", "depth", "predicted depth", "error"), strict=True):
-        axis.set_title(title, fontsize=10)
     for image, columns, label in (
         (depth_image, axes[:, 1:3], "depth [m]"),
         (error_image, axes[:, 3], "error [m]"),
@@ -53,15 +41,54 @@ def depth_sheet(
     figure.savefig(path, dpi=80)
 
 
+def frontier_sheet(
+    path: pathlib.Path,
+    images: Sequence[PredictedImage],
+    probability: Sequence[np.ndarray],
+    predicted: Sequence[np.ndarray],
+) -> None:
+    """Draws one row per image: RGB, true regions, probability of a frontier, predicted regions.
+
+    Args:
+        path: PNG file to write.
+        images: the images.
+        probability: `[H, W]` float32 of every image, that a pixel lies at a frontier.
+        predicted: `[H, W]` int32 predicted partition of every image.
+    """
+    titles = ("RGB", "true regions", "probability of a frontier", "predicted regions")
+    figure, axes = _sheet(images, titles, margin=0.4)
+    for row, image, chance, labels in zip(axes, images, probability, predicted, strict=True):
+        row[0].imshow(image.rgb)
+        row[1].imshow(outlined(image.rgb, image.labels), interpolation="nearest")
+        row[2].imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
+        row[3].imshow(outlined(image.rgb, labels), interpolation="nearest")
+    figure.savefig(path, dpi=80)
+
+
+def _sheet(
+    images: Sequence[PredictedImage], titles: Sequence[str], *, margin: float
+) -> tuple[Figure, np.ndarray]:
+    """Returns a figure of a row per image and `[rows, columns]` axes without ticks."""
+    height, width = images[0].truth.depth.shape
+    size = (10, margin + 2.5 * len(images) * height / width)  # Inches.
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(images), len(titles), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    return figure, axes
+
+
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """One pair of axes of a figure of curves.
+    """One plot of curves.
 
     Attributes:
-        title: what the vertical axis calls its figure.
-        lines: abscissas and ordinates by label.
+        title: of the vertical axis.
+        lines: x and y values by label.
         levels: horizontal lines to compare with, by label.
-        from_zero: whether the axis begins at 0, which losses and errors want.
+        from_zero: whether the vertical axis begins at 0, as for losses and errors.
     """
 
     title: str
@@ -71,13 +98,7 @@ class Panel:
 
 
 def panels(path: pathlib.Path, shown: Sequence[Panel], *, across: str) -> None:
-    """Draws curves, one pair of axes a panel, side by side.
-
-    Args:
-        path: PNG file to write.
-        shown: the panels.
-        across: what the horizontal axes show.
-    """
+    """Draws panels side by side; `across` is the title of their horizontal axes."""
     figure = Figure(figsize=(4.5 * max(len(shown), 1.4), 3.2), layout="constrained")
     for axis, panel in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for index, (label, (xs, ys)) in enumerate(panel.lines.items()):
@@ -95,13 +116,13 @@ def panels(path: pathlib.Path, shown: Sequence[Panel], *, across: str) -> None:
 
 
 def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) -> None:
-    """Draws the losses and a figure of the validation split over the steps.
+    """Draws the losses and a metric of the validation split over the steps.
 
     Args:
         path: PNG file to write.
         records: lines of `metrics.jsonl`, one per validation.
-        shown: name of the figure in the records, after `validation_`.
-        title: what the axis calls it.
+        shown: name of the metric in the records, after `validation_`.
+        title: of its axis.
     """
     steps = [record["step"] for record in records]
     losses = {
@@ -116,10 +137,10 @@ def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) 
 
 
 def smaller(path: pathlib.Path) -> bytes:
-    """Returns a picture as a JPEG, which takes less than a PNG of photographs.
+    """Converts a picture to a JPEG, smaller than a PNG of photographs.
 
     Raises:
-        ValueError: if the file is no picture.
+        ValueError: if the file is not a picture.
     """
     try:
         pixels = image_files.imread(path)
@@ -128,9 +149,6 @@ def smaller(path: pathlib.Path) -> bytes:
     out = io.BytesIO()
     image_files.imsave(out, pixels[..., :3], format="jpeg", pil_kwargs={"quality": 85})
     return out.getvalue()
-
-
-_COLORMAPS = ("turbo_r", "inferno")
 
 
 def partition_sheet(
@@ -143,8 +161,8 @@ def partition_sheet(
 ) -> None:
     """Draws one row per partition of a depth image (thesis, figures 3.4 to 3.6).
 
-    The columns are the depth with what the algorithm starts from, boundaries over depth and over
-    colour, and the frontier classes in 16 colours.
+    The columns are the depth or the markers, boundaries over depth and over colour, and the
+    frontier classes in 16 colours.
 
     Args:
         path: PNG file to write.
@@ -152,7 +170,7 @@ def partition_sheet(
         rgb: `[H, W, 3]` uint8, or None where there is no colour.
         partitions: `[H, W]` int32 labels by name.
         classes: `[H, W]` uint8 frontier classes by name.
-        marked: `[H, W]` float32 pictures of what an algorithm starts from, for those that have one.
+        marked: `[H, W]` float32 gradient with markers, for algorithms that start from them.
     """
     rows, (height, width) = len(partitions), depth.shape
     figure = Figure(figsize=(13, 0.4 + 3.3 * rows * height / width), layout="constrained")
@@ -181,52 +199,12 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     return np.clip((values - low) / max(high - low, 1e-9), 0, 1)
 
 
-def frontier_sheet(
-    path: pathlib.Path,
-    rgb: Sequence[np.ndarray],
-    labels: Sequence[np.ndarray],
-    probability: Sequence[np.ndarray],
-    predicted: Sequence[np.ndarray],
-) -> None:
-    """Draws one row per image: RGB, true regions, probability of a frontier, predicted regions.
-
-    Args:
-        path: PNG file to write.
-        rgb: `[H, W, 3]` uint8 images.
-        labels: `[H, W]` int32 true partitions.
-        probability: `[H, W]` float32, that a pixel lies at a frontier.
-        predicted: `[H, W]` int32 predicted partitions.
-    """
-    rows = len(rgb)
-    height, width = labels[0].shape
-    figure = Figure(figsize=(10, 0.4 + 2.5 * rows * height / width), layout="constrained")
-    axes = figure.subplots(rows, 4, squeeze=False)
-    for row, image, truth, chance, found in zip(
-        axes, rgb, labels, probability, predicted, strict=True
-    ):
-        row[0].imshow(image)
-        row[1].imshow(_outlined(image, truth), interpolation="nearest")
-        row[2].imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
-        row[3].imshow(_outlined(image, found), interpolation="nearest")
-    titles = ("RGB", "true regions", "probability of a frontier", "predicted regions")
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=10)
-    for axis in axes.flat:
-        axis.axis("off")
-    figure.savefig(path, dpi=80)
-
-
-def _outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draws the boundaries of regions in yellow over a dimmed image."""
+def outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Draws the boundaries of regions in yellow over a dimmed image, `[H, W, 3]` uint8."""
     boundary = np.zeros(labels.shape, bool)
     boundary[:, :-1] |= labels[:, 1:] != labels[:, :-1]
     boundary[:-1] |= labels[1:] != labels[:-1]
-    return np.where(boundary[..., None], (1.0, 0.9, 0.0), 0.2 + 0.6 * rgb / 255.0)
-
-
-def outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draws the boundaries of regions in yellow over a dimmed image, `[H, W, 3]` uint8."""
-    return _as_bytes(_outlined(rgb, labels))
+    return _as_bytes(np.where(boundary[..., None], (1.0, 0.9, 0.0), 0.2 + 0.6 * rgb / 255.0))
 
 
 def coloured_depth(depth_m: np.ndarray) -> np.ndarray:

@@ -1,244 +1,236 @@
-"""What a finished run leaves behind: figures of the test split, tables and pictures."""
+"""Reports a finished run: test metrics, intervals, baselines, partitions, tables and pictures.
+
+One pass over the validation split calibrates predicted frontiers. Then one pass over the test split
+decodes and predicts every image once and feeds everything that is reported.
+"""
 
 import functools
 import json
 import pathlib
-import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from psp_jax import data, init_from, steps
-from psp_jax.batch import Batch, Prediction
-from psp_jax.evaluation import oracle, partition_scores, plots, scoring, tables
+from psp_jax.batch import Batch
+from psp_jax.evaluation import (
+    oracle,
+    partition_scores,
+    plots,
+    predicted_image,
+    predictions,
+    scoring,
+    tables,
+)
+from psp_jax.evaluation.depth_baselines import DepthBaselines
+from psp_jax.evaluation.predicted_image import PredictedImage
+from psp_jax.evaluation.predictions import BatchPredictor
 from psp_jax.experiment import Experiment
-from psp_jax.io import units
-from psp_jax.metrics import bootstrap, depth_metrics
+from psp_jax.io import files, progress
+from psp_jax.metrics import class_metrics
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
 
 CALIBRATION_FILE = "calibration.json"
-THRESHOLD_IMAGES = 100  # Validation images that choose the decoder's threshold.
 
 
 def report(
-    config: Experiment,
+    experiment: Experiment,
     model: Any,
-    evaluate: scoring.Evaluate,
     variables: Variables,
     splits: dict[str, data.Examples],
     folder: pathlib.Path,
     records: list[dict],
 ) -> None:
-    """Evaluates the test split, writes figures and pictures into the folder, prints the tables."""
-    test = splits["test"]
-    scores = evaluate(variables, test)
-    result: dict[str, Any] = scores.figures() | {"baselines": {}, "intervals": {}}
-    result.pop("loss")
+    """Evaluates the test split, writes metrics and pictures, and prints the tables.
+
+    Args:
+        experiment: the run.
+        model: its network.
+        variables: its final variables, on one device.
+        splits: `train`, `validation` and `test`.
+        folder: the workdir, which everything is written to.
+        records: lines of `metrics.jsonl`, one per validation.
+
+    Raises:
+        ConfigError: if depth is predicted, but no test image has enough readings.
+        OSError: if a file can't be written.
+    """
+    predict = BatchPredictor(experiment, model)
+    run = Evaluation(experiment, predict, variables, splits["validation"])
+    if run.calibrated is not None:
+        calibration.save(run.calibrated, folder / CALIBRATION_FILE)
+    parts = None
+    if (initial := _parts_before_joint_training(experiment, model)) is not None:
+        parts = Evaluation(experiment, predict, initial, splits["validation"], baselines={})
+    baselines = None
+    if predict.kinds(variables).depth is not None:
+        baselines = DepthBaselines(splits["train"], experiment.data)
+    kept = _pass(experiment, run, parts, baselines, splits["test"])
+
+    scores, result = run.scores, run.result()
+    result |= _write_images(run, data.places(splits["test"]), folder)
+    result["baselines"] = {} if baselines is None else baselines.result()
     if scores.depth is not None:
-        result["max_depth_m"] = config.data.max_depth_m
-        result["baselines"] |= scoring.baselines(config, splits)
-    views = functools.partial(views_of, predictor(config, model, variables), config)
-    table = _partitions(config, scores, views, splits, folder)
-    result |= _image_figures(scores, table, test, folder)
-    if table is not None:
-        result["regions"] = table.figures()
+        result |= {"max_depth_m": experiment.data.max_depth_m, "pooled": scores.depth.pooled()}
     if scores.classes is not None:
-        total = scores.classes.total
-        result |= {
-            "iou": _plain(depth_metrics.class_figures(total)["iou"]),
-            "confusion": total.tolist(),
-        }
-        result["baselines"]["always_interior"] = depth_metrics.class_means(
-            depth_metrics.always_interior(total)
+        counts = scores.classes.total
+        always_interior = class_metrics.class_metrics(class_metrics.always_interior(counts))
+        result["baselines"]["always_interior"] = always_interior
+        iou = class_metrics.iou(counts).tolist()
+        result["iou"] = [None if np.isnan(value) else value for value in iou]
+        result["confusion"] = counts.tolist()
+        result["oracle"] = oracle.measure(experiment, model, variables, kept.oracle)
+        result["parts_before_joint_training"] = None if parts is None else parts.result()
+    files.write(folder / tables.TEST_FILE, json.dumps(result, indent=2) + "\n")
+    print(tables.text(result), flush=True)
+    _draw(run, kept.pictures, records, folder)
+    print(f"pictures, metrics and checkpoints are in {folder}")
+
+
+class Evaluation:
+    """Calibrates one set of variables, and collects its scores on the test split.
+
+    Attributes:
+        calibrated: calibration of the predicted frontiers; None if none are predicted.
+        scores: the loss and the metrics.
+        partitions: partition scores; None if the prediction can't be made a partition.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        predict: BatchPredictor,
+        variables: Variables,
+        validation: data.Examples,
+        *,
+        baselines: partition_scores.Baselines = partition_scores.BASELINES,
+    ):
+        """Predicts the validation split if frontiers are predicted."""
+        self.calibrated, self.partitions, self.scores = None, None, scoring.Scores()
+        if predict.kinds(variables).edges is not None:
+            self.calibrated = _calibrate(predict, variables, validation)
+        labels = experiment.data.labels
+        segment = experiment.data.source.segmentations().get(labels) if baselines else None
+        if self.calibrated is not None or segment is not None:
+            self.partitions = partition_scores.PartitionScores(
+                self.calibrated, segment, baselines=baselines
+            )
+        else:
+            print(
+                f"predicted depth is not segmented: the algorithm that made the labels {labels!r} "
+                "is unknown"
+            )
+        self._predict, self._variables = predict, variables
+        self._score = jax.jit(
+            functools.partial(
+                steps.score,
+                objective=experiment.objective,
+                max_depth_m=experiment.data.max_depth_m,
+            )
         )
-        result["ceiling"] = oracle.measure(config, model, variables, test)
-        result["untrained"] = _untrained(config, model, evaluate, splits)
-    lines = ["", *tables.depth_lines(result)] if scores.depth is not None else []
-    lines += ["", *tables.class_lines(result)] if scores.classes is not None else []
-    lines += ["", *tables.edge_lines(result)] if scores.edges is not None else []
-    lines += (
-        ["", *partition_scores.lines(result["regions"], first="regions")]
-        if table is not None
-        else []
-    )
-    (folder / tables.TEST_FILE).write_text(json.dumps(result, indent=2) + "\n")
-    print("\n".join([f"test split, {result['images']} images", *lines]), flush=True)
-    headlines = scoring.HEADLINES.items()
-    shown, title = next(each for each in headlines if f"validation_{each[0]}" in records[0])
-    plots.curves(folder / "curves.png", records, shown, title)
-    _sheets(config, scores, views, test, folder)
-    print(f"pictures, figures and checkpoints are in {folder}")
+
+    def add(self, batch: Batch) -> list[tuple[PredictedImage, dict[str, np.ndarray]]]:
+        """Predicts and scores a batch; returns its images with their predicted partitions."""
+        output, prediction = self._predict(self._variables, batch)
+        self.scores.add(self._score(output, prediction, batch))
+        images = predicted_image.images_of(batch, prediction)
+        if self.partitions is None:
+            return [(image, {}) for image in images]
+        return [(image, self.partitions.add(image)) for image in images]
+
+    def result(self) -> dict[str, Any]:
+        """Returns the metrics over all images, and the partition scores as `regions`."""
+        metrics: dict[str, Any] = self.scores.metrics()
+        return (
+            metrics if self.partitions is None else {**metrics, "regions": self.partitions.result()}
+        )
 
 
-def _partitions(
-    config: Experiment,
-    scores: scoring.Scores,
-    views: Callable[[data.Examples], Iterator[partition_scores.View]],
-    splits: dict[str, data.Examples],
-    folder: pathlib.Path,
-) -> partition_scores.Table | None:
-    """Calibrates on the validation split and scores the partitions of the test split."""
-    calibrated = None
-    if scores.edges is not None:
-        calibrated = _calibrated(views, splits["validation"])
-        calibration.save(calibrated, folder / CALIBRATION_FILE)
-    cut = config.data.source.segmentations().get(config.data.labels)
-    if calibrated is None and cut is None:
-        print(f"no regions of predicted depth: what made the labels {config.data.labels!r} is")
-        print("not known, since their data set was built with a configuration of its own")
-        return None
-    table = partition_scores.Table(calibrated, cut)
-    quiet = 0.1 if sys.stderr.isatty() else 10
-    shown = tqdm.tqdm(
-        views(splits["test"]),
-        total=len(splits["test"]),
-        desc="regions",
-        unit="image",
-        mininterval=quiet,
-    )
-    for view in shown:
-        table.add(view)
-    return table
-
-
-def _calibrated(
-    views: Callable[[data.Examples], Iterator[partition_scores.View]], validation: data.Examples
+def _calibrate(
+    predict: BatchPredictor, variables: Variables, validation: data.Examples
 ) -> calibration.Calibration:
     try:
-        return partition_scores.calibrate(
-            views(validation), count=len(validation), images=THRESHOLD_IMAGES
-        )
-    except ValueError as error:  # The run has still to be reported.
+        return predictions.calibrate(predict, variables, validation)
+    except ValueError as error:  # An untrained network should still be reported.
         print(f"frontiers are decoded without calibration: {error}")
         return calibration.Calibration()
 
 
-def _untrained(
-    config: Experiment,
-    model: Any,
-    evaluate: scoring.Evaluate,
-    splits: dict[str, data.Examples],
-) -> dict[str, Any] | None:
-    """Scores networks of several runs put together but never trained together, as the run began.
-
-    Returns:
-        Figures as of the run itself, calibrated in the same way; None for other runs.
-    """
-    if not init_from.composes(config.init_from):
+def _parts_before_joint_training(experiment: Experiment, model: Any) -> Variables | None:
+    """Returns the variables that a run began with if they are those of networks of several runs."""
+    if not init_from.composes(experiment.init_from):
         return None
     try:
-        variables, _ = init_from.start(config, model)
+        return init_from.start(experiment, model)[0]
     except (OSError, ValueError) as error:
-        print(f"nothing is said of the parts before they were trained together: {error}")
+        print(f"the parts before joint training are not evaluated: {error}")
         return None
-    views = functools.partial(views_of, predictor(config, model, variables), config)
-    table = partition_scores.Table(_calibrated(views, splits["validation"]), None, beside={})
-    for view in views(splits["test"]):
-        table.add(view)
-    figures = evaluate(variables, splits["test"]).figures()
-    figures.pop("loss")
-    return {**figures, "regions": table.figures()}
 
 
-def predictor(
-    config: Experiment, model: Any, variables: Variables
-) -> Callable[[Batch], Prediction]:
-    """Returns a function that predicts batches."""
+class _Kept(NamedTuple):
+    """Images kept from a pass: those to draw with their partitions, and those for the oracle."""
 
-    step = functools.partial(steps.predict, model=model, objective=config.objective)
-    return functools.partial(jax.jit(lambda *given: step(*given)[1]), variables)
+    pictures: list[tuple[PredictedImage, dict[str, np.ndarray]]]
+    oracle: list[Batch]
 
 
-def views_of(
-    predict: Callable[[Batch], Prediction], config: Experiment, examples: data.Examples
-) -> Iterator[partition_scores.View]:
-    """Yields every image of a split with what is predicted of it."""
-    for batch in data.eval_batches(examples, config.data):
-        predicted = predict(batch)
-        depth, edges = predicted.depth, predicted.edges
-        depth_m = None if depth is None else np.asarray(depth)
-        logits = None if edges is None else np.asarray(edges)
-        rgb = np.asarray(batch.image)
-        for index in np.flatnonzero(batch.valid):
-            depth_mm = np.asarray(batch.depth)[index] * units.MM_PER_M
-            yield partition_scores.View(
-                rgb=rgb[index],
-                depth_mm=np.round(depth_mm).astype(np.uint16),
-                classes=np.asarray(batch.frontier)[index],
-                known=~np.asarray(batch.filled)[index],
-                depth_m=None if depth_m is None else depth_m[index],
-                edges=None if logits is None else logits[index],
-            )
-
-
-def _image_figures(
-    scores: scoring.Scores,
-    table: partition_scores.Table | None,
+def _pass(
+    experiment: Experiment,
+    run: Evaluation,
+    parts: Evaluation | None,
+    baselines: DepthBaselines | None,
     examples: data.Examples,
-    folder: pathlib.Path,
-) -> dict[str, Any]:
-    """Writes the figures of single images; returns how sure their means are, and pooled ones."""
-    places = data.places(examples)
-    spaces = np.asarray(places["space_id"])
-    columns: dict[str, np.ndarray] = {}
-    intervals: dict[str, tuple[float, float]] = {}
-    result: dict[str, Any] = {"spaces": len(set(spaces)), "intervals": intervals}
-    if scores.depth is not None:
-        counted = scores.depth.counted
-        for name, values in scores.depth.columns().items():
-            columns[name] = np.full(len(spaces), np.nan)
-            columns[name][counted] = values
-        averaged = {name: columns[name][counted] for name in scores.depth.means()}
-        intervals |= bootstrap.intervals(averaged, spaces[counted])
-        result |= {"spaces": len(set(spaces[counted])), "pooled": scores.depth.pooled()}
-    if scores.classes is not None:
-        counts = scores.classes.images
-        empty = dict.fromkeys(depth_metrics.class_means(counts.sum(0)), np.nan)
-        rows = [depth_metrics.class_means(image) if image.any() else empty for image in counts]
-        columns |= {name: np.array([row[name] for row in rows]) for name in empty}
-        intervals |= bootstrap.intervals_of_sums(counts, spaces, depth_metrics.class_means)
-    if table is not None:
-        scored = table.images()
-        columns |= scored
-        intervals |= bootstrap.intervals(scored, spaces)
-    kept = ~np.all([np.isnan(column) for column in columns.values()], axis=0)
-    rows = {name: np.asarray(column)[kept] for name, column in (places | columns).items()}
-    bootstrap.write_csv(folder / tables.IMAGES_FILE, rows)
-    return result
+) -> _Kept:
+    """Decodes every image of the test split once, and feeds it to everything that collects."""
+    count, index, kept = len(examples), 0, _Kept([], [])
+    pictures = predictions.evenly_spaced(count, experiment.pictures)
+    fitted = predictions.evenly_spaced(count, oracle.IMAGES)
+    with progress.bar(desc="test", unit="image", total=count) as bar:
+        for batch in data.eval_batches(examples, experiment.data):
+            if baselines is not None:
+                baselines.add(batch)
+            if parts is not None:
+                parts.add(batch)
+            for image, partitions in run.add(batch):
+                if index in pictures:
+                    kept.pictures.append((image.copy(), partitions))
+                if index in fitted:
+                    kept.oracle.append(image.copy().truth)
+                index += 1
+                bar.update()
+    return kept
 
 
-def _plain(values: list[float]) -> list[float | None]:
-    """Writes what does not exist as JSON does."""
-    return [None if np.isnan(value) else value for value in values]
+def _write_images(run: Evaluation, places: dict[str, list], folder: pathlib.Path) -> dict[str, Any]:
+    """Writes the metrics of every image as CSV; returns intervals over spaces, and their number."""
+    scores, spaces = run.scores, np.asarray(places["space_id"])
+    columns, intervals = scores.columns(), scores.intervals(spaces)
+    if run.partitions is not None:
+        columns |= run.partitions.columns()
+        intervals |= run.partitions.intervals(spaces)
+    tables.write_images(folder / tables.IMAGES_FILE, places, columns)
+    counted = spaces if scores.depth is None else spaces[scores.depth.counted]
+    return {"spaces": len(set(counted)), "intervals": intervals}
 
 
-def _sheets(
-    config: Experiment,
-    scores: scoring.Scores,
-    views: Callable[[data.Examples], Iterator[partition_scores.View]],
-    examples: data.Examples,
+def _draw(
+    run: Evaluation,
+    pictures: list[tuple[PredictedImage, dict[str, np.ndarray]]],
+    records: list[dict],
     folder: pathlib.Path,
 ) -> None:
-    """Draws evenly spaced images of the split."""
-    chosen = np.unique(
-        np.linspace(0, len(examples) - 1, min(len(examples), config.pictures)).astype(int)
-    )
-    shown = list(views(data.Subset(examples, chosen)))
-    if scores.edges is not None:
-        calibrated = calibration.load(folder / CALIBRATION_FILE)
+    """Draws the curves of the validation split and the pictures of test images."""
+    headline = next(name for name in scoring.HEADLINES if f"validation_{name}" in records[0])
+    plots.curves(folder / "curves.png", records, headline, scoring.HEADLINES[headline])
+    images = [image for image, _ in pictures]
+    if run.scores.depth is not None:
+        plots.depth_sheet(folder / "test.png", images)
+    if (calibrated := run.calibrated) is not None:
         plots.frontier_sheet(
-            folder / ("frontiers.png" if scores.depth is not None else "test.png"),
-            [view.rgb for view in shown],
-            [view.labels for view in shown],
-            [partition_scores.pixel_probability(calibrated(view.scored)) for view in shown],
-            [calibrated.decoder(calibrated(view.scored)) for view in shown],
+            folder / ("test.png" if run.scores.depth is None else "frontiers.png"),
+            images,
+            [partition_scores.pixel_probability(calibrated(image.edge_logits)) for image in images],
+            [partitions[partition_scores.DECODED] for _, partitions in pictures],
         )
-    if scores.depth is not None:
-        metres = [view.depth_mm / np.float32(units.MM_PER_M) for view in shown]
-        predicted = [view.depth_m for view in shown if view.depth_m is not None]
-        rgb = [view.rgb for view in shown]
-        plots.depth_sheet(folder / "test.png", rgb, metres, predicted)

@@ -1,22 +1,22 @@
-"""Depth figures, image by image on device; class figures from counts streamed over images."""
+"""Metrics of predicted depth: image by image on device, averaged over images on the host."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from psp_jax.batch import Array, Batch
+from psp_jax.metrics import bootstrap
 from psp_jax.objectives import bins
 
 MIN_DEPTH_M = 1e-3  # Lower bound of predictions, as in the BTS and ZoeDepth evaluations.
-MIN_READINGS = 10  # Images with fewer readings say nothing and are left out.
+MIN_READINGS = 10  # Images with fewer readings are left out: their metrics are mostly chance.
 # Ratios of depth that make two neighbours a boundary: those of Depth Pro's evaluation.
 BOUNDARY_RATIOS = np.linspace(1.05, 1.25, 10)
 
 
-def depth_figures(
+def depth_metrics(
     predicted: jax.Array, batch: Batch, *, max_depth_m: float
 ) -> dict[str, jax.Array]:
     """Compares depth with the readings, image by image (Eigen et al. 2014, section 4.2).
@@ -28,55 +28,47 @@ def depth_figures(
       mean e, `silog` = 100 * root of mean e^2 - (mean e)^2, as KITTI and BTS have it;
     - `delta1`, `delta2`, `delta3`: share with max(d / t, t / d) < 1.25, 1.25^2, 1.25^3;
     - `mad_levels` = mean |d - t| in gray levels, `level_accuracy` = share in the right level; both
-      say nothing without `max_depth_m`;
+      depend on `max_depth_m`;
     - `abs_rel_median`, `rmse_m_median`, `delta1_median`: after the prediction was multiplied by the
       ratio of the medians; `..._affine`: after it was fitted to the readings by least squares.
-      They forgive the errors of scale that the others are about, and are not comparable with them;
+      They ignore errors of scale, and are not comparable with the others;
     - `boundary_f1`, see there.
 
     Args:
-        predicted: `[B, H, W]` float32 metres; clipped to [`MIN_DEPTH_M`, `max_depth_m`], before an
-            alignment and after it.
+        predicted: `[B, H, W]` float32 metres; clipped to [`MIN_DEPTH_M`, `max_depth_m`], before and
+            after an alignment.
         batch: readings beyond `max_depth_m` are left out.
         max_depth_m: depth of gray level 255, metres.
 
     Returns:
-        `[B]` arrays: the figures, `pixels` = the number of readings, and `counted`, False for
+        `[B]` arrays: the metrics, `pixels` = the number of readings, and `counted`, False for
         padding and images with fewer than `MIN_READINGS` readings.
     """
     truth = jnp.asarray(batch.depth)
     mask = (truth > 0) & (truth <= max_depth_m)
     depth = jnp.clip(predicted, MIN_DEPTH_M, max_depth_m)
-    figures = _errors(depth, truth, mask, max_depth_m=max_depth_m)
+    metrics = _errors(depth, truth, mask, max_depth_m=max_depth_m)
     for name, align in (("median", _median_aligned), ("affine", _affine_aligned)):
         aligned = jnp.clip(align(depth, truth, mask), MIN_DEPTH_M, max_depth_m)
         errors = _errors(aligned, truth, mask, max_depth_m=max_depth_m)
-        figures |= {f"{key}_{name}": errors[key] for key in ("abs_rel", "rmse_m", "delta1")}
+        metrics |= {f"{key}_{name}": errors[key] for key in ("abs_rel", "rmse_m", "delta1")}
     pixels = mask.sum((1, 2))
-    return figures | {
+    return metrics | {
         "boundary_f1": boundary_f1(depth, truth, mask),
         "pixels": pixels,
         "counted": (pixels >= MIN_READINGS) & jnp.asarray(batch.valid),
     }
 
 
-def brief_depth_figures(
+def brief_depth_metrics(
     predicted: jax.Array, batch: Batch, *, max_depth_m: float
 ) -> dict[str, jax.Array]:
-    """Computes `abs_rel`, `rmse_m` and `delta1` of `depth_figures` alone, for a training's lines.
+    """Computes only `abs_rel`, `rmse_m` and `delta1` of `depth_metrics`, for use during training.
 
-    Args:
-        predicted: as there.
-        batch: as there.
-        max_depth_m: as there.
-
-    Returns:
-        `[B]` arrays: the three, `pixels` and `counted`.
+    Under jit the metrics that are dropped are not computed.
     """
-    every = depth_figures(
-        predicted, batch, max_depth_m=max_depth_m
-    )  # Jitted, the others cost nothing.
-    return {name: every[name] for name in ("abs_rel", "rmse_m", "delta1", "pixels", "counted")}
+    metrics = depth_metrics(predicted, batch, max_depth_m=max_depth_m)
+    return {name: metrics[name] for name in ("abs_rel", "rmse_m", "delta1", "pixels", "counted")}
 
 
 def _errors(
@@ -110,24 +102,24 @@ def _mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def _median(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Medians of an image's masked values above 0, as NumPy has them; 0 without any: `[B]`.
+    """Computes the median of every image's masked positive values, `[B]`; 0 without any.
 
-    By bisection on the bits, which order positive floats: three times as fast as sorting.
+    Bisects the bits, which order positive floats: three times as fast as sorting.
     """
     count = mask.sum((1, 2))
     key = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
     key = jnp.where(mask, key, jnp.iinfo(jnp.int32).max)
 
     def ranked(rank: jax.Array) -> jax.Array:
-        """The value that `rank` others lie below, bit by bit."""
+        """Returns the value that `rank` others lie below, bit by bit."""
 
-        def step(index: jax.Array, found: jax.Array) -> jax.Array:
-            higher = found | (1 << (30 - index))
+        def step(index: jax.Array, value: jax.Array) -> jax.Array:
+            higher = value | (1 << (30 - index))
             below = (key < higher[:, None, None]).sum((1, 2))
-            return jnp.where(below <= rank, higher, found)
+            return jnp.where(below <= rank, higher, value)
 
-        found = jax.lax.fori_loop(0, 31, step, jnp.zeros_like(rank))
-        return jax.lax.bitcast_convert_type(found, jnp.float32)
+        value = jax.lax.fori_loop(0, 31, step, jnp.zeros_like(rank))
+        return jax.lax.bitcast_convert_type(value, jnp.float32)
 
     middle = (ranked(jnp.maximum(count - 1, 0) // 2) + ranked(count // 2)) / 2
     return jnp.where(count > 0, middle, 0.0)
@@ -151,12 +143,13 @@ def _affine_aligned(depth: jax.Array, truth: jax.Array, mask: jax.Array) -> jax.
 def boundary_f1(predicted: Array, truth: Array, mask: Array) -> jax.Array:
     """Scores the depth boundaries between neighbours (Bochkovskii et al. 2024, arXiv:2410.02073).
 
-    Two neighbours are a boundary where one is nearer by a ratio, and it is right if the truth has
-    it with the same one nearer. F1 is averaged over `BOUNDARY_RATIOS`, weighted by the ratios; it
-    does not depend on the scale of depth. Deviations: only pairs that both lie in the mask count,
-    where the original makes a boundary of every hole's border; the four directions are counted
-    together, where their average is below 1 for a perfect prediction of a scene without boundaries
-    in one of them; ratios at which an image has no true boundary are left out.
+    Two neighbours are a boundary if their depths differ by more than a ratio; a predicted boundary
+    is right if it is a true one with the same neighbour nearer. F1 is averaged over
+    `BOUNDARY_RATIOS`, weighted by the ratios; it does not depend on the scale of depth. Deviations:
+    only pairs inside the mask count, while the original counts the border of every hole as a
+    boundary; the four directions are pooled, because the original's average over directions is
+    below 1 for a perfect prediction of a scene without boundaries in one of them; ratios at which
+    an image has no true boundary are left out.
 
     Args:
         predicted: `[B, H, W]` float32, above 0.
@@ -167,19 +160,21 @@ def boundary_f1(predicted: Array, truth: Array, mask: Array) -> jax.Array:
         `[B]`; NaN for images without any true boundary.
     """
     mask = jnp.asarray(mask)
-    found, true = (_log_steps(jnp.where(mask, depth, 1.0), mask) for depth in (predicted, truth))
+    steps, true_steps = (
+        _log_steps(jnp.where(mask, depth, 1.0), mask) for depth in (predicted, truth)
+    )
 
     def score(limit: jax.Array) -> tuple[jax.Array, jax.Array]:
-        hits, marks, wants = 0, 0, 0
+        hits, predictions, truths = 0, 0, 0
         for axis in range(2):
-            for marked, wanted in (
-                (found[axis] > limit, true[axis] > limit),
-                (found[axis] < -limit, true[axis] < -limit),
+            for positive, true in (
+                (steps[axis] > limit, true_steps[axis] > limit),
+                (steps[axis] < -limit, true_steps[axis] < -limit),
             ):
-                hits += (marked & wanted).sum((1, 2))
-                marks += marked.sum((1, 2))
-                wants += wanted.sum((1, 2))
-        return 2 * hits / jnp.maximum(marks + wants, 1), jnp.asarray(wants) > 0
+                hits += (positive & true).sum((1, 2))
+                predictions += positive.sum((1, 2))
+                truths += true.sum((1, 2))
+        return 2 * hits / jnp.maximum(predictions + truths, 1), jnp.asarray(truths) > 0
 
     scores, exist = jax.lax.map(score, jnp.log(jnp.asarray(BOUNDARY_RATIOS, jnp.float32)))
     weights = jnp.asarray(BOUNDARY_RATIOS, jnp.float32)[:, None] * exist
@@ -187,7 +182,7 @@ def boundary_f1(predicted: Array, truth: Array, mask: Array) -> jax.Array:
 
 
 def _log_steps(depth: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Differences of ln depth to the right and below, 0 where one of the two is masked out."""
+    """Returns differences of ln depth to the right and below, 0 where a pixel is masked out."""
     log = jnp.log(depth)
     across, along = log[:, :, 1:] - log[:, :, :-1], log[:, 1:] - log[:, :-1]
     return (
@@ -197,24 +192,21 @@ def _log_steps(depth: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 class Averages:
-    """Gathers per-image figures and averages them over the counted images in float64."""
+    """Collects the metrics of every image and averages them over the counted images in float64."""
 
     def __init__(self):
         """Starts empty."""
         self._columns: dict[str, list[np.ndarray]] = {}
-        self._counted: list[np.ndarray] = []
 
-    def add(self, figures: Mapping[str, Array]) -> None:
-        """Adds what `depth_figures` returned for a batch."""
-        arrays = {name: np.asarray(value, np.float64) for name, value in figures.items()}
-        self._counted.append(arrays.pop("counted").astype(bool))
-        for name, value in arrays.items():
-            self._columns.setdefault(name, []).append(value)
+    def add(self, metrics: Mapping[str, Array]) -> None:
+        """Adds the result of `depth_metrics` for a batch."""
+        for name, value in metrics.items():
+            self._columns.setdefault(name, []).append(np.asarray(value, np.float64))
 
     @property
     def counted(self) -> np.ndarray:
-        """Which of the images added, in order, are counted: bool."""
-        return np.concatenate([np.zeros(0, bool), *self._counted])
+        """`[N]` bool, whether each image counts, in the order they were added."""
+        return np.concatenate([np.zeros(0), *self._columns.get("counted", [])]).astype(bool)
 
     @property
     def images(self) -> int:
@@ -222,22 +214,28 @@ class Averages:
         return int(self.counted.sum())
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Returns every figure, `pixels` included, of the counted images: float64 arrays."""
+        """Returns every metric and `pixels` of every image, `[N]` float64; NaN if not counted."""
         counted = self.counted
-        return {name: np.concatenate(values)[counted] for name, values in self._columns.items()}
+        return {
+            name: np.where(counted, np.concatenate(values), np.nan)
+            for name, values in self._columns.items()
+            if name != "counted"
+        }
 
     def means(self) -> dict[str, float]:
-        """Returns the mean of every figure over the counted images that it exists for, if any."""
-        columns = self.columns()
-        columns.pop("pixels", None)
-        return {name: mean(v) for name, v in columns.items() if not np.isnan(v).all()}
+        """Returns the means over the counted images; metrics that no image has are left out."""
+        return {
+            name: bootstrap.mean(values)
+            for name, values in self.columns().items()
+            if name != "pixels" and not np.isnan(values).all()
+        }
 
     def pooled(self) -> dict[str, float]:
-        """Returns the figures over all readings at once, which the means over images are not.
+        """Returns the metrics over the readings of all images together.
 
-        Those of single images and of boundaries have no such form and are left out.
+        `boundary_f1` has no such form and is left out.
         """
-        columns = self.columns()
+        columns = {name: values[self.counted] for name, values in self.columns().items()}
         pixels = columns.pop("pixels")
         share = pixels / max(pixels.sum(), 1)
         pooled = {}
@@ -248,93 +246,3 @@ class Averages:
                 pooled[name] = float((share * values).sum())
         variance = pooled["rmse_log"] ** 2 - pooled["bias_log"] ** 2
         return pooled | {"silog": 100 * float(np.sqrt(max(variance, 0.0)))}
-
-
-def mean(values: np.ndarray) -> float:
-    """Averages what is not NaN; NaN without any."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-def confusion(predicted: Array, truth: Array, mask: Array, *, classes: int) -> jax.Array:
-    """Counts pixels by true and predicted class.
-
-    Args:
-        predicted: `[B, H, W]` integers below `classes`.
-        truth: `[B, H, W]` integers; pixels whose class is not below `classes` are left out.
-        mask: `[B, H, W]` bool, the pixels that count.
-        classes: number of classes K.
-
-    Returns:
-        `[B, K, K]` int32; row = true class, column = predicted class.
-    """
-    truth = jnp.asarray(truth).astype(jnp.int32)
-    cell = truth * classes + jnp.asarray(predicted).astype(jnp.int32)
-    cell = jnp.where(jnp.asarray(mask) & (truth < classes), cell, classes**2)
-    count = jax.vmap(lambda cells: jnp.bincount(cells.ravel(), length=classes**2 + 1))
-    return count(cell)[:, :-1].reshape(-1, classes, classes).astype(jnp.int32)
-
-
-def class_figures(counts: np.ndarray) -> dict[str, Any]:
-    """Computes figures of classes from the counts of `confusion`, added up over images.
-
-    Args:
-        counts: `[K, K]` int64; row = true class, column = predicted class; class 0 is interior.
-
-    Returns:
-        `accuracy`, and `interior_share`, the accuracy of always saying interior; `iou` of every
-        class, NaN where it is neither true nor predicted anywhere; `mean_iou` over the others,
-        and `mean_iou_absent_0` over all K with 0 for those; `balanced_accuracy`, the mean recall
-        of the classes that are true somewhere; `frontier_found`, the share of the pixels of the
-        other classes that are not said to be interior.
-    """
-    counts = np.asarray(counts, np.float64)
-    right, true, said = np.diag(counts), counts.sum(1), counts.sum(0)
-    total, union = max(counts.sum(), 1), true + said - right
-    iou = np.where(union > 0, right / np.maximum(union, 1), np.nan)
-    recall = np.where(true > 0, right / np.maximum(true, 1), np.nan)
-    return {
-        "accuracy": float(right.sum() / total),
-        "interior_share": float(true[0] / total),
-        "iou": iou.tolist(),
-        "mean_iou": mean(iou),
-        "mean_iou_absent_0": float(np.nan_to_num(iou).mean()),
-        "balanced_accuracy": mean(recall),
-        "frontier_found": float(counts[1:, 1:].sum() / max(true[1:].sum(), 1)),
-    }
-
-
-def class_means(counts: np.ndarray) -> dict[str, float]:
-    """Returns what of `class_figures` is one number."""
-    figures = class_figures(counts)
-    figures.pop("iou")
-    return figures
-
-
-def always_interior(counts: np.ndarray) -> np.ndarray:
-    """Returns the counts of a predictor that says class 0 everywhere, from those of another."""
-    said = np.zeros_like(counts)
-    said[..., 0] = counts.sum(-1)
-    return said
-
-
-class Confusions:
-    """Gathers the counts of `confusion`, a matrix per image: what they say, not what was said."""
-
-    def __init__(self, classes: int):
-        """Starts empty."""
-        self._counts: list[np.ndarray] = [np.zeros((0, classes, classes), np.int32)]
-
-    def add(self, counts: Array, valid: Array) -> None:
-        """Adds the counts `[B, K, K]` of a batch whose images are real where `valid` `[B]` is."""
-        self._counts.append(np.asarray(counts)[np.asarray(valid)])
-
-    @property
-    def images(self) -> np.ndarray:
-        """`[N, K, K]` int64, image by image in the order they were added."""
-        return np.concatenate(self._counts).astype(np.int64)
-
-    @property
-    def total(self) -> np.ndarray:
-        """`[K, K]` int64 over all images."""
-        return self.images.sum(0)

@@ -1,7 +1,7 @@
-"""Figures of predicted frontiers, counted by logit on device and read off at any threshold.
+"""Metrics of predicted cut edges, from counts by logit on device.
 
-Edges are judged one by one, at 0 px: what a frontier one pixel aside is worth, and what the regions
-are, is for `regions` to say.
+Every inter-pixel edge is scored on its own, at 0 px tolerance; `partition.boundaries` has the
+metrics with a tolerance.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ import numpy as np
 from psp_jax.batch import Array, Batch
 from psp_jax.objectives import edges
 
-LIMIT = 12.0  # Logits beyond count as this: one in 160,000.
+LIMIT = 12.0  # Logits are clipped to this: a probability of 1 in 160,000.
 BINS_PER_LOGIT = 8
 BINS = int(2 * LIMIT * BINS_PER_LOGIT) + 1
 
 
 def edge_counts(edge_logits: Array, batch: Batch) -> dict[str, jax.Array]:
-    """Counts the edges that carry truth by what is true and what was predicted.
+    """Counts the edges that carry truth by their true state and their logit.
 
     Args:
-        edge_logits: `[B, H, W, 2]` logits, as `edges` lays them out.
-        batch: with the truth.
+        edge_logits: `[B, H, W, 2]` logits of a cut edge, laid out as in `objectives.edges`.
+        batch: the true frontier classes.
 
     Returns:
-        `counts` `[B, 2, BINS]` int32, whole and cut edges by logit, and `surprise` `[B]` float32,
-        the sum of -log2 P(what the edge is), in bits.
+        `counts` `[B, 2, BINS]` int32, uncut and cut edges by logit, and `surprise` `[B]` float32,
+        the sum of -log2 P(true state of the edge), in bits.
     """
     target, known = edges.targets(batch.frontier), edges.labelled(batch)
     logits = edge_logits.astype(jnp.float32)
@@ -41,7 +41,7 @@ def edge_counts(edge_logits: Array, batch: Batch) -> dict[str, jax.Array]:
 
 
 class EdgeTally:
-    """Adds up counts over images; what it keeps of an image is its best F-measure."""
+    """Adds up counts over images; of a single image only its best F-measure is kept."""
 
     def __init__(self):
         """Starts empty."""
@@ -50,7 +50,7 @@ class EdgeTally:
         self._best: list[float] = []
 
     def add(self, counted: Mapping[str, Array]) -> None:
-        """Adds what `edge_counts` returned for a batch."""
+        """Adds the result of `edge_counts` for a batch."""
         counts = np.asarray(counted["counts"], np.int64)
         self._counts += counts.sum(0)
         self._surprise += float(np.asarray(counted["surprise"], np.float64).sum())
@@ -58,16 +58,16 @@ class EdgeTally:
             if image[1].any():  # Without any true frontier there is no recall.
                 self._best.append(float(_f_measures(image).max()))
 
-    def figures(self) -> dict[str, float]:
-        """Returns the figures over all edges.
+    def metrics(self) -> dict[str, float]:
+        """Computes the metrics over all edges.
 
-        `edge_bits` is the mean surprise of an edge, `edge_bits_prior` that of a coder who knows
-        their share alone, `edge_ap` the average precision, `edge_ods` and `edge_ois` the best
-        F-measures with one threshold for all images and with one for each (Arbelaez et al. 2011,
-        section 3.1, but matching an edge with nothing but itself).
+        `edge_bits` is the mean surprise of an edge, `edge_bits_prior` that of a predictor that
+        knows only the share of cut edges, `edge_ap` the average precision, `edge_ods` and
+        `edge_ois` the best F-measures with one threshold for all images and with one per image
+        (Arbelaez et al. 2011, section 3.1; deviation: an edge matches only itself).
         """
-        whole, cut = self._counts.sum(1)
-        total = max(int(whole + cut), 1)
+        uncut, cut = self._counts.sum(1)
+        total = max(int(uncut + cut), 1)
         precision, recall = _precision_recall(self._counts)
         gained = np.diff(recall, prepend=0.0)
         return {
@@ -80,7 +80,7 @@ class EdgeTally:
 
 
 def _precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Precision and recall of "cut from this bin on", from the highest bin to the lowest."""
+    """Returns precision and recall with every bin as the threshold, from the highest down."""
     false, true = np.cumsum(counts[:, ::-1], axis=1)
     return true / np.maximum(false + true, 1), true / max(int(true[-1]), 1)
 
@@ -91,5 +91,5 @@ def _f_measures(counts: np.ndarray) -> np.ndarray:
 
 
 def _entropy(share: float) -> float:
-    """Entropy in bits of a Bernoulli variable."""
+    """Computes the entropy of a Bernoulli variable in bits."""
     return float(-sum(p * np.log2(p) for p in (share, 1 - share) if p > 0))

@@ -1,5 +1,6 @@
-"""What a run of each kind of output leaves behind."""
+"""The report of runs of every kind of output."""
 
+import collections
 import csv
 import dataclasses
 import json
@@ -11,14 +12,16 @@ import optax
 import pytest
 
 from data_builders import sources
-from psp_jax import calibrate, checkpoints, experiment, init_from, objectives, state, train
-from psp_jax.evaluation import partition_scores
+from psp_jax import calibrate, checkpoints, data, experiment, init_from, objectives, state, train
+from psp_jax.evaluation import partition_scores, predictions, run_report
 from psp_jax.models import decoder, segmenter, two_phase, unet
-from psp_jax.partition import calibration, edge_logits, frontier_classes
+from psp_jax.partition import calibration
 from tests import scans
 
 NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
 PSPNET = ("trunk", "pyramid", "head")
+PARTS, DECODED = "parts_before_joint_training", partition_scores.DECODED
+COMPONENTS = partition_scores.COMPONENTS
 KINDS = {
     "depth": (NARROW, objectives.DepthMSE(), (*PSPNET, "classifier")),
     "depth and frontiers": (
@@ -44,26 +47,26 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     model, objective, parts = KINDS[kind]
     tiny.model, tiny.objective = model, objective
     tiny.data.labels = "planar"
-    # At a rate that moves nothing: without batch norms in the parts, the run is what it began as.
+    # At a rate that changes nothing: without batch norms in the parts, the run stays as it began.
     tiny.phases = (experiment.Phase(steps=2, train=parts, learning_rate=1e-30),)
     if kind == "two phases":
         tiny.init_from = leave_parts(tmp_path, tiny)
     train.run(tiny, str(tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
-    rivals = ["grid", "SEEDS on RGB", "SLIC on RGB", "SLIC on true depth"]
-    from_depth = ["predicted depth, cut"] * ("depth" in kind or kind == "two phases")
+    baselines = list(partition_scores.BASELINES)
+    from_depth = [partition_scores.SEGMENTED_DEPTH] * ("depth" in kind or kind == "two phases")
     if kind == "depth":
-        assert list(rows) == [*from_depth, *rivals]
+        assert list(rows) == [*from_depth, *baselines]
         assert "coding" not in result["regions"]
         with pytest.raises(ValueError, match="predicts no frontiers"):
             calibrate.calibrate(tmp_path / "run")
     else:
-        assert list(rows) == ["decoded frontiers", "connected components", *from_depth, *rivals]
+        assert list(rows) == [DECODED, COMPONENTS, *from_depth, *baselines]
         assert result["regions"]["coding"]["ratio"] > 0
         fitted = calibration.load(tmp_path / "run" / "calibration.json")
         (tmp_path / "run" / "calibration.json").unlink()
-        if fitted != calibration.Calibration():  # Else nothing could be told from six steps.
+        if fitted != calibration.Calibration():  # Otherwise the fit failed.
             assert calibrate.calibrate(tmp_path / "run") == fitted
             assert calibration.load(tmp_path / "run" / "calibration.json") == fitted
     if kind in ("depth and frontiers", "two phases"):
@@ -74,32 +77,33 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     printed = capsys.readouterr().out
     assert "SLIC on true depth" in printed
     if kind != "depth":
-        expect_figures_of_classes(tmp_path / "run", result, printed)
-        assert result["ceiling"] is None  # The outputs are as large as the images.
-        assert (result["untrained"] is not None) == (kind == "two phases")
+        expect_class_metrics(tmp_path / "run", result, printed)
+        assert result["oracle"] is None  # The outputs are as large as the images.
+        assert (result[PARTS] is not None) == (kind == "two phases")
     if kind == "two phases":
-        parts, own = result["untrained"], "decoded frontiers"
+        parts, own = result[PARTS], DECODED
         for name in ("accuracy", "mean_iou", "edge_bits", "edge_ap"):
             np.testing.assert_allclose(parts[name], result[name], rtol=1e-6)
         assert parts["regions"]["partitions"][own] == rows[own]
-        assert "parts, not yet trained" in printed
+        assert "parts before joint training" in printed
 
 
-def expect_figures_of_classes(workdir, result, printed):
-    """What the counts of `test.json` say is what it and the table say, overall and by image."""
+def expect_class_metrics(workdir, result, printed):
+    """The confusion matrix of `test.json` agrees with its metrics, the table and the CSV file."""
     counts = np.asarray(result["confusion"])
     interior = counts[0].sum() / counts.sum()
     np.testing.assert_allclose(result["accuracy"], np.trace(counts) / counts.sum())
     baseline = result["baselines"]["always_interior"]
     np.testing.assert_allclose([baseline["accuracy"], result["interior_share"]], interior)
     np.testing.assert_allclose(baseline["balanced_accuracy"], 1 / (counts.sum(1) > 0).sum())
-    assert baseline["frontier_found"] == 0
+    assert baseline["frontier_recall"] == 0
     low, high = result["intervals"]["accuracy"]
     assert low <= result["accuracy"] <= high
     lines = printed.splitlines()
-    (first,) = [index for index, line in enumerate(lines) if line.startswith("classes, of")]
+    (first,) = [index for index, line in enumerate(lines) if line.startswith("classes, ")]
     assert lines[first + 1].split()[2] == f"{result['accuracy']:.4f}"
-    assert lines[first + 4].split()[2] == f"{interior:.4f}"
+    (always,) = [line for line in lines[first:] if line.startswith("always interior")]
+    assert always.split()[2] == f"{interior:.4f}"
     assert re.search(r"  accuracy \d\.\d{3}  always interior \d\.\d{3}  ", printed)
     with (workdir / "test_images.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -109,9 +113,9 @@ def expect_figures_of_classes(workdir, result, printed):
 
 
 def leave_parts(folder, config):
-    """Writes runs of the two networks, never trained, and returns the `init_from` of both."""
+    """Writes untrained runs of the two networks and returns the `init_from` of both."""
     drawn = init_from.drawn(config, config.model.make(config.objective.channels))
-    drawn = jax.tree.map(lambda leaf: leaf + 0.01, drawn)  # Unlike what the run draws itself.
+    drawn = jax.tree.map(lambda leaf: leaf + 0.01, drawn)  # Other values than the run draws itself.
     runs = {
         "depth": (config.model.depth, config.model.to_depth),
         "frontier": (config.model.frontier, config.objective),
@@ -126,53 +130,29 @@ def leave_parts(folder, config):
     return f"depth={folder / 'depth'},frontier={folder / 'frontier'}"
 
 
-def view_of(labels, logits=None, depth_m=None):
-    height, width = labels.shape
-    rng = np.random.default_rng(0)
-    return partition_scores.View(
-        rgb=rng.integers(0, 256, (height, width, 3), np.uint8),
-        depth_mm=np.asarray(1000 + 500 * (labels % 5), np.uint16),
-        classes=frontier_classes.encode(labels),
-        known=np.ones(labels.shape, bool),
-        depth_m=depth_m,
-        edges=logits,
-    )
+def test_every_image_is_decoded_and_predicted_once(tiny, tmp_path, monkeypatch):
+    tiny.model, tiny.objective, _ = KINDS["depth and frontiers"]
+    tiny.data.labels, tiny.data.batch_size = "planar", 3  # No batch is padded.
+    model = tiny.model.make(tiny.objective.channels)
+    splits = data.open_splits(tiny.data.source.prepare())
+    decoded, predicted = collections.Counter(), 0
+    decode, predict = data._Checked.__getitem__, predictions.BatchPredictor.__call__
 
+    def counting_decode(self, index):
+        decoded[self._place, index] += 1
+        return decode(self, index)
 
-def test_the_truth_scores_perfectly_and_costs_almost_no_bits():
-    rng = np.random.default_rng(0)
-    blocks = rng.integers(0, 5, (4, 5))
-    labels = frontier_classes.split_connected(np.kron(blocks, np.ones((12, 12), int)))
-    sure = edge_logits.from_labels(labels)
-    logits = np.full((*labels.shape, 2), -8, np.float32)
-    logits[:, :-1, 0], logits[:-1, :, 1] = 2 * sure.across, 2 * sure.along
-    table = partition_scores.Table(calibration.Calibration(), None)
-    table.add(view_of(labels, logits))
-    figures = table.figures()
-    decoded = figures["partitions"]["decoded frontiers"]
-    assert decoded["ari"] == decoded["asa"] == decoded["f_0px"] == 1.0
-    assert decoded["vi_bits"] == 0
-    assert decoded["ari"] > figures["partitions"]["grid"]["ari"]
-    assert figures["coding"]["ratio"] < 0.2
-    assert figures["boundaries"]["0px"]["ods"] == 1.0
+    def counting_predict(self, variables, batch):
+        nonlocal predicted
+        predicted += int(np.sum(batch.valid))
+        return predict(self, variables, batch)
 
-
-def test_calibration_finds_the_temperature_of_overconfident_logits():
-    labels = [
-        frontier_classes.split_connected(
-            np.kron(np.random.default_rng(seed).integers(0, 4, (3, 4)), np.ones((8, 8), int))
-        )
-        for seed in range(4)
-    ]
-    rng = np.random.default_rng(1)
-    views = []
-    for each in labels:
-        cut = edge_logits.from_labels(each)
-        logits = np.zeros((*each.shape, 2), np.float32)
-        logits[:, :-1, 0] = np.sign(cut.across) + rng.normal(0, 1, cut.across.shape)
-        logits[:-1, :, 1] = np.sign(cut.along) + rng.normal(0, 1, cut.along.shape)
-        views.append(view_of(each, 3 * logits))
-    fitted = partition_scores.calibrate(iter(views), count=len(views), images=2)
-    sharper = [dataclasses.replace(view, edges=2 * view.edges) for view in views]
-    again = partition_scores.calibrate(iter(sharper), count=len(sharper), images=2)
-    np.testing.assert_allclose(again.temperature, 2 * fitted.temperature, rtol=0.02)
+    monkeypatch.setattr(data._Checked, "__getitem__", counting_decode)
+    monkeypatch.setattr(predictions.BatchPredictor, "__call__", counting_predict)
+    variables = init_from.drawn(tiny, model)
+    records = [{"step": 1, "train_loss": 1.0, "validation_loss": 1.0, "validation_rmse_m": 1.0}]
+    run_report.report(tiny, model, variables, splits, tmp_path, records)
+    assert set(decoded.values()) == {1}
+    assert len(decoded) == sum(len(examples) for examples in splits.values())
+    assert predicted == len(splits["validation"]) + len(splits["test"])
+    assert json.loads((tmp_path / "test.json").read_text())["images"] == len(splits["test"])

@@ -1,7 +1,4 @@
-import csv
-
 import numpy as np
-import pytest
 
 from psp_jax.metrics import bootstrap
 
@@ -14,20 +11,20 @@ def test_the_interval_of_independent_images_is_that_of_the_normal_approximation(
     np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.03)
 
 
-def test_images_of_the_same_room_do_not_narrow_the_interval():
+def test_images_of_the_same_space_do_not_narrow_the_interval():
     rng = np.random.default_rng(0)
-    rooms = rng.normal(3, 2, 20)
-    once = bootstrap.intervals({"x": rooms}, np.arange(20))["x"]
-    often = bootstrap.intervals({"x": np.repeat(rooms, 50)}, np.repeat(np.arange(20), 50))["x"]
+    spaces = rng.normal(3, 2, 20)
+    once = bootstrap.intervals({"x": spaces}, np.arange(20))["x"]
+    often = bootstrap.intervals({"x": np.repeat(spaces, 50)}, np.repeat(np.arange(20), 50))["x"]
     np.testing.assert_allclose(once, often, rtol=1e-12)
 
 
 def test_intervals_of_summed_counts_are_those_of_the_mean_where_sums_make_a_mean():
     rng = np.random.default_rng(0)
-    right, rooms = rng.integers(0, 100, 60), np.repeat(np.arange(12), 5)
+    right, spaces = rng.integers(0, 100, 60), np.repeat(np.arange(12), 5)
     counts = np.stack([right, 100 - right], axis=1)
-    share = bootstrap.intervals_of_sums(counts, rooms, lambda c: {"x": c[0] / c.sum()})["x"]
-    np.testing.assert_allclose(share, bootstrap.intervals({"x": right / 100}, rooms)["x"])
+    share = bootstrap.intervals_of_sums(counts, spaces, lambda c: {"x": c[0] / c.sum()})["x"]
+    np.testing.assert_allclose(share, bootstrap.intervals({"x": right / 100}, spaces)["x"])
 
 
 def test_images_without_a_value_are_left_out():
@@ -44,18 +41,3 @@ def test_intervals_are_narrower_at_lower_levels_and_repeat():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert bootstrap.intervals(values, np.arange(50))["x"] == wide
     assert bootstrap.intervals(values, np.arange(50), seed=1)["x"] != wide
-
-
-def test_a_csv_has_one_row_per_image_and_leaves_gaps_empty(tmp_path):
-    path = tmp_path / "images.csv"
-    columns = {"scene": ["a, b", "c"], "frame": [3, 30], "rmse_m": np.array([0.123456789, np.nan])}
-    bootstrap.write_csv(path, columns)
-    with path.open() as file:
-        rows = list(csv.DictReader(file))
-    assert rows == [
-        {"scene": "a, b", "frame": "3", "rmse_m": "0.123457"},
-        {"scene": "c", "frame": "30", "rmse_m": ""},
-    ]
-    with pytest.raises(ValueError, match="argument"):
-        bootstrap.write_csv(path, {"a": [1, 2], "b": [1]})
-    assert len(path.read_text().splitlines()) == 3

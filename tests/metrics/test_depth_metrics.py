@@ -1,36 +1,33 @@
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn import metrics as sklearn_metrics
 
-from psp_jax.metrics import depth_metrics
+from psp_jax.metrics import bootstrap, depth_metrics
 from tests.batches import make_batch
 
-figures_of = jax.jit(depth_metrics.depth_figures, static_argnames="max_depth_m")
+metrics_of = jax.jit(depth_metrics.depth_metrics, static_argnames="max_depth_m")
 
 
-def test_figures_of_a_frame_computed_by_hand():
+def test_metrics_of_a_frame_computed_by_hand():
     depth = np.full((1, 3, 4), 2.0)
     depth[0, 0, :2] = 0, 12.0  # No reading, and one beyond the range.
     predicted = np.full((1, 3, 4), 2.2)
     predicted[0, 0] = 99.0, 99.0, 2.2, 4.0
-    figures = figures_of(jnp.asarray(predicted), make_batch(depth), max_depth_m=10.0)
+    metrics = metrics_of(jnp.asarray(predicted), make_batch(depth), max_depth_m=10.0)
     differences = np.array([0.2] * 9 + [2.0])
-    np.testing.assert_allclose(figures["abs_rel"], [differences.mean() / 2], rtol=1e-5)
-    np.testing.assert_allclose(figures["rmse_m"], [np.sqrt((differences**2).mean())], rtol=1e-5)
-    np.testing.assert_allclose(figures["delta1"], [0.9], rtol=1e-6)
-    np.testing.assert_allclose(figures["mad_levels"], [differences.mean() * 25.5], rtol=1e-5)
-    assert bool(figures["counted"][0])
+    np.testing.assert_allclose(metrics["abs_rel"], [differences.mean() / 2], rtol=1e-5)
+    np.testing.assert_allclose(metrics["rmse_m"], [np.sqrt((differences**2).mean())], rtol=1e-5)
+    np.testing.assert_allclose(metrics["delta1"], [0.9], rtol=1e-6)
+    np.testing.assert_allclose(metrics["mad_levels"], [differences.mean() * 25.5], rtol=1e-5)
+    assert bool(metrics["counted"][0])
 
 
 def test_predictions_are_clipped_to_the_range():
     batch = make_batch(np.full((2, 4, 4), 5.0))
     predicted = jnp.asarray([np.full((4, 4), -3.0), np.full((4, 4), 1e9)])
-    figures = figures_of(predicted, batch, max_depth_m=10.0)
-    np.testing.assert_allclose(figures["rmse_m"], [5.0 - depth_metrics.MIN_DEPTH_M, 5.0], rtol=1e-5)
+    metrics = metrics_of(predicted, batch, max_depth_m=10.0)
+    np.testing.assert_allclose(metrics["rmse_m"], [5.0 - depth_metrics.MIN_DEPTH_M, 5.0], rtol=1e-5)
 
 
 def test_averages_are_over_images_and_leave_out_padding_and_empty_frames():
@@ -41,7 +38,7 @@ def test_averages_are_over_images_and_leave_out_padding_and_empty_frames():
     predicted[2] = 3.0
     predicted[3] = 9.0
     averages = depth_metrics.Averages()
-    averages.add(figures_of(jnp.asarray(predicted), batch, max_depth_m=10.0))
+    averages.add(metrics_of(jnp.asarray(predicted), batch, max_depth_m=10.0))
     means = averages.means()
     assert averages.images == 2
     np.testing.assert_allclose(means["rmse_m"], 0.5, rtol=1e-6)
@@ -57,7 +54,7 @@ def make_scene(seed, count=3, size=(12, 16)):
     return truth.astype(np.float32), predicted.astype(np.float32)
 
 
-def figures_by_hand(d, t, max_depth_m):
+def metrics_by_hand(d, t, max_depth_m):
     """One image, by the definitions, on arrays without holes and in float64."""
     e, levels = np.log(d) - np.log(t), 255 / max_depth_m
     ratio = np.maximum(d / t, t / d)
@@ -85,33 +82,33 @@ def aligned_by_hand(d, t, max_depth_m):
     chosen = ("abs_rel", "rmse_m", "delta1")
     result = {}
     for way, aligned in ways.items():
-        figures = figures_by_hand(
+        metrics = metrics_by_hand(
             np.clip(aligned, depth_metrics.MIN_DEPTH_M, max_depth_m), t, max_depth_m
         )
-        result |= {f"{name}_{way}": figures[name] for name in chosen}
+        result |= {f"{name}_{way}": metrics[name] for name in chosen}
     return result
 
 
-def test_every_figure_is_its_definition_image_by_image_and_pooled():
+def test_every_metric_is_its_definition_image_by_image_and_pooled():
     truth, predicted = make_scene(0)
-    figures = figures_of(predicted, make_batch(truth), max_depth_m=10.0)
+    metrics = metrics_of(predicted, make_batch(truth), max_depth_m=10.0)
     known = (truth > 0) & (truth <= 10)
     images = [
         (np.clip(predicted[i], 1e-3, 10)[known[i]].astype(np.float64),
          truth[i][known[i]].astype(np.float64))
         for i in range(len(truth))
     ]  # fmt: skip
-    expected = [figures_by_hand(*image, 10) | aligned_by_hand(*image, 10) for image in images]
+    expected = [metrics_by_hand(*image, 10) | aligned_by_hand(*image, 10) for image in images]
     for name in expected[0]:
         values = [image[name] for image in expected]
-        np.testing.assert_allclose(figures[name], values, rtol=1e-4, err_msg=name)
+        np.testing.assert_allclose(metrics[name], values, rtol=1e-4, err_msg=name)
     named = {*expected[0], "boundary_f1", "pixels", "counted"}
-    assert figures.keys() == named
+    assert metrics.keys() == named
     averages = depth_metrics.Averages()
-    averages.add({name: value[:2] for name, value in figures.items()})
-    averages.add({name: value[2:] for name, value in figures.items()})
+    averages.add({name: value[:2] for name, value in metrics.items()})
+    averages.add({name: value[2:] for name, value in metrics.items()})
     depths, truths = zip(*images, strict=True)
-    pooled = figures_by_hand(np.concatenate(depths), np.concatenate(truths), 10)
+    pooled = metrics_by_hand(np.concatenate(depths), np.concatenate(truths), 10)
     for name, value in pooled.items():
         np.testing.assert_allclose(averages.pooled()[name], value, rtol=1e-4, err_msg=name)
     assert "boundary_f1" not in averages.pooled() and "boundary_f1" in averages.means()
@@ -120,25 +117,25 @@ def test_every_figure_is_its_definition_image_by_image_and_pooled():
 def test_alignment_forgives_scale_and_shift():
     truth, _ = make_scene(1)
     truth = np.minimum(truth, 6)
-    figures = figures_of(jnp.asarray(0.4 * truth + 0.3), make_batch(truth), max_depth_m=10.0)
-    np.testing.assert_allclose(figures["abs_rel_affine"], 0, atol=1e-5)
-    assert (np.asarray(figures["abs_rel"]) > 0.1).all()
-    figures = figures_of(jnp.asarray(0.4 * truth), make_batch(truth), max_depth_m=10.0)
-    np.testing.assert_allclose(figures["abs_rel_median"], 0, atol=1e-5)
-    assert (np.asarray(figures["silog"]) < 0.1).all()
+    metrics = metrics_of(jnp.asarray(0.4 * truth + 0.3), make_batch(truth), max_depth_m=10.0)
+    np.testing.assert_allclose(metrics["abs_rel_affine"], 0, atol=1e-5)
+    assert (np.asarray(metrics["abs_rel"]) > 0.1).all()
+    metrics = metrics_of(jnp.asarray(0.4 * truth), make_batch(truth), max_depth_m=10.0)
+    np.testing.assert_allclose(metrics["abs_rel_median"], 0, atol=1e-5)
+    assert (np.asarray(metrics["silog"]) < 0.1).all()
 
 
-def test_predictions_that_are_constant_or_infinite_have_finite_figures():
+def test_predictions_that_are_constant_or_infinite_have_finite_metrics():
     truth, _ = make_scene(2)
     for value in (2.5, np.inf, -np.inf):
         predicted = jnp.full(truth.shape, value)
-        figures = figures_of(predicted, make_batch(truth), max_depth_m=10.0)
-        for name, values in figures.items():
+        metrics = metrics_of(predicted, make_batch(truth), max_depth_m=10.0)
+        for name, values in metrics.items():
             assert np.isfinite(values).all(), name
         known = [image[(image > 0) & (image <= 10)] for image in truth]
         # The least squares fit of a constant is the mean.
         expected = [np.std(image) for image in known]
-        np.testing.assert_allclose(figures["rmse_m_affine"], expected, rtol=1e-4)
+        np.testing.assert_allclose(metrics["rmse_m_affine"], expected, rtol=1e-4)
 
 
 def boundary_f1_by_hand(d, t, known):
@@ -146,16 +143,17 @@ def boundary_f1_by_hand(d, t, known):
     height, width = t.shape
     total = weight = 0.0
     for limit in depth_metrics.BOUNDARY_RATIOS:
-        hits = marks = wants = 0
+        hits = predictions = truths = 0
         for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
             for y, x in np.ndindex(t.shape):
                 v, u = y + dy, x + dx
                 if not (0 <= v < height and 0 <= u < width and known[y, x] and known[v, u]):
                     continue
-                marked, wanted = d[v, u] / d[y, x] > limit, t[v, u] / t[y, x] > limit
-                hits, marks, wants = hits + (marked and wanted), marks + marked, wants + wanted
-        if wants:
-            precision, recall = hits / max(marks, 1), hits / wants
+                positive, true = d[v, u] / d[y, x] > limit, t[v, u] / t[y, x] > limit
+                hits += positive and true
+                predictions, truths = predictions + positive, truths + true
+        if truths:
+            precision, recall = hits / max(predictions, 1), hits / truths
             total += limit * (2 * precision * recall / max(precision + recall, 1e-9))
             weight += limit
     return total / weight
@@ -189,51 +187,7 @@ def test_means_leave_out_what_an_image_does_not_have():
     nothing = depth_metrics.Averages()
     nothing.add({"x": np.array([np.nan]), "counted": np.ones(1, bool)})
     assert nothing.means() == {}
-    assert np.isnan(depth_metrics.mean(np.full(3, np.nan)))
-
-
-def test_confusion_counts_and_class_figures_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    truth = rng.choice([0, 0, 0, 1, 2, 5], (3, 11, 13)).astype(np.uint8)
-    predicted = np.where(rng.random(truth.shape) < 0.6, truth, rng.choice([0, 1, 3], truth.shape))
-    truth[0, :2] = 255
-    mask = rng.random(truth.shape) < 0.9
-    counts = jax.jit(lambda p, t, m: depth_metrics.confusion(p, t, m, classes=7))(
-        predicted, truth, mask
-    )
-    assert counts.shape == (3, 7, 7)
-    known = mask & (truth < 255)
-    t, p = truth[known], predicted[known]
-    total = np.asarray(counts, np.int64).sum(0)
-    expected = sklearn_metrics.confusion_matrix(t, p, labels=range(7))
-    np.testing.assert_array_equal(total, expected)
-    figures: Any = depth_metrics.class_figures(total)
-    each: Any = None  # The stubs of scikit-learn do not know it.
-    present = [0, 1, 2, 3, 5]
-    iou: Any = sklearn_metrics.jaccard_score(t, p, average=each, labels=present)
-    recall: Any = sklearn_metrics.recall_score(t, p, average=each, labels=[0, 1, 2, 5])
-    np.testing.assert_allclose(np.asarray(figures["iou"])[present], iou)
-    assert np.isnan(np.asarray(figures["iou"])[[4, 6]]).all()
-    np.testing.assert_allclose(figures["mean_iou"], iou.mean())
-    np.testing.assert_allclose(figures["mean_iou_absent_0"], iou.sum() / 7)
-    np.testing.assert_allclose(figures["balanced_accuracy"], recall.mean())
-    np.testing.assert_allclose(figures["accuracy"], (t == p).mean())
-    np.testing.assert_allclose(figures["interior_share"], (t == 0).mean())
-    np.testing.assert_allclose(figures["frontier_found"], (p[t > 0] > 0).mean())
-    gathered = depth_metrics.Confusions(7)
-    gathered.add(counts[:2], np.array([True, False]))  # The second is padding.
-    gathered.add(counts[2:], np.array([True]))
-    np.testing.assert_array_equal(gathered.images, np.asarray(counts)[[0, 2]])
-    np.testing.assert_array_equal(gathered.total, gathered.images.sum(0))
-    always = depth_metrics.class_means(depth_metrics.always_interior(total))
-    expected = sklearn_metrics.accuracy_score(t, np.zeros_like(t))
-    np.testing.assert_allclose(always["accuracy"], expected)
-    assert always["balanced_accuracy"] == 1 / 4 and always["frontier_found"] == 0
-
-
-def test_figures_of_classes_without_a_pixel_are_not_a_crash():
-    figures = depth_metrics.class_figures(np.zeros((4, 4), np.int64))
-    assert figures["accuracy"] == 0 and np.isnan(figures["mean_iou"])
+    assert np.isnan(bootstrap.mean(np.full(3, np.nan)))
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 6])

@@ -1,0 +1,67 @@
+"""One image with its truth and its prediction: what partition scores and pictures are made of."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from psp_jax.batch import Array, Batch, Prediction
+from psp_jax.io.units import MM_PER_M
+from psp_jax.partition import edge_logits, frontier_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictedImage:
+    """One image with its truth and its prediction.
+
+    Attributes:
+        truth: NumPy arrays without the batch axis.
+        prediction: NumPy arrays without the batch axis.
+    """
+
+    truth: Batch
+    prediction: Prediction
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """`[H, W, 3]` uint8."""
+        return np.asarray(self.truth.image)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """`[H, W]` uint8, the frontier classes of the true partition."""
+        return np.asarray(self.truth.frontier)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """`[H, W]` int32, the true partition."""
+        return frontier_classes.decode_exact(self.classes)
+
+    @property
+    def known(self) -> np.ndarray:
+        """`[H, W]` bool, the pixels that carry truth."""
+        return ~np.asarray(self.truth.filled)
+
+    @functools.cached_property
+    def edge_logits(self) -> edge_logits.EdgeLogits:
+        """The predicted edges, not calibrated."""
+        assert self.prediction.edges is not None
+        return edge_logits.from_edge_head(np.asarray(self.prediction.edges))
+
+    def copy(self) -> "PredictedImage":
+        """Copies the arrays, so that the image does not keep its batch in memory."""
+        return PredictedImage(*jax.tree.map(np.array, (self.truth, self.prediction)))
+
+
+def millimetres(depth_m: Array, *, least: int = 0) -> np.ndarray:
+    """Rounds metres to uint16 millimetres, at least `least`: segmentation reads 0 as no reading."""
+    depth_mm = np.round(np.asarray(depth_m) * MM_PER_M)
+    return np.clip(depth_mm, least, np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def images_of(batch: Batch, prediction: Prediction) -> list[PredictedImage]:
+    """Splits a batch and its prediction into images, without padding."""
+    batch, prediction = jax.device_get((batch, prediction))
+    valid = np.flatnonzero(batch.valid).tolist()
+    return [PredictedImage(batch[index], prediction[index]) for index in valid]
