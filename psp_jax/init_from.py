@@ -9,7 +9,6 @@ import numpy as np
 
 from psp_jax import checkpoints, experiment, state
 from psp_jax.models.architecture import differences
-from psp_jax.models.decoder import FullResolutionPSPNet
 from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
@@ -18,7 +17,7 @@ from psp_jax.weights.network import Network, flatten
 from psp_jax.weights.reading import Weights
 
 SMALL_IMAGE = (64, 64)  # The variables do not depend on the size that they are drawn for.
-PSPNETS = (PSPNet, FullResolutionPSPNet)
+PSPNETS = PSPNet
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
 PER_CLASS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes follow the outputs.
 OPTIONAL = ("auxiliary", "softmax", "classifier", "decoder")

@@ -1,4 +1,4 @@
-"""RGB -> depth -> frontiers: the thesis's final system (its figure 3.9), trainable as one."""
+"""RGB -> depth -> frontiers: the thesis's final system (its figure 3.9) as one network."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from psp_jax.models.unet import DepthCNN
 
 
 class ToDepth(Protocol):
-    """What knows the meaning of the first network's outputs; an objective of depth does."""
+    """Interface of an objective that turns the first network's outputs into depth."""
 
     @property
     def channels(self) -> int:
@@ -24,7 +24,7 @@ class ToDepth(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises ValueError if a field has a wrong value."""
+        """Raises ValueError if a field has a value that it cannot have."""
         ...
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
@@ -33,10 +33,9 @@ class ToDepth(Protocol):
 
 
 class TwoPhaseNetwork(nn.Module):
-    """A PSPNet that predicts depth, and a CNN that cuts it.
+    """A PSPNet that predicts depth, followed by a CNN that predicts frontiers from it.
 
-    Its parts are `depth` and `frontier`, and in them the parts of the two networks, as in
-    `depth/head`.
+    The parts are `depth`, `frontier` and the parts of both networks, such as `depth/head`.
     """
 
     INPUT_CHANNELS: ClassVar[int] = 3
@@ -53,14 +52,15 @@ class TwoPhaseNetwork(nn.Module):
         return (*both, *inner)
 
     def inputs(self, batch: Batch) -> Array:
-        """Returns what of a batch the network sees."""
+        """Returns the network's input."""
         return normalise(batch.image)
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
         """Maps `[B, H, W, 3]`, ImageNet-normalised RGB, to the outputs of the second network.
 
-        Where the collection "predictions" is mutable, `depth_m` in it is the `[B, H, W]` depth.
+        If the collection "predictions" is mutable, the `[B, H, W]` depth is stored in it as
+        `depth_m`.
         """
         networks: dict[str, Any] = {"depth": self.depth, "frontier": self.frontier}
         output = networks["depth"](image, train=_inside(networks["depth"], train, "depth"))
@@ -72,19 +72,19 @@ class TwoPhaseNetwork(nn.Module):
 
 
 def _inside(network: Any, train: Sequence[str], name: str) -> tuple[str, ...]:
-    """Names the trained parts as the inner network does; the whole of it is all its parts."""
+    """Returns the trained parts of the inner network; all of them if it is trained as a whole."""
     inner = parts.inside(train, name)
     return tuple(part for part in network.PARTS if "/" not in part) if inner == ("",) else inner
 
 
 @dataclasses.dataclass
 class TwoPhase:
-    """Both networks as a field of a config.
+    """A `TwoPhaseNetwork` as a field of a config.
 
     Attributes:
         depth: the network that predicts depth from RGB.
         to_depth: the objective that it was trained with.
-        frontier: the network that cuts depth.
+        frontier: the network that predicts frontiers from depth.
     """
 
     depth: Segmenter
@@ -92,15 +92,16 @@ class TwoPhase:
     frontier: DepthCNN
 
     def make(self, channels: int) -> TwoPhaseNetwork:
-        """Builds the module for `channels` outputs per pixel.
+        """Builds the module with `channels` outputs per pixel.
 
         Raises:
-            ValueError: if a field has a value that no network can be built with.
+            ValueError: if a field has a value that no network can have.
         """
         self.to_depth.check()
         if self.depth.auxiliary:
             raise ValueError(
-                "model.depth.auxiliary=True: its outputs are of depth, of which the run has no loss"
+                "model.depth.auxiliary=True: the run has no loss for its outputs, which are depth; "
+                "set it to False"
             )
         return TwoPhaseNetwork(
             depth=self.depth.make(self.to_depth.channels),
@@ -110,7 +111,7 @@ class TwoPhase:
 
 
 class _Frozen:
-    """Keeps an objective out of flax's modality, which would take a dataclass apart."""
+    """Hides an objective from flax, which would convert the fields of a dataclass."""
 
     def __init__(self, objective: ToDepth):
         self._objective = objective

@@ -30,7 +30,7 @@ def test_an_unknown_part_fails_with_a_suggestion():
         parts.check(known, ("haed",))
     with pytest.raises(ValueError, match="'trunk/stage4/block1'.*did you mean 'trunk/stage4'"):
         parts.check(known, ("trunk/stage4/block1",))
-    with pytest.raises(ValueError, match="names 3, which is no part"):
+    with pytest.raises(ValueError, match="names 3"):
         parts.check(known, (3,))  # pyright: ignore
-    with pytest.raises(ValueError, match="names no part"):
+    with pytest.raises(ValueError, match=r"train=\(\)"):
         parts.check(known, ())

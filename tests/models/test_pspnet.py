@@ -279,7 +279,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), x)
     branches: Any = jax.jit(functools.partial(module.apply, train=False))(variables, x)
     assert [branch.shape for branch in branches] == [(1, n, n, 2) for n in (1, 2, 3, 6)]
-    y = pspnet.beside(x, branches, module.architecture)
+    y = pspnet.concatenate(x, branches, module.architecture)
     assert y.shape == (1, 9, 12, 16)
     np.testing.assert_array_equal(y[..., :8], x)
     # The branch of one bin is constant over the image, the others are not.
@@ -303,7 +303,7 @@ def test_convolving_a_pyramid_equals_convolving_its_resized_branches(size, align
     variables = jax.jit(layer.init)(jax.random.key(0), x, branches)
 
     def directly(variables, x, branches):
-        both = pspnet.beside(x, branches, flavour)
+        both = pspnet.concatenate(x, branches, flavour)
         return layers.convolve(both, variables["params"]["kernel"])
 
     def value_and_gradients(function):
