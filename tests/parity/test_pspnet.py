@@ -13,9 +13,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
+from benchmarks import pytorch_pspnet  # noqa: E402
 from psp_jax import experiment, optim  # noqa: E402
 from psp_jax.models import architecture, resampling, segmenter  # noqa: E402
-from tests.parity import reference  # noqa: E402
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
@@ -67,12 +67,12 @@ def as_published(rgb, ours):
 
 def pair(flavour, depth, *, width=64, classes=5, seed=0):
     ours, theirs = (FLAVOURS | CROSS)[flavour]
-    other = reference.PSPNet(depth, classes, width=width, **theirs)
-    reference.randomise(other, seed)
+    other = pytorch_pspnet.PSPNet(depth, classes, width=width, **theirs)
+    pytorch_pspnet.randomise(other, seed)
     model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, architecture=ours).make(
         classes
     )
-    return model, reference.variables_of(other), other
+    return model, pytorch_pspnet.variables_of(other), other
 
 
 def assert_logits_agree(model, variables, other, size):
@@ -136,7 +136,7 @@ def test_gradients_through_the_whole_network_agree():
     weight = np.random.default_rng(1).normal(size=(2, 9, 11, 5))
     output = other.double().train()(to_torch(image))
     (output * torch.from_numpy(weight.transpose(0, 3, 1, 2).copy())).sum().backward()
-    expected = reference.variables_of(other, gradients=True)["params"]
+    expected = pytorch_pspnet.variables_of(other, gradients=True)["params"]
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda leaf: leaf.astype(np.float64), variables)
 
@@ -195,7 +195,7 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         loss.backward()
         optimizer.step()
         theirs.append(loss.item())
-    expected = reference.variables_of(other)["params"]
+    expected = pytorch_pspnet.variables_of(other)["params"]
 
     phase = experiment.Phase(
         steps=steps,
@@ -284,7 +284,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
         variables = variables | updated
         with torch.no_grad():
             other(to_torch(as_published(rgb, model.architecture)))
-    expected = reference.variables_of(other)["batch_stats"]
+    expected = pytorch_pspnet.variables_of(other)["batch_stats"]
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),
         variables["batch_stats"],
