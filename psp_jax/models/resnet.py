@@ -46,44 +46,34 @@ class Stem(nn.Module):
         return x  # [B, H/2, W/2, C]
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut (up to ResNet-34)."""
+class Block(nn.Module):
+    """Convolutions and a shortcut: two of 3x3, or 1x1, 3x3 and 1x1 (from ResNet-50 on)."""
 
     features: int
     stride: int
     dilation: int
+    bottleneck: bool
     architecture: Architecture
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        y = Convolution(self.features, stride=self.stride, dilation=self.dilation, name="conv1")(x)
-        y = nn.relu(batch_norm(self.architecture, "norm1")(y, train=train))
-        y = Convolution(self.features, dilation=self.dilation, name="conv2")(y)
-        y = batch_norm(self.architecture, "norm2")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
-
-
-class BottleneckBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions and a shortcut (ResNet-50 and deeper)."""
-
-    features: int
-    stride: int
-    dilation: int
-    architecture: Architecture
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        inner = self.features // 4
-        first, second = (self.stride, 1) if self.architecture.stride_on_reduce else (1, self.stride)
-        y = Convolution(inner, size=1, stride=first, name="conv1")(x)
-        y = nn.relu(batch_norm(self.architecture, "norm1")(y, train=train))
-        y = Convolution(inner, stride=second, dilation=self.dilation, name="conv2")(y)
-        y = nn.relu(batch_norm(self.architecture, "norm2")(y, train=train))
-        y = Convolution(self.features, size=1, name="conv3")(y)
-        y = batch_norm(self.architecture, "norm3")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
+        features, stride, dilation = self.features, self.stride, self.dilation
+        if self.bottleneck:
+            inner = features // 4
+            first, second = (stride, 1) if self.architecture.stride_on_reduce else (1, stride)
+            plan = ((inner, 1, first, 1), (inner, 3, second, dilation), (features, 1, 1, 1))
+        else:
+            plan = ((features, 3, stride, dilation), (features, 3, 1, dilation))
+        y = x
+        for index, convolution in enumerate(plan, start=1):
+            y = nn.relu(y) if index > 1 else y
+            y = Convolution(*convolution, name=f"conv{index}")(y)
+            y = batch_norm(self.architecture, f"norm{index}")(y, train=train)
+        if x.shape[-1] != features or stride != 1:
+            x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
+            x = batch_norm(self.architecture, "shortcut_norm")(x, train=train)
+        return nn.relu(y + x)
 
 
 class Stage(nn.Module):
@@ -100,15 +90,19 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        block = BottleneckBlock if self.bottleneck else BasicBlock
         for index in range(self.blocks):
             stride, dilation = (self.stride, self.dilation) if index == 0 else (1, self.dilation)
             if index == 0 and self.architecture.contracted_dilation:
                 dilation = max(self.dilation // 2, 1)
-            layer = block(
-                self.features, stride, dilation, self.architecture, name=f"block{index + 1}"
+            block = Block(
+                self.features,
+                stride,
+                dilation,
+                self.bottleneck,
+                self.architecture,
+                name=f"block{index + 1}",
             )
-            x = self.remat.apply(layer, x, train=train)
+            x = self.remat.apply(block, x, train=train)
         return x
 
 
@@ -177,15 +171,6 @@ def adapt(image: jax.Array, architecture: Architecture) -> jax.Array:
     if architecture.channel_order == ChannelOrder.BGR:
         colours = colours[..., ::-1]
     return jnp.concatenate([colours, image[..., 3:]], axis=-1)
-
-
-def _shortcut(
-    x: jax.Array, features: int, stride: int, architecture: Architecture, train: bool
-) -> jax.Array:
-    if x.shape[-1] == features and stride == 1:
-        return x
-    x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
-    return batch_norm(architecture, "shortcut_norm")(x, train=train)
 
 
 def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
