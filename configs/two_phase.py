@@ -31,7 +31,10 @@ def _rooms() -> experiment.Experiment:
         train=("depth", "frontier"),
         steps=800,
     )
-    config.init_from = "depth=runs/depth_mse,frontier=runs/depth_to_frontier"
+    config.init_from_parts = {
+        "depth": "runs/depth_mse",
+        "frontier": "runs/depth_to_frontier",
+    }
     config.phases[0].learning_rate = 5e-4  # Both start trained.
     return config
 
@@ -48,6 +51,9 @@ def _scannet() -> experiment.Experiment:
         ),
         train=("depth", "frontier"),
     )
-    config.init_from = "depth=runs/depth_mse-scannet,frontier=runs/depth_to_frontier-scannet"
+    config.init_from_parts = {
+        "depth": "runs/depth_mse-scannet",
+        "frontier": "runs/depth_to_frontier-scannet",
+    }
     config.phases[0].learning_rate = 1e-4
     return config

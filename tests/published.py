@@ -18,13 +18,13 @@ import numpy as np
 
 from psp_jax.models import resnet
 from psp_jax.models.architecture import Architecture
-from psp_jax.weights.network import Network
+from psp_jax.weights.network import NetworkSpec
 
 Leaves = dict[str, np.ndarray]  # By path, collection first.
 Layers = dict[str, str]  # Our path of a layer -> the name in the file.
 
 
-def make_leaves(network: Network, seed: int = 0) -> Leaves:
+def make_leaves(network: NetworkSpec, seed: int = 0) -> Leaves:
     """Draws every array of a network, the same ones forever; variances are positive."""
     random = np.random.RandomState(seed)  # NumPy promises this stream.
     leaves = {}
@@ -277,7 +277,7 @@ def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[in
     return found
 
 
-def caffe_bytes(leaves: Leaves, network: Network, *, old_shapes: bool = False) -> bytes:
+def caffe_bytes(leaves: Leaves, network: NetworkSpec, *, old_shapes: bool = False) -> bytes:
     """The bytes of a .caffemodel with the settings of the network's architecture."""
     settings = caffe_settings(network.depth, network.architecture)
     net = field(1, "PSPNet")
@@ -394,7 +394,7 @@ def write_h5(path: pathlib.Path, leaves: Leaves, *, nested: bool = False, pieces
                 group.create_dataset(weight, data=value)
 
 
-def keras_json(network: Network) -> str:
+def keras_json(network: NetworkSpec) -> str:
     """A model's JSON with the settings of the network's architecture."""
     layers: list[dict[str, Any]] = []
     for layer, (size, stride, dilation) in caffe_settings(

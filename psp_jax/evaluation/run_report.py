@@ -128,7 +128,7 @@ def _untrained(
     Returns:
         Figures as of the run itself, calibrated in the same way; None for other runs.
     """
-    if not init_from.composes(config.init_from):
+    if not config.init_from_parts:
         return None
     try:
         variables, _ = init_from.start(config, model)

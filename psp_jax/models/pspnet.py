@@ -90,20 +90,14 @@ class PSPNet(nn.Module):
 
     Attributes:
         channels: outputs per pixel.
-        depth: layers of the trunk, one of `resnet.DEPTHS`.
-        width: channels of the first stage, 64 as published; all others scale with it.
-        dropout: rate of channels dropped after the head.
-        architecture: the architecture variant.
         auxiliary: whether there is an auxiliary head on stage 3. It is computed only if the part
             `auxiliary` is trained and the collection "auxiliary" is mutable, which then holds its
             outputs `[B, h, w, channels]`.
         softmax: whether a dense layer follows the classifier: the thesis's softmax classifier (its
             sections 3.4.1 and 3.4.2). It starts as the identity.
-        modality: input of the network.
-        precision: type that trunk, pyramid and head compute in; the outputs are float32.
-        remat: what is kept for the gradient.
         decoder: module in place of the classifier; it maps the output of the head, the stages and
             the image to `[B, H, W, channels]`.
+        others: as in `segmenter.Segmenter`.
     """
 
     channels: int

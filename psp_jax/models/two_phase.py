@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -13,23 +13,7 @@ from psp_jax.models import parts
 from psp_jax.models.architecture import normalise
 from psp_jax.models.segmenter import Segmenter
 from psp_jax.models.unet import DepthCNN
-
-
-class ToDepth(Protocol):
-    """Interface of an objective that turns the first network's outputs into depth."""
-
-    @property
-    def channels(self) -> int:
-        """Outputs per pixel."""
-        ...
-
-    def check(self) -> None:
-        """Raises ValueError if a field has a value that it cannot have."""
-        ...
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Maps outputs to depth in metres."""
-        ...
+from psp_jax.objectives.objective import Objective
 
 
 class TwoPhaseNetwork(nn.Module):
@@ -88,7 +72,7 @@ class TwoPhase:
     """
 
     depth: Segmenter
-    to_depth: ToDepth
+    to_depth: Objective
     frontier: DepthCNN
 
     def make(self, channels: int) -> TwoPhaseNetwork:
@@ -113,7 +97,7 @@ class TwoPhase:
 class _Frozen:
     """Hides an objective from flax, which would convert the fields of a dataclass."""
 
-    def __init__(self, objective: ToDepth):
+    def __init__(self, objective: Objective):
         self._objective = objective
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:

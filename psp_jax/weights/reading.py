@@ -1,4 +1,4 @@
-"""Any weight file, by what it begins with: its arrays, and the network that they make."""
+"""Reads any weight file, by its first bytes, into the variables of a network."""
 
 import dataclasses
 import pathlib
@@ -8,7 +8,7 @@ from psp_jax.state import Variables
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
 from psp_jax.weights.matching import Match
-from psp_jax.weights.network import Network
+from psp_jax.weights.network import NetworkSpec
 
 FORMATS = ".caffemodel, .npy, .h5, .pth, .pt, .safetensors"
 _HEAD_BYTES = 16
@@ -16,15 +16,15 @@ _HEAD_BYTES = 16
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Variables and what they are of.
+    """Variables and the network that they belong to.
 
     Attributes:
-        network: what they make.
+        network: the network.
         variables: NumPy arrays.
-        notes: what was decided in reading them and has to be said.
+        notes: decisions to report to the user.
     """
 
-    network: Network
+    network: NetworkSpec
     variables: Variables
     notes: tuple[str, ...] = ()
 
@@ -33,11 +33,10 @@ def open_archive(path: pathlib.Path) -> Archive:
     """Reads the arrays of a file under its own names.
 
     Raises:
-        ValueError: if the file is damaged, dangerous or of no known format.
+        ValueError: if the file is damaged, dangerous or of an unknown format.
         OSError: if it can't be read.
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
+    head = _head(path)
     if head.startswith(b"\x89HDF"):
         reader = keras.read_h5
     elif head.startswith(b"\x93NUMPY"):
@@ -50,7 +49,7 @@ def open_archive(path: pathlib.Path) -> Archive:
         reader = caffe.read
     else:
         raise ValueError(
-            f"{path} is no weight file: it begins with {head[:4]!r}, as none of {FORMATS} does"
+            f"{path} is not a weight file: it starts with {head[:4]!r}; expected one of {FORMATS}"
         )
     try:
         return reader(path)
@@ -58,40 +57,34 @@ def open_archive(path: pathlib.Path) -> Archive:
         raise ValueError(f"{path} is refused: {error}") from None
 
 
-def match(path: pathlib.Path, stated: Architecture | None = None) -> Match:
-    """Lays a foreign file beside the network that its arrays make; see `matching.match`."""
-    return matching.match(open_archive(path), stated)
-
-
 def load(path: pathlib.Path, stated: Architecture | None = None) -> Weights:
-    """Reads a converted or a foreign file strictly.
+    """Reads a converted or a published file; every array has to fit.
 
     Args:
         path: the file.
-        stated: the architecture that the weights are made for, for files that do not say it; of
-            others it has to be theirs.
+        stated: the architecture variant of the weights. It is needed for files that do not
+            determine theirs; otherwise it has to be theirs.
 
     Raises:
-        ValueError: if the file is damaged, dangerous, of another architecture, or its arrays are not
-            all and only those of a network.
+        ValueError: if the file is damaged, dangerous or of another variant, or if its arrays are
+            not exactly those of a network.
         OSError: if it can't be read.
     """
     own = read_converted(path)
     if own is not None:
-        free = () if own.network.channels else names.OF_HEADS
+        free = () if own.network.channels else names.HEAD_FIELDS
         chosen = matching.reconcile(path, own.network.architecture, stated, free)
         network = dataclasses.replace(own.network, architecture=chosen)
         return dataclasses.replace(own, network=network)
-    found = match(path, stated)
-    check(path, found)
-    return Weights(found.network, found.variables, tuple(found.notes))
+    result = matching.match(open_archive(path), stated)
+    check(path, result)
+    return Weights(result.network, result.variables, tuple(result.notes))
 
 
 def read_converted(path: pathlib.Path) -> Weights | None:
-    """Reads a file of the package's own; None if it is another's."""
-    with path.open("rb") as file:
-        if file.read(_HEAD_BYTES)[8:9] != b"{":
-            return None
+    """Reads a file that `convert` wrote; returns None for others."""
+    if _head(path)[8:9] != b"{":
+        return None
     try:
         own = converted.read(path)
     except DamagedError as error:
@@ -99,9 +92,14 @@ def read_converted(path: pathlib.Path) -> Weights | None:
     return None if own is None else Weights(*own)
 
 
-def check(path: pathlib.Path, found: Match) -> None:
-    """Raises ValueError unless all and only the network's arrays are there."""
-    if found.problems:
+def check(path: pathlib.Path, result: Match) -> None:
+    """Raises ValueError unless the file's arrays are exactly the network's."""
+    if result.problems:
         raise ValueError(
-            f"{path} is refused as a {found.network.describe()}: {'; '.join(found.problems)}"
+            f"{path} is refused as a {result.network.describe()}: {'; '.join(result.problems)}"
         )
+
+
+def _head(path: pathlib.Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD_BYTES)

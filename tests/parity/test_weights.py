@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[par
 
 from psp_jax.models import architecture  # noqa: E402
 from psp_jax.weights import reading  # noqa: E402
-from psp_jax.weights.network import Network, flatten  # noqa: E402
+from psp_jax.weights.network import NetworkSpec, flatten  # noqa: E402
 from tests import golden as stored_golden  # noqa: E402
 from tests import published  # noqa: E402
 from tests.parity import golden  # noqa: E402
@@ -33,7 +33,7 @@ def state_of(leaves, rename):
 )
 @pytest.mark.parametrize("prefix", ["", "module."])
 def test_a_training_checkpoint_of_pytorch_comes_back(rename, flavour, zipped, prefix, tmp_path):
-    network = Network(50, 4, 3, 5, True, flavour)
+    network = NetworkSpec(50, 4, 3, 5, True, flavour)
     leaves = published.make_leaves(network)
     state = state_of(leaves, rename)
     weights = [torch.nn.Parameter(value.clone()) for value in state.values() if value.ndim == 4]
