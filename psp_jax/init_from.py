@@ -20,6 +20,7 @@ from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
 from psp_jax.weights import reading
+from psp_jax.weights.matching import Match
 from psp_jax.weights.network import NetworkSpec, flatten
 
 SMALL_IMAGE = (64, 64)  # The variables do not depend on the size of the image.
@@ -119,7 +120,7 @@ def _read(source: str, model: Any) -> tuple[dict[str, Any], list[str]]:
         _check_run(source, model)
         return flatten(checkpoints.load_variables(source)), []
     weights = _read_file(source, model)
-    return flatten(weights.variables), list(weights.notes)
+    return flatten(weights.variables), weights.notes
 
 
 def _check_run(source: str, model: Any) -> None:
@@ -130,7 +131,7 @@ def _check_run(source: str, model: Any) -> None:
         _check_network(source, donor, model)
 
 
-def _read_file(source: str, model: Any) -> reading.Weights:
+def _read_file(source: str, model: Any) -> Match:
     path = pathlib.Path(source)
     if not path.exists():
         raise FileNotFoundError(f"config.init_from={source}: there is no such workdir or file")

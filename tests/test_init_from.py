@@ -403,7 +403,7 @@ def test_sources_are_set_on_the_command_line(config, flags, expected):
         "import sys; from psp_jax import experiment, main; main.parse(sys.argv); "
         "config = main._CONFIG.value\n"
         "try: experiment.check(config)\n"
-        "except ValueError as error: main._fail(str(error))\n"
+        "except ValueError as error: main.fail(str(error))\n"
         "print((config.init_from, config.init_from_parts))"
     )
     command = [sys.executable, "-c", code, f"--config={CONFIGS / config}", *flags]

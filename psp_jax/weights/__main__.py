@@ -17,7 +17,7 @@ from psp_jax.io import command_line
 from psp_jax.models import architecture
 from psp_jax.models.architecture import Architecture
 from psp_jax.weights import converted, golden, matching, reading
-from psp_jax.weights.network import NetworkSpec, flatten
+from psp_jax.weights.network import flatten
 
 ARCHITECTURES = {
     name: value for name, value in vars(architecture).items() if isinstance(value, Architecture)
@@ -53,11 +53,9 @@ def parse_architecture(text: str) -> Architecture:
 def inspect(arguments: argparse.Namespace) -> None:
     """Prints the arrays of FILE, their network, and the model that can load them."""
     path = pathlib.Path(arguments.FILE)
-    own = reading.read_converted(path)
-    if own is not None:
+    result = reading.read_converted(path)
+    if result is not None:
         print(f"{path}: converted by this package")
-        network, variables = own.network, own.variables
-        _print_network(network, [])
     else:
         archive = reading.open_archive(path)
         print(f"{path}: {archive.kind}, {len(archive.arrays)} arrays")
@@ -68,14 +66,14 @@ def inspect(arguments: argparse.Namespace) -> None:
                 print(f"  {name}  {'x'.join(map(str, array.shape)) or 1}")
             raise
         print(f"{result.source}\n{result.table()}")
-        network, variables = result.network, result.variables
-        _print_network(network, result.notes)
-        reading.check(path, result)
+    _print_network(result)
+    reading.check(path, result)
     counts: collections.Counter[str] = collections.Counter()
-    for name, leaf in flatten(variables["params"]).items():
+    for name, leaf in flatten(result.variables["params"]).items():
         counts[name.partition("/")[0]] += int(np.size(leaf))
     for name, count in [*counts.items(), ("all", counts.total())]:
         print(f"  {name:<22}{count:>12,} parameters")
+    network = result.network
     named = [name for name, value in ARCHITECTURES.items() if value == network.architecture]
     print(
         f"init_from={path} loads it into Segmenter(depth={network.depth}, width={network.width}, "
@@ -92,7 +90,7 @@ def convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"{source} is converted already")
     result = matching.match(reading.open_archive(source), arguments.architecture)
     print(result.table())
-    _print_network(result.network, result.notes)
+    _print_network(result)
     reading.check(source, result)
     classes = result.network.channels
     if arguments.classes not in (None, classes):
@@ -108,7 +106,7 @@ def verify(arguments: argparse.Namespace) -> None:
     """Computes the stored outputs of FILE again and compares them."""
     path = pathlib.Path(arguments.FILE)
     weights = reading.load(path, arguments.architecture)
-    _print_network(weights.network, list(weights.notes))
+    _print_network(weights)
     if arguments.golden:
         print(f"written: {golden.write(path, weights.network, weights.variables)}")
         return
@@ -122,14 +120,14 @@ def verify(arguments: argparse.Namespace) -> None:
     print("verified")
 
 
-def _print_network(network: NetworkSpec, notes: list[str]) -> None:
-    print(network.describe())
+def _print_network(weights: matching.Match) -> None:
+    print(weights.network.describe())
     for field in dataclasses.fields(Architecture):
-        value = getattr(network.architecture, field.name)
+        value = getattr(weights.network.architecture, field.name)
         if field.name == "stem":
             value = ", ".join(f"{s.size}x{s.size} to {s.widths:g}w /{s.stride}" for s in value)
         print(f"  {field.name:<22}{value}")
-    for note in notes:
+    for note in weights.notes:
         print(note)
 
 

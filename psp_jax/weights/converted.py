@@ -16,7 +16,6 @@ import safetensors.numpy
 
 from psp_jax.io import files
 from psp_jax.models.architecture import Architecture, StemConvolution
-from psp_jax.state import Variables
 from psp_jax.weights.archive import Archive, DamagedError, without_prefix
 from psp_jax.weights.matching import Match
 from psp_jax.weights.network import NetworkSpec, flatten, unflatten
@@ -55,7 +54,7 @@ def read_raw(path: pathlib.Path) -> Archive:
     return Archive(path, KIND, without_prefix(arrays), output_first=True)
 
 
-def read(path: pathlib.Path) -> tuple[NetworkSpec, Variables] | None:
+def read(path: pathlib.Path) -> Match | None:
     """Reads a file that `write` wrote; returns None for other .safetensors files.
 
     Raises:
@@ -75,7 +74,7 @@ def read(path: pathlib.Path) -> tuple[NetworkSpec, Variables] | None:
             )
     if {name: array.shape for name, array in arrays.items()} != network.shapes():
         raise DamagedError("its arrays are not those of the network in its metadata")
-    return network, unflatten(arrays)
+    return Match(card["source"]["family"], network, unflatten(arrays))
 
 
 def _read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -75,7 +75,7 @@ def read(path: pathlib.Path) -> tuple[Named, str]:
     try:
         with h5py.File(path, "r") as file:
             root: Any = _group(file, "model_weights") if "model_weights" in file else file
-            backend = _text(root.attrs.get("backend", "tensorflow"))
+            backend = text(root.attrs.get("backend", "tensorflow"))
             if backend != "tensorflow":
                 raise DamagedError(
                     f"its Keras backend is {backend!r}, whose kernels may be flipped; save it with "
@@ -86,7 +86,7 @@ def read(path: pathlib.Path) -> tuple[Named, str]:
                 if total > size:
                     raise DamagedError(f"its arrays claim {total:,} bytes of a file of {size:,}")
                 arrays[layer, weight.rpartition("/")[2].partition(":")[0]] = data[()]
-            config = _text(file.attrs.get("model_config", ""))
+            config = text(file.attrs.get("model_config", ""))
     except (AttributeError, LookupError, OSError, RuntimeError, TypeError) as error:
         raise DamagedError(f"its HDF5 is damaged ({' '.join(str(error).split())})") from None
     except (MemoryError, UnicodeError) as error:
@@ -135,8 +135,9 @@ def _names(group: Any, attribute: str) -> list[str]:
         pieces.append(group.attrs[f"{attribute}{len(pieces)}"])
     if not pieces:
         raise DamagedError(f"its {group.name} has no {attribute}")
-    return [_text(name) for piece in pieces for name in np.ravel(piece)]
+    return [text(name) for piece in pieces for name in np.ravel(piece)]
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Returns text that HDF5 or a pickle may have stored as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -35,13 +35,15 @@ def read_npy(path: pathlib.Path) -> Archive:
         raise DamagedError(f"expected a dict of layers, got a {type(layers).__name__}")
     arrays = {}
     for layer, leaves in layers.items():
+        layer = hdf5.text(layer)
         if not isinstance(leaves, dict):
-            raise DamagedError(f"its layer {_name(layer)} is not a dict of arrays")
+            raise DamagedError(f"its layer {layer} is not a dict of arrays")
         for leaf, array in leaves.items():
+            leaf = hdf5.text(leaf)
             value = array.value if isinstance(array, pickles.Array) else None
             if not isinstance(value, np.ndarray):
-                raise DamagedError(f"its {_name(layer)}.{_name(leaf)} is not an array of numbers")
-            arrays[f"{_layer(_name(layer))}.{_name(leaf)}"] = value
+                raise DamagedError(f"its {layer}.{leaf} is not an array of numbers")
+            arrays[f"{_layer(layer)}.{leaf}"] = value
     return Archive(path, KIND_NPY, _flat_norms(arrays), output_first=False)
 
 
@@ -123,7 +125,3 @@ def _flat_norms(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _layer(name: str) -> str:
     """Returns the Caffe name of a layer."""
     return re.sub("_bn$", "/bn", name)
-
-
-def _name(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

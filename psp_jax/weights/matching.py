@@ -33,7 +33,7 @@ class Match:
         source: title of the publisher.
         network: the network that the arrays belong to.
         variables: the matched arrays; kernels are `[k, k, I, O]`.
-        rows: every array of the file.
+        rows: every array of the file; empty for converted files.
         problems: reasons not to load the arrays; empty if they are exactly the network's.
         notes: decisions to report to the user.
     """
@@ -41,9 +41,9 @@ class Match:
     source: str
     network: NetworkSpec
     variables: Variables
-    rows: list[Row]
-    problems: list[str]
-    notes: list[str]
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def table(self) -> str:
         """Returns a line per array with its path in our network."""

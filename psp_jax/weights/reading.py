@@ -4,29 +4,12 @@ import dataclasses
 import pathlib
 
 from psp_jax.models.architecture import Architecture
-from psp_jax.state import Variables
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
 from psp_jax.weights.matching import Match
-from psp_jax.weights.network import NetworkSpec
 
 FORMATS = ".caffemodel, .npy, .h5, .pth, .pt, .safetensors"
 _HEAD_BYTES = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Weights:
-    """Variables and the network that they belong to.
-
-    Attributes:
-        network: the network.
-        variables: NumPy arrays.
-        notes: decisions to report to the user.
-    """
-
-    network: NetworkSpec
-    variables: Variables
-    notes: tuple[str, ...] = ()
 
 
 def open_archive(path: pathlib.Path) -> Archive:
@@ -57,7 +40,7 @@ def open_archive(path: pathlib.Path) -> Archive:
         raise ValueError(f"{path} is refused: {error}") from None
 
 
-def load(path: pathlib.Path, stated: Architecture | None = None) -> Weights:
+def load(path: pathlib.Path, stated: Architecture | None = None) -> Match:
     """Reads a converted or a published file; every array has to fit.
 
     Args:
@@ -70,26 +53,25 @@ def load(path: pathlib.Path, stated: Architecture | None = None) -> Weights:
             not exactly those of a network.
         OSError: if it can't be read.
     """
-    own = read_converted(path)
-    if own is not None:
-        free = () if own.network.channels else names.HEAD_FIELDS
-        chosen = matching.reconcile(path, own.network.architecture, stated, free)
-        network = dataclasses.replace(own.network, architecture=chosen)
-        return dataclasses.replace(own, network=network)
+    result = read_converted(path)
+    if result is not None:
+        free = () if result.network.channels else names.HEAD_FIELDS
+        chosen = matching.reconcile(path, result.network.architecture, stated, free)
+        network = dataclasses.replace(result.network, architecture=chosen)
+        return dataclasses.replace(result, network=network)
     result = matching.match(open_archive(path), stated)
     check(path, result)
-    return Weights(result.network, result.variables, tuple(result.notes))
+    return result
 
 
-def read_converted(path: pathlib.Path) -> Weights | None:
+def read_converted(path: pathlib.Path) -> Match | None:
     """Reads a file that `convert` wrote; returns None for others."""
     if _head(path)[8:9] != b"{":
         return None
     try:
-        own = converted.read(path)
+        return converted.read(path)
     except DamagedError as error:
         raise ValueError(f"{path} is refused: {error}") from None
-    return None if own is None else Weights(*own)
 
 
 def check(path: pathlib.Path, result: Match) -> None:
