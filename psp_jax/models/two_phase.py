@@ -1,7 +1,7 @@
 """RGB -> depth -> frontiers: the thesis's final system (its figure 3.9) as one network."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -19,14 +19,15 @@ from psp_jax.objectives.objective import Objective
 class TwoPhaseNetwork(nn.Module):
     """A PSPNet that predicts depth, followed by a CNN that predicts frontiers from it.
 
-    The parts are `depth`, `frontier` and the parts of both networks, such as `depth/head`.
+    The parts are `depth`, `frontier` and the parts of both networks, such as `depth/head`. The
+    function `predict` turns the outputs of the first network into depth.
     """
 
     INPUT_CHANNELS: ClassVar[int] = 3
 
     depth: nn.Module
     frontier: nn.Module
-    to_depth: Any
+    predict: Callable[..., Prediction]
 
     @property
     def PARTS(self) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ class TwoPhaseNetwork(nn.Module):
         """
         networks: dict[str, Any] = {"depth": self.depth, "frontier": self.frontier}
         output = networks["depth"](image, train=_inside(networks["depth"], train, "depth"))
-        depth = self.to_depth.predict(output, image.shape[1:3]).depth
+        depth = self.predict(output, image.shape[1:3]).depth
         if not self.is_initializing():
             self.sow("predictions", "depth_m", depth)
         inner = _inside(networks["frontier"], train, "frontier")
@@ -90,16 +91,5 @@ class TwoPhase:
         return TwoPhaseNetwork(
             depth=self.depth.make(self.to_depth.channels),
             frontier=self.frontier.make(channels),
-            to_depth=_Frozen(self.to_depth),
+            predict=self.to_depth.predict,
         )
-
-
-class _Frozen:
-    """Hides an objective from flax, which would convert the fields of a dataclass."""
-
-    def __init__(self, objective: Objective):
-        self._objective = objective
-
-    def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
-        """Predicts as the objective does."""
-        return self._objective.predict(output, size)

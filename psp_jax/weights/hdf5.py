@@ -24,6 +24,7 @@ Named = dict[tuple[str, str], np.ndarray]  # By layer and leaf.
 PROGRAM = "import sys; from psp_jax.weights import hdf5; hdf5.main(sys.argv[1])"
 TIME_LIMIT_S = 300  # The largest files take seconds.
 _MEMORY_BYTES = 8 << 30  # Address space that libraries reserve beyond the arrays.
+_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 _REFUSED = 3  # Exit status for a damaged file; the reason is on stderr.
 
 
@@ -74,7 +75,7 @@ def read(path: pathlib.Path) -> tuple[Named, str]:
     arrays, total = {}, 0
     try:
         with h5py.File(path, "r") as file:
-            root: Any = _group(file, "model_weights") if "model_weights" in file else file
+            root: Any = _child(file, "model_weights") if "model_weights" in file else file
             backend = text(root.attrs.get("backend", "tensorflow"))
             if backend != "tensorflow":
                 raise DamagedError(
@@ -87,10 +88,11 @@ def read(path: pathlib.Path) -> tuple[Named, str]:
                     raise DamagedError(f"its arrays claim {total:,} bytes of a file of {size:,}")
                 arrays[layer, weight.rpartition("/")[2].partition(":")[0]] = data[()]
             config = text(file.attrs.get("model_config", ""))
-    except (AttributeError, LookupError, OSError, RuntimeError, TypeError) as error:
-        raise DamagedError(f"its HDF5 is damaged ({' '.join(str(error).split())})") from None
-    except (MemoryError, UnicodeError) as error:
-        raise DamagedError(f"its HDF5 is damaged ({error!r})") from None
+    except DamagedError:
+        raise
+    except (MemoryError, *_ERRORS) as error:
+        reason = " ".join(str(error).split()) or repr(error)
+        raise DamagedError(f"its HDF5 is damaged ({reason})") from None
     if not arrays:
         raise DamagedError("it has no layers with weights")
     return arrays, config
@@ -99,13 +101,11 @@ def read(path: pathlib.Path) -> tuple[Named, str]:
 def _datasets(root: Any) -> Iterator[tuple[str, str, Any]]:
     """Yields layer, name and data set of every weight."""
     for layer in _names(root, "layer_names"):
-        group = _group(root, layer)
+        group = _child(root, layer)
         for weight in _names(group, "weight_names"):
-            parent = group
-            *groups, last = weight.split("/")
-            for name in groups:
-                parent = _group(parent, name)
-            data = _child(parent, last)
+            data = group
+            for name in weight.split("/"):
+                data = _child(data, name)
             if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
                 raise DamagedError(f"its {layer}/{weight} is not a data set in the file")
             if data.dtype.kind not in "fiu":
@@ -117,13 +117,6 @@ def _child(parent: Any, name: str) -> Any:
     if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
         raise DamagedError(f"its {name} is missing or a link")
     return parent[name]
-
-
-def _group(parent: Any, name: str) -> Any:
-    group = _child(parent, name)
-    if not isinstance(group, h5py.Group):
-        raise DamagedError(f"its {name} is not a group")
-    return group
 
 
 def _names(group: Any, attribute: str) -> list[str]:
