@@ -63,15 +63,15 @@ def take(
     for name, source in _sources(config).items():
         network = _part(model, name)
         if not name:
-            return take_one(source, network, variables)
+            return _take_one(source, network, variables)
         own = {collection: tree[name] for collection, tree in variables.items()}
-        own, lines = take_one(source, network, own)
+        own, lines = _take_one(source, network, own)
         variables = {c: {**tree, name: own[c]} for c, tree in variables.items()}
         report += [f"{name}: {line}" for line in lines]
     return variables, report
 
 
-def take_one(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
+def _take_one(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
     """Replaces variables of a model by those of one source; see `start`."""
     given, report = _read(source, model)
     own = flatten(variables)
@@ -120,7 +120,7 @@ def _read(source: str, model: Any) -> tuple[dict[str, Any], list[str]]:
         _check_run(source, model)
         return flatten(checkpoints.load_variables(source)), []
     weights = _read_file(source, model)
-    return flatten(weights.variables), weights.notes
+    return flatten(weights.variables), list(weights.notes)
 
 
 def _check_run(source: str, model: Any) -> None:

@@ -259,7 +259,7 @@ def blob(array: np.ndarray, *, old: bool = False) -> bytes:
 def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[int, int, int]]:
     """Size, stride and dilation by our paths of the convolutions."""
     blocks, _ = resnet.DEPTHS[depth]
-    found = {
+    settings = {
         f"trunk/stem/conv{i}": (s.size, s.stride, 1)
         for i, s in enumerate(architecture.stem, start=1)
     }
@@ -270,11 +270,11 @@ def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[in
             if block == 1 and architecture.contracted_dilation:
                 dilation = max(1, dilation // 2)
             reduce = architecture.stride_on_reduce
-            found[f"{path}/conv1"] = (1, stride if reduce else 1, 1)
-            found[f"{path}/conv2"] = (3, 1 if reduce else stride, dilation)
-            found[f"{path}/conv3"] = (1, 1, 1)
-            found[f"{path}/shortcut_conv"] = (1, stride, 1)
-    return found
+            settings[f"{path}/conv1"] = (1, stride if reduce else 1, 1)
+            settings[f"{path}/conv2"] = (3, 1 if reduce else stride, dilation)
+            settings[f"{path}/conv3"] = (1, 1, 1)
+            settings[f"{path}/shortcut_conv"] = (1, stride, 1)
+    return settings
 
 
 def caffe_bytes(leaves: Leaves, network: NetworkSpec, *, old_shapes: bool = False) -> bytes:

@@ -102,7 +102,7 @@ def test_a_model_of_other_inputs_gets_an_adapted_first_convolution(inputs, raw, 
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
-def test_a_gray_image_gives_with_one_channel_what_it_gave_with_three():
+def test_a_gray_image_gives_the_same_outputs_with_one_channel_as_with_three():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5))
     one = init_from.adapt_inputs(kernel, 1)
     gray = np.random.default_rng(1).normal(size=(3, 3, 1))
@@ -118,13 +118,13 @@ def test_a_gray_image_gives_with_one_channel_what_it_gave_with_three():
 
 
 def test_a_trunk_alone_leaves_the_rest_new(tmp_path, leaves):
-    flavour = architecture.TORCHVISION_TRUNK
-    network = NetworkSpec(10, 4, 3, 0, False, flavour)
+    variant = architecture.TORCHVISION_TRUNK
+    network = NetworkSpec(10, 4, 3, 0, False, variant)
     own = published.make_leaves(network)
     path = tmp_path / "resnet10.pth"
     published.write_legacy(path, published.torch_names(own, published.torchvision))
     # What the heads are like is the model's own affair.
-    wanted = dataclasses.replace(flavour, align_corners=False, bins=(6, 3, 2, 1))
+    wanted = dataclasses.replace(variant, align_corners=False, bins=(6, 3, 2, 1))
     drawn, taken, report = start(path, architecture=wanted, auxiliary=False)
     assert "are initialised: classifier, head, pyramid" in report
     for name in taken:
@@ -190,9 +190,7 @@ def test_convert_prints_where_everything_went(raw, tmp_path, capsys):
     assert (tmp_path / "out.json").exists()
 
 
-def test_verify_agrees_with_what_convert_stored_and_not_with_other_weights(
-    converted, tmp_path, capsys
-):
+def test_verify_accepts_the_outputs_of_convert_and_no_other_weights(converted, tmp_path, capsys):
     assert run(capsys, "verify", converted).endswith("verified\n")
     golden = converted.with_suffix(".golden.safetensors")
     data = bytearray(converted.read_bytes())
@@ -206,7 +204,7 @@ def test_verify_agrees_with_what_convert_stored_and_not_with_other_weights(
     assert run(capsys, "verify", other).endswith("verified\n")
 
 
-def test_inspect_says_what_can_load_a_file(raw, converted, capsys):
+def test_inspect_prints_the_model_that_can_load_a_file(raw, converted, capsys):
     for path in (raw, converted):
         output = run(capsys, "inspect", path)
         assert "into Segmenter(depth=10, width=4, architecture=SEMSEG)" in output
@@ -286,7 +284,7 @@ def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, monkeypatch):
         train.check(tiny, str(tmp_path / "run"))
 
 
-def test_a_workdir_of_another_geometry_is_refused(tiny, tmp_path, monkeypatch):
+def test_a_workdir_of_another_architecture_is_refused(tiny, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
     experiment.save(tiny, folder)

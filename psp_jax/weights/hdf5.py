@@ -28,7 +28,7 @@ _ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueE
 _REFUSED = 3  # Exit status for a damaged file; the reason is on stderr.
 
 
-def read_apart(path: pathlib.Path) -> tuple[Named, str]:
+def read_in_subprocess(path: pathlib.Path) -> tuple[Named, str]:
     """Calls `read` in another process.
 
     Raises:

@@ -68,7 +68,7 @@ def read_h5(path: pathlib.Path) -> Archive:
     Raises:
         DamagedError: if the file is damaged, refers to other files, or is of another backend.
     """
-    named, config = hdf5.read_apart(path)
+    named, config = hdf5.read_in_subprocess(path)
     arrays = {f"{_layer(layer)}.{leaf}": value for (layer, leaf), value in named.items()}
     json_path = path.with_suffix(".json")
     if config:

@@ -5,7 +5,7 @@ from psp_jax.models import parts, pspnet
 TREE = {"trunk": {"stage1": {"a": 1}, "stage10": {"a": 2}}, "head": {"b": 3}}
 
 
-def test_split_takes_what_the_parts_cover_and_merge_undoes_it():
+def test_split_takes_the_parts_and_merge_undoes_it():
     trained, frozen = parts.split(TREE, ("trunk/stage1", "head"))
     assert trained == {"trunk": {"stage1": {"a": 1}}, "head": {"b": 3}}
     assert frozen == {"trunk": {"stage10": {"a": 2}}}

@@ -78,7 +78,7 @@ def test_a_pickle_that_runs_something_is_refused_by_its_name(carrier, protocol, 
     assert "asks for io.open" in message or "asks for _io.open" in message
     assert not trace.exists()
     pickle.loads(pickle.dumps(Runner(trace), protocol)).close()
-    assert trace.exists(), "the pickle was harmless, so the test says nothing"
+    assert trace.exists(), "the pickle was harmless, so the test proves nothing"
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_zip_that_is_none_of_torch_is_refused(members, message, tmp_path):
     assert message in refusal(tmp_path / "weights.pt", zip_of(members))
 
 
-def test_the_old_tar_format_is_refused_with_what_to_do(tmp_path):
+def test_the_old_tar_format_is_refused_with_advice(tmp_path):
     path = tmp_path / "old.pth"
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
@@ -339,7 +339,7 @@ def test_an_h5_that_claims_too_much_or_reaches_outside_is_refused(fill, message,
     assert peak < MEMORY_BYTES
 
 
-def test_what_the_other_process_refuses_is_refused_here(tmp_path):
+def test_a_file_that_the_subprocess_refuses_is_refused(tmp_path):
     path = h5(tmp_path / "weights.h5", absurd)
     assert "is refused: its arrays claim 4,503,599,627,370,496 bytes" in refusal(path)
 
