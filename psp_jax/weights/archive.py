@@ -34,39 +34,28 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
-    """Statements of a file about its network; most formats have none.
-
-    Attributes:
-        settings: settings of the convolutions by the file's names.
-        bins: cells per side of the pyramid's branches in the order of their concatenation.
-        ceil_pool: whether the pooling of the stem rounds its size up.
-        epsilon: epsilon of the batch norms.
-    """
-
-    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
-    bins: tuple[int, ...] | None = None
-    ceil_pool: bool | None = None
-    epsilon: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Archive:
-    """Content of a weight file.
+    """Content of a weight file; most formats state nothing about the network.
 
     Attributes:
         path: the file.
         kind: name of the format in messages.
         arrays: arrays by `layer.leaf`, such as `conv6.weights`.
         output_first: whether kernels are `[O, I, k, k]`; otherwise they are `[k, k, I, O]`.
-        facts: statements about the network.
+        settings: settings of the convolutions by the file's names.
+        bins: cells per side of the pyramid's branches in the order of their concatenation.
+        ceil_pool: whether the pooling of the stem rounds its size up.
+        epsilon: epsilon of the batch norms.
     """
 
     path: pathlib.Path
     kind: str
     arrays: dict[str, np.ndarray]
     output_first: bool
-    facts: Facts = Facts()
+    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
+    bins: tuple[int, ...] | None = None
+    ceil_pool: bool | None = None
+    epsilon: float | None = None
 
 
 def without_prefix(named: dict[str, T]) -> dict[str, T]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from psp_jax.weights.archive import Archive, DamagedError, Facts, Setting
+from psp_jax.weights.archive import Archive, DamagedError, Setting
 
 KIND = "Caffe"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -83,7 +83,9 @@ def read(path: pathlib.Path) -> Archive:
             if f"{layer.name}.{leaf}" in arrays:
                 raise DamagedError(f"it has two layers {layer.name}")
             arrays[f"{layer.name}.{leaf}"] = blob if leaf == "weights" else blob.reshape(-1)
-    return Archive(path, KIND, arrays, output_first=True, facts=_facts(layers))
+    settings = {layer.name: layer.convolution for layer in layers if layer.convolution}
+    # Caffe's pooling always rounds up.
+    return Archive(path, KIND, arrays, True, settings, bins=_check_pyramid(layers), ceil_pool=True)
 
 
 def _is_layer(number: int, value: memoryview | int) -> bool:
@@ -94,8 +96,8 @@ def _is_layer(number: int, value: memoryview | int) -> bool:
     return number == _LAYER and isinstance(value, memoryview)
 
 
-def _facts(layers: list[_Layer]) -> Facts:
-    """Returns the settings of convolutions, the order of the branches, and the kind of pooling."""
+def _check_pyramid(layers: list[_Layer]) -> tuple[int, ...] | None:
+    """Returns the order of the branches, and refuses poolings that PSPNet does not have."""
     bins, sizes = None, {}
     for layer in layers:
         branches = [_BRANCH.fullmatch(name) for name in layer.inputs]
@@ -122,8 +124,7 @@ def _facts(layers: list[_Layer]) -> Facts:
             )
     if len(set(sizes.values())) > 1:
         raise DamagedError(f"its poolings cover maps of different sizes: {sizes}")
-    settings = {layer.name: layer.convolution for layer in layers if layer.convolution}
-    return Facts(settings, bins, ceil_pool=True)  # Caffe's pooling always rounds up.
+    return bins
 
 
 def _layer(data: memoryview | int) -> _Layer:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from psp_jax.weights import hdf5, pickles
-from psp_jax.weights.archive import Archive, Bounded, DamagedError, Facts, Setting
+from psp_jax.weights.archive import Archive, Bounded, DamagedError, Setting
 
 KIND_NPY = "Keras .npy"
 KIND_H5 = "Keras .h5"
@@ -71,18 +71,17 @@ def read_h5(path: pathlib.Path) -> Archive:
     named, config = hdf5.read_in_subprocess(path)
     arrays = {f"{_layer(layer)}.{leaf}": value for (layer, leaf), value in named.items()}
     json_path = path.with_suffix(".json")
+    settings, epsilon = {}, None
     if config:
-        facts = _facts(config, f"{path.name}'s model_config")
+        settings, epsilon = _settings(config, f"{path.name}'s model_config")
     elif json_path.is_file():
         if json_path.stat().st_size > _MAX_JSON_BYTES:
             raise DamagedError(f"{json_path.name} next to it is too large for a model")
-        facts = _facts(json_path.read_text(errors="replace"), json_path.name)
-    else:
-        facts = Facts()
-    return Archive(path, KIND_H5, _flat_norms(arrays), output_first=False, facts=facts)
+        settings, epsilon = _settings(json_path.read_text(errors="replace"), json_path.name)
+    return Archive(path, KIND_H5, _flat_norms(arrays), False, settings, epsilon=epsilon)
 
 
-def _facts(text: str, source: str) -> Facts:
+def _settings(text: str, source: str) -> tuple[dict[str, Setting], float | None]:
     """Reads strides, dilations and epsilon from a model's JSON."""
     try:
         config = json.loads(text)["config"]
@@ -104,7 +103,7 @@ def _facts(text: str, source: str) -> Facts:
         raise DamagedError(f"{source} is not the JSON of a Keras model ({error!r})") from None
     if len(epsilons) > 1:
         raise DamagedError(f"{source} has batch norms with different epsilons: {sorted(epsilons)}")
-    return Facts(settings, epsilon=epsilons.pop() if epsilons else None)
+    return settings, epsilons.pop() if epsilons else None
 
 
 def _side(value: Any, name: str) -> int:

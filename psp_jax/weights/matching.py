@@ -133,11 +133,10 @@ def _architecture(
 
     The file's own settings decide where it has them, then what the user states, then the family.
     """
-    facts = archive.facts
-    paths = {name: names.layer_path(family, name) for name in facts.settings}
-    settings = {path: facts.settings[name] for name, path in paths.items() if path}
+    paths = {name: names.layer_path(family, name) for name in archive.settings}
+    settings = {path: archive.settings[name] for name, path in paths.items() if path}
     known = layout.derive(settings, family.architecture(depth))
-    stored = {"bins": facts.bins, "ceil_pool": facts.ceil_pool, "epsilon": facts.epsilon}
+    stored = {name: getattr(archive, name) for name in ("bins", "ceil_pool", "epsilon")}
     known = dataclasses.replace(known, **{k: v for k, v in stored.items() if v is not None})
     if stated is None and family.needs_architecture:
         raise ValueError(
