@@ -199,7 +199,7 @@ def check(experiment: Experiment) -> None:
     _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
     sources = experiment.init_from_parts
     valid = isinstance(sources, dict) and all(isinstance(x, str) and x for x in sources.values())
-    _expect(valid, "init_from_parts", sources, "a dict, such as {'depth': 'runs/depth_mse'},")
+    _expect(valid, "init_from_parts", sources, "a dict, such as {'depth': 'runs/depth_mse'}")
     if experiment.init_from and sources:
         raise ConfigError(
             "config.init_from and config.init_from_parts are both set; clear one of them, such as "
