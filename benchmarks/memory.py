@@ -1,11 +1,10 @@
-"""Images of a full-size step that fit a card: `python -m benchmarks.memory`.
+"""Computes how many images of 480x640 fit a card: `python -m benchmarks.memory`.
 
-ResNet-101-PSPNet, 256 gray levels, 480x640, Adam. Nothing is allocated: steps are compiled for
-shapes alone, at two batch sizes, and XLA's own analysis, compiled for CPU, gives what is fixed and
-what an image takes. XLA for CPUs undoes recomputation and computes bfloat16 in float32, so those
-rows are estimates: what is kept for the gradient, by JAX's residuals, and, of what is computed
-again, all residuals of the largest block. XLA keeps fewer than JAX says where nothing is computed
-again, which the first rows show.
+ResNet-101-PSPNet, 256 gray levels, 480x640, Adam. Nothing is allocated: steps are compiled on CPU
+for shapes at two batch sizes, and XLA's memory analysis gives the fixed memory and the memory per
+image. XLA for CPUs undoes recomputation and computes bfloat16 in float32, so those
+rows are estimates: JAX's residuals, plus all residuals of the largest block that is computed again.
+Without recomputation XLA keeps less than JAX's residuals, as the first rows show.
 """
 
 import functools
@@ -24,12 +23,12 @@ from psp_jax.models.precision import Precision, Remat
 
 SIZE = (480, 640)
 ALL, HEAD = ("trunk", "pyramid", "head", "classifier"), ("head", "classifier")
-USABLE_SHARE = 0.92  # The driver and cuDNN's workspace have the rest.
+USABLE_SHARE = 0.92  # The driver and cuDNN's workspace take the rest.
 GIB = 2**30
 
 
 def main() -> None:
-    """Prints a line for each way to train."""
+    """Prints a line for each precision and remat mode."""
     parser = command_line.Parser(prog="python -m benchmarks.memory", description=__doc__)
     parser.add_argument(
         "--card", type=float, default=12.0, help="memory in GiB, of which 92 %% are usable"
@@ -45,7 +44,7 @@ def main() -> None:
         fixed = two - 2 * an_image
         if train == HEAD:
             line(train, plain, fixed, an_image, usable, "XLA")
-            continue  # The frozen trunk keeps nothing.
+            continue  # A frozen trunk has no residuals.
         kept = residuals(plain, train)
         line(train, plain, fixed, an_image, usable, f"XLA; JAX keeps {kept / GIB:.2f} an image")
         for precision in Precision:
@@ -56,7 +55,7 @@ def main() -> None:
 
 
 def line(train, model, fixed: float, an_image: float, usable: float, origin: str) -> None:
-    """Prints how many images fit."""
+    """Prints the number of images that fit."""
     what, fit = "all" if train == ALL else "head", int((usable - fixed) / an_image)
     print(
         f"  {what:<4} precision={model.precision:<8} remat={model.remat:<12} "
@@ -67,7 +66,7 @@ def line(train, model, fixed: float, an_image: float, usable: float, origin: str
 
 
 def shapes(count: int) -> Batch:
-    """A batch of shapes."""
+    """Returns a batch of shapes."""
     image = jax.ShapeDtypeStruct((count, *SIZE, 3), np.uint8)
     depth = jax.ShapeDtypeStruct((count, *SIZE), np.float32)
     classes = jax.ShapeDtypeStruct((count, *SIZE), np.uint8)
@@ -77,14 +76,14 @@ def shapes(count: int) -> Batch:
 
 
 def drawn(network: Any, batch: Batch) -> Any:
-    """Shapes of the variables."""
+    """Returns the shapes of the variables."""
     return jax.eval_shape(
         lambda batch: network.init(jax.random.key(0), network.inputs(batch)), batch
     )
 
 
 def analysed(model: segmenter.Segmenter, train: tuple[str, ...], count: int) -> float:
-    """Bytes of a step of `count` images, by XLA."""
+    """Returns the bytes of a step with `count` images according to XLA."""
     objective, batch = objectives.DepthCE(), shapes(count)
     network = model.make(objective.channels)
     phase = experiment.Phase(steps=1, train=train)
@@ -104,7 +103,7 @@ def analysed(model: segmenter.Segmenter, train: tuple[str, ...], count: int) -> 
 
 
 def residuals(model: segmenter.Segmenter, train: tuple[str, ...]) -> float:
-    """Bytes an image that JAX keeps for the gradient; batch norms want two images."""
+    """Returns the bytes per image of JAX's residuals, for two images, as batch norm needs them."""
     objective, batch = objectives.DepthCE(), shapes(2)
     network: Any = model.make(objective.channels)
 
@@ -123,10 +122,10 @@ def residuals(model: segmenter.Segmenter, train: tuple[str, ...]) -> float:
 
 
 def largest_block(precision: Precision) -> float:
-    """Bytes an image of all residuals of the stem, or of the first stage's blocks."""
+    """Returns the bytes per image of all residuals of the stem or a block of the first stage."""
     blocks: list[tuple[Any, tuple[int, ...]]] = [
         (resnet.Stem(64, SEMSEG), (*SIZE, 3)),
-        (resnet.BottleneckBlock(256, 1, 1, SEMSEG), (SIZE[0] // 4, SIZE[1] // 4, 256)),
+        (resnet.Block(256, 1, 1, True, SEMSEG), (SIZE[0] // 4, SIZE[1] // 4, 256)),
     ]
     sizes = []
     for block, shape in blocks:
@@ -146,7 +145,7 @@ def largest_block(precision: Precision) -> float:
 
 
 def kept_of(loss: Any, params: Any, *others: Any) -> int:
-    """Bytes of the residuals of a loss, parameters left out: they are there anyway."""
+    """Returns the bytes of the residuals of a loss, without the parameters."""
 
     def pull(params, *others):
         return jax.vjp(lambda params: loss(params, *others), params)[1]

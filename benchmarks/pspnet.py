@@ -1,15 +1,13 @@
-"""Times ResNet-50-PSPNet against PyTorch on this machine: `python benchmarks/pspnet.py`.
+"""Times ResNet-50-PSPNet against PyTorch on this machine: `python -m benchmarks.pspnet`.
 
-Both networks compute the same function (tests/parity) on one image of 240x320; runs alternate, and
-the ratio of their medians is what counts: at most 1.0 forward, at most 1.1 with the gradient.
-Then it compiles the training step of ResNet-101-PSPNet at 480x640, which may take 60 s on 2 cores.
+Both networks compute the same function (tests/parity) on one image of 240x320. Their runs
+alternate. The goals are ratios of the medians: at most 1.0 forward, at most 1.1 with the gradient.
+Then it compiles the training step of ResNet-101-PSPNet at 480x640; the goal is 60 s on 2 cores.
 Needs PyTorch: pip install -e ".[parity]".
 """
 
 import functools
-import pathlib
 import statistics
-import sys
 import time
 
 import jax
@@ -17,30 +15,27 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
+from benchmarks import memory, pytorch_pspnet
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.models import segmenter
-from tests.batches import make_batch
-from tests.parity import reference
 
 CLASSES, SIZE, RUNS = 16, (240, 320), 7
 ALL = ("trunk", "pyramid", "head", "classifier")
 
 
 def main() -> None:
-    """Prints the medians and their ratios, and how long compiling takes."""
+    """Prints the medians, their ratios, and compile times."""
     compare()
-    compile_full_size()
+    compile_training_step()
 
 
 def compare() -> None:
-    """Prints the medians of both and their ratios."""
-    other = reference.PSPNet(50, CLASSES)
-    reference.randomise(other, 0)
+    """Prints the median times of both networks and their ratios."""
+    other = pytorch_pspnet.PSPNet(50, CLASSES)
+    pytorch_pspnet.randomise(other, 0)
     other.eval()
     model = segmenter.Segmenter(depth=50, dropout=0.0).make(CLASSES)
-    variables = jax.tree.map(jnp.asarray, reference.variables_of(other))
+    variables = jax.tree.map(jnp.asarray, pytorch_pspnet.variables_of(other))
     image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
 
@@ -75,13 +70,10 @@ def compare() -> None:
         )
 
 
-def compile_full_size() -> None:
-    """Compiles a training step of all parts, batch 2 of 480x640, as the full-size configs do."""
+def compile_training_step() -> None:
+    """Compiles a training step of all parts with 2 images of 480x640, as the ScanNet configs do."""
     model = segmenter.Segmenter(depth=101).make(1)
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
-        make_batch(np.ones((2, 480, 640))),
-    )
+    batch = memory.shapes(2)
     phase = experiment.Phase(steps=1, train=ALL)
     tx = optim.make(phase)
     step = functools.partial(
@@ -92,16 +84,14 @@ def compile_full_size() -> None:
         phase=phase,
         seed=0,
     )
-    variables = jax.eval_shape(
-        lambda batch: model.init(jax.random.key(0), model.inputs(batch)), batch
-    )
+    variables = memory.drawn(model, batch)
     current = jax.eval_shape(lambda given: state.create(given, tx, ALL, 0), variables)
     lowered = jax.jit(step, donate_argnums=0).lower(current, batch)
     timed_compile("training step of ResNet-101-PSPNet at 480x640", lowered)
 
 
 def timed_compile(name: str, lowered):
-    """Compiles and says how long it took."""
+    """Compiles and prints the time."""
     began_s = time.perf_counter()
     compiled = lowered.compile()
     print(f"compiling the {name} took {time.perf_counter() - began_s:.1f} s")

@@ -31,7 +31,10 @@ def _rooms() -> experiment.Experiment:
         model=two_phase.TwoPhase(presets.pspnet("rooms"), objectives.DepthMSE(), unet.DepthCNN()),
         train=("depth", "frontier"),
     )
-    config.init_from = "depth=runs/depth_mse,frontier=runs/depth_to_frontier"
+    config.init_from_parts = {
+        "depth": "runs/depth_mse",
+        "frontier": "runs/depth_to_frontier",
+    }
     config.phases[0].learning_rate = 5e-4  # Both networks start trained.
     config.phases[0].steps = 800
     return config
@@ -49,6 +52,9 @@ def _scannet() -> experiment.Experiment:
         ),
         train=("depth", "frontier"),
     )
-    config.init_from = "depth=runs/depth_mse-scannet,frontier=runs/depth_to_frontier-scannet"
+    config.init_from_parts = {
+        "depth": "runs/depth_mse-scannet",
+        "frontier": "runs/depth_to_frontier-scannet",
+    }
     config.phases[0].learning_rate = 1e-4
     return config

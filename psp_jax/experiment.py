@@ -151,8 +151,10 @@ class Experiment:
         data: the data set and its preprocessing.
         phases: trained one after the other.
         init_from: workdir of an earlier run, or file of weights, converted or as published, of the
-            same depth, width and architecture; classifiers of other classes and what it lacks start
-            anew. Empty starts from random ones.
+            same depth, width and architecture. Classifiers of other classes, and arrays that it
+            does not have, keep their initial values. Empty for initial values only.
+        init_from_parts: in place of `init_from`, a source for each network of a model with several,
+            such as {"depth": "runs/depth_mse", "frontier": "runs/depth_to_frontier"}.
         seed: of initial values, data order, flips and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
         validate_every: steps between validations, each a line of `metrics.jsonl`; the end of a
@@ -169,6 +171,7 @@ class Experiment:
     data: Data
     phases: tuple[Phase, ...]
     init_from: str = ""
+    init_from_parts: dict[str, str] = dataclasses.field(default_factory=dict)
     seed: int = 0
     checkpoint_every: int = 500
     validate_every: int = 200
@@ -194,6 +197,14 @@ def check(experiment: Experiment) -> None:
         value = getattr(experiment, name)
         _expect(value >= 1, name, value, "at least 1")
     _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
+    sources = experiment.init_from_parts
+    valid = isinstance(sources, dict) and all(isinstance(x, str) and x for x in sources.values())
+    _expect(valid, "init_from_parts", sources, "a dict, such as {'depth': 'runs/depth_mse'}")
+    if experiment.init_from and sources:
+        raise ConfigError(
+            "config.init_from and config.init_from_parts are both set; clear one of them, such as "
+            "--config.init_from_parts={}"
+        )
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
 

@@ -1,5 +1,11 @@
-"""Where a run starts from: the variables of `init_from` in a new model."""
+"""Variables that a run starts from: initial ones, replaced by those of `config.init_from`.
 
+A source is the workdir of an earlier run or a file of weights. Arrays are matched by their paths.
+The first convolution is adapted to another number of inputs; classifiers with another number of
+outputs, and arrays that the source does not have, keep their initial values.
+"""
+
+import math
 import pathlib
 from typing import Any
 
@@ -8,206 +14,230 @@ import jax.numpy as jnp
 import numpy as np
 
 from psp_jax import checkpoints, experiment, state
+from psp_jax.experiment import ConfigError
 from psp_jax.models.architecture import differences
-from psp_jax.models.decoder import FullResolutionPSPNet
 from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
-from psp_jax.weights import reading, surgery
-from psp_jax.weights.network import Network, flatten
-from psp_jax.weights.reading import Weights
+from psp_jax.weights import reading
+from psp_jax.weights.matching import Match
+from psp_jax.weights.network import NetworkSpec, flatten
 
-SMALL_IMAGE = (64, 64)  # The variables do not depend on the size that they are drawn for.
-PSPNETS = (PSPNet, FullResolutionPSPNet)
+SMALL_IMAGE = (64, 64)  # The variables do not depend on the size of the image.
+RGB = 3
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
-PER_CLASS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes follow the outputs.
-OPTIONAL = ("auxiliary", "softmax", "classifier", "decoder")
-_FIELDS = ("depth", "width")
+CLASSIFIERS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes depend on outputs.
+OPTIONAL = ("auxiliary", "softmax", "classifier", "decoder")  # Parts that a model may lack.
 
 
-def check(source: str, model: Any) -> None:
-    """Finds what would keep a model from starting with the weights of `source`.
+def check(config: experiment.Experiment, model: Any) -> None:
+    """Finds reasons why a model cannot start from the sources of its config.
 
     Raises:
-        ValueError: if the source can't be read, or is of another depth, width or architecture, or if
-            the model has no network of a name in it.
-        OSError: if there is none.
+        ValueError: if a source can't be read or has another depth, width or architecture, or if
+            the model has no part of that name.
+        OSError: if a source does not exist.
     """
-    for name, each in _networks(source):
-        _check_one(each, _network_of(model, name))
-
-
-def _networks(source: str) -> list[tuple[str, str]]:
-    """Reads `depth=runs/a,frontier=runs/b`; a source without a name is of the whole model."""
-    if not composes(source):
-        return [("", source)]
-    return [(name, each) for name, _, each in (item.partition("=") for item in source.split(","))]
-
-
-def _network_of(model: Any, name: str) -> Any:
-    if not name:
-        return model
-    if name not in model.PARTS or not isinstance(model, TwoPhaseNetwork):
-        whole = [part for part in model.PARTS if "/" not in part]
-        known = ", ".join(whole) if isinstance(model, TwoPhaseNetwork) else "only itself"
-        raise experiment.ConfigError(
-            f"config.init_from names the network {name!r}; the model has {known}"
-        )
-    return getattr(model, name)
-
-
-def _check_one(source: str, model: Any) -> None:
-    if pathlib.Path(source).is_dir():
-        checkpoints.require(source)
-        run = experiment.load(source)
-        donor = run.model.make(run.objective.channels)
-        if isinstance(donor, PSPNETS) and isinstance(model, PSPNETS):
-            network = Network(
-                donor.depth,
-                donor.width,
-                surgery.RGB,
-                donor.channels,
-                donor.auxiliary,
-                donor.architecture,
-            )
-            _check_network(source, network, model)
-    else:
-        _load_file(source, model)
+    for name, source in _sources(config).items():
+        network = _part(model, name)
+        if pathlib.Path(source).is_dir():
+            _check_run(source, network)
+        else:
+            _read_file(source, network)
 
 
 def start(config: experiment.Experiment, model: Any) -> tuple[Variables, list[str]]:
-    """Draws the variables a run starts from, with those of `init_from` in their place.
+    """Returns the variables that a run starts from, and lines that report their origin.
 
-    Returns:
-        The variables, and where they come from, in words.
+    Raises:
+        ValueError, OSError: see `check`; also if an array of a source has no place in the model.
     """
-    variables = drawn(config, model)
-    return take(config.init_from, model, variables) if config.init_from else (variables, [])
+    return take(config, model, drawn(config, model))
+
+
+def take(
+    config: experiment.Experiment, model: Any, variables: Variables
+) -> tuple[Variables, list[str]]:
+    """Replaces variables by those of the sources of a config; see `start`."""
+    report = []
+    for name, source in _sources(config).items():
+        network = _part(model, name)
+        if not name:
+            return _take_one(source, network, variables)
+        own = {collection: tree[name] for collection, tree in variables.items()}
+        own, lines = _take_one(source, network, own)
+        variables = {c: {**tree, name: own[c]} for c, tree in variables.items()}
+        report += [f"{name}: {line}" for line in lines]
+    return variables, report
+
+
+def _take_one(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
+    """Replaces variables of a model by those of one source; see `start`."""
+    given, report = _read(source, model)
+    own = flatten(variables)
+    report += _adapt_inputs(given, own)
+    report += _drop_classifiers(given, own)
+    report += _match(source, given, own)
+    merged = [
+        jnp.asarray(given[path], leaf.dtype) if path in given else leaf
+        for path, leaf in own.items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(variables), merged), report
 
 
 def drawn(config: experiment.Experiment, model: Any) -> Variables:
-    """Draws a model's variables by the seed of the config."""
+    """Draws the initial variables of a model with the seed of the config."""
     return state.initial_variables(model, (*SMALL_IMAGE, model.INPUT_CHANNELS), config.seed)
 
 
 def shapes(model: Any) -> Variables:
-    """Returns the shapes and types of what `drawn` would return, without drawing it."""
+    """Returns the shapes and types of `drawn` without computing it."""
     image = jax.ShapeDtypeStruct((1, *SMALL_IMAGE, model.INPUT_CHANNELS), np.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)
 
 
-def composes(source: str) -> bool:
-    """Tells whether a source puts networks of several runs together, as `depth=...` does."""
-    return "=" in source
+def _sources(config: experiment.Experiment) -> dict[str, str]:
+    """Returns the source of each part; the name "" is the whole model."""
+    return {"": config.init_from} if config.init_from else config.init_from_parts
 
 
-def take(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
-    """Puts the weights of a workdir, a converted or a foreign file into a model's variables.
-
-    Where the number of classes differs the classifier stays as it is, where that of the inputs
-    differs the first convolution is adapted; what `source` lacks stays as well.
-
-    Args:
-        source: workdir or file.
-        model: the module that the variables are of.
-        variables: initial ones.
-
-    Returns:
-        The new variables, and what was done, in words.
-
-    Raises:
-        ValueError: see `check`; also if an array has no place in the model.
-    """
-    words = []
-    for name, each in _networks(source):
-        network = _network_of(model, name)
-        own = {kind: tree[name] for kind, tree in variables.items()} if name else variables
-        own, said = _take_one(each, network, own)
-        words += [f"{name}: {line}" for line in said] if name else said
-        if name:
-            own = {kind: {**tree, name: own[kind]} for kind, tree in variables.items()}
-        variables = own
-    return variables, words
-
-
-def _take_one(source: str, model: Any, variables: Variables) -> tuple[Variables, list[str]]:
-    if pathlib.Path(source).is_dir():
-        _check_one(source, model)
-        donor, words = checkpoints.load_variables(source), []
-    else:
-        weights = _load_file(source, model)
-        donor, words = weights.variables, list(weights.notes)
-    given, own = flatten(donor), flatten(variables)
-    words += _fit_ends(given, own)
-    unequal = [
-        f"{path} is {given[path].shape} there, {own[path].shape} here"
-        for path in given
-        if path in own and given[path].shape != own[path].shape
-    ]
-    left = [path for path in given if path not in own]
-    unused = [path for path in left if path.split("/")[1] in OPTIONAL]
-    if unequal or len(left) > len(unused):
-        wrong = unequal or [path for path in left if path not in unused]
-        raise experiment.ConfigError(
-            f"config.init_from={source}: {len(wrong)} of its {len(given)} arrays have no place in "
-            f"this model, such as {wrong[0]}"
+def _part(model: Any, name: str) -> Any:
+    """Returns the network of a part of a model, or the model if the name is empty."""
+    if not name:
+        return model
+    parts = ("depth", "frontier") if isinstance(model, TwoPhaseNetwork) else ()
+    if name not in parts:
+        expected = (
+            f"expected one of {', '.join(parts)}" if parts else "set config.init_from instead"
         )
-    if unused:
-        words.append(f"its {_parts(unused)} has no place in the model and is left out")
-    new = [path for path in own if path not in given]
-    words.append(
-        f"{len(own) - len(new)} of {len(own)} arrays are those of {source}"
-        + (f"; {len(new)} have no match in it and are new: {_parts(new)}" if new else "")
-    )
-    cast = [path for path in given if path in own and given[path].dtype != own[path].dtype]
-    if cast:
-        kinds = ", ".join(sorted({str(given[path].dtype) for path in cast}))
-        words.append(f"{len(cast)} arrays are cast from {kinds}, such as {cast[0]}")
-    taken = {
-        path: jnp.asarray(given[path], leaf.dtype) if path in given else leaf
-        for path, leaf in own.items()
-    }
-    return jax.tree.unflatten(jax.tree.structure(variables), list(taken.values())), words
+        raise ConfigError(f"config.init_from_parts names {name!r}; {expected}")
+    return getattr(model, name)
 
 
-def _load_file(source: str, model: Any) -> Weights:
+def _read(source: str, model: Any) -> tuple[dict[str, Any], list[str]]:
+    """Returns the arrays of a source by their paths, and notes on how they were read."""
+    if pathlib.Path(source).is_dir():
+        _check_run(source, model)
+        return flatten(checkpoints.load_variables(source)), []
+    weights = _read_file(source, model)
+    return flatten(weights.variables), list(weights.notes)
+
+
+def _check_run(source: str, model: Any) -> None:
+    checkpoints.require(source)
+    run = experiment.load(source)
+    donor = run.model.make(run.objective.channels)
+    if isinstance(donor, PSPNet) and isinstance(model, PSPNet):
+        _check_network(source, donor, model)
+
+
+def _read_file(source: str, model: Any) -> Match:
     path = pathlib.Path(source)
     if not path.exists():
         raise FileNotFoundError(f"config.init_from={source}: there is no such workdir or file")
+    if not isinstance(model, PSPNet):
+        raise ConfigError(
+            f"config.init_from={source}: files hold the weights of a PSPNet, the model is a "
+            f"{type(model).__name__}; name a workdir"
+        )
     weights = reading.load(path, model.architecture)
     _check_network(source, weights.network, model)
     return weights
 
 
-def _check_network(source: str, network: Network, model: Any) -> None:
-    found = [
-        f"{name}: {getattr(network, name)} against {getattr(model, name)}"
-        for name in _FIELDS
-        if getattr(network, name) != getattr(model, name)
+def _check_network(source: str, donor: PSPNet | NetworkSpec, model: PSPNet) -> None:
+    """Raises ConfigError if two networks differ in depth, width or architecture."""
+    wrong = [
+        f"{name}: {getattr(donor, name)} against {getattr(model, name)}"
+        for name in ("depth", "width")
+        if getattr(donor, name) != getattr(model, name)
     ]
-    found += differences(network.architecture, model.architecture)
-    if found:
-        raise experiment.ConfigError(
-            f"config.init_from={source} is of another model than config.model: {'; '.join(found)}"
+    wrong += differences(donor.architecture, model.architecture)
+    if wrong:
+        raise ConfigError(
+            f"config.init_from={source} is of another network than config.model: {'; '.join(wrong)}"
         )
 
 
-def _fit_ends(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
-    """Adapts the first convolution, drops classifiers of other classes, and says so."""
-    words = []
-    both = FIRST_KERNEL in given and FIRST_KERNEL in own
-    inputs, wanted = (side[FIRST_KERNEL].shape[2] if both else 0 for side in (given, own))
-    if inputs != wanted:
-        given[FIRST_KERNEL] = surgery.adapt_inputs(np.asarray(given[FIRST_KERNEL]), wanted)
-        words.append(f"the first convolution is adapted from {inputs} to {wanted} inputs")
-    for name in PER_CLASS:
+def _adapt_inputs(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Adapts the first convolution in `given` to the inputs of the model."""
+    if FIRST_KERNEL not in given or FIRST_KERNEL not in own:
+        return []
+    inputs, expected = given[FIRST_KERNEL].shape[2], own[FIRST_KERNEL].shape[2]
+    if inputs == expected:
+        return []
+    given[FIRST_KERNEL] = adapt_inputs(np.asarray(given[FIRST_KERNEL]), expected)
+    return [f"the first convolution is adapted from {inputs} to {expected} inputs"]
+
+
+def adapt_inputs(kernel: np.ndarray, inputs: int) -> np.ndarray:
+    """Adapts a first convolution to another number of channels, as timm does.
+
+    One channel gets the sum over the colours, so that a gray image gives the same outputs as in
+    RGB. More channels repeat the kernels of the colours, times 3 / inputs, which keeps the
+    magnitude of the outputs.
+
+    Args:
+        kernel: `[k, k, 3, O]`, of colours.
+        inputs: new number of channels.
+
+    Returns:
+        `[k, k, inputs, O]`.
+
+    Raises:
+        ValueError: if the kernel does not take three channels.
+    """
+    if kernel.shape[2] != RGB:
+        raise ValueError(
+            f"the first convolution cannot be adapted to {inputs} inputs: expected one of {RGB} "
+            f"inputs, got {kernel.shape[2]}"
+        )
+    if inputs == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeats = math.ceil(inputs / RGB)
+    return np.tile(kernel, (1, 1, repeats, 1))[:, :, :inputs] * np.float32(RGB / inputs)
+
+
+def _drop_classifiers(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Removes classifiers with another number of outputs from `given`."""
+    report = []
+    for name in CLASSIFIERS:
         paths = [path for path in given if path.startswith(f"params/{name}/") and path in own]
         if any(given[path].shape != own[path].shape for path in paths):
-            there, here = (tree[paths[0]].shape[-1] for tree in (given, own))
-            words.append(f"the {name} is new: {there} outputs there, {here} here")
+            theirs, ours = (tree[paths[0]].shape[-1] for tree in (given, own))
+            report.append(f"the {name} is reinitialised: {theirs} outputs there, {ours} here")
             for path in paths:
                 del given[path]
-    return words
+    return report
+
+
+def _match(source: str, given: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """Reports which arrays are taken, cast, left out and initialised.
+
+    Raises:
+        ConfigError: if an array of the source has another shape, or no place in the model.
+    """
+    extra = [path for path in given if path not in own]
+    wrong = [
+        f"{path} is {given[path].shape} there, {own[path].shape} here"
+        for path in given
+        if path in own and given[path].shape != own[path].shape
+    ] or [path for path in extra if path.split("/")[1] not in OPTIONAL]
+    if wrong:
+        raise ConfigError(
+            f"config.init_from={source}: {len(wrong)} of its {len(given)} arrays do not fit this "
+            f"model, such as {wrong[0]}"
+        )
+    new = [path for path in own if path not in given]
+    line = f"{len(own) - len(new)} of {len(own)} arrays are from {source}"
+    line += f"; {len(new)} are initialised: {_parts(new)}" if new else ""
+    report = [f"its {_parts(extra)} is left out: the model has none"] if extra else []
+    report.append(line)
+    cast = [path for path in given if path in own and given[path].dtype != own[path].dtype]
+    if cast:
+        types = ", ".join(sorted({str(given[path].dtype) for path in cast}))
+        report.append(f"{len(cast)} arrays are cast from {types}, such as {cast[0]}")
+    return report
 
 
 def _parts(paths: list[str]) -> str:

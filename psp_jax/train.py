@@ -129,8 +129,8 @@ def check(config: Experiment, workdir: str) -> None:
     _check_auxiliary(config, model)
     config.data.source.check()
     folder = pathlib.Path(workdir)
-    if config.init_from and checkpoints.latest_step(folder) is None:
-        init_from.check(config.init_from, model)
+    if checkpoints.latest_step(folder) is None:
+        init_from.check(config, model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".writable-{os.getpid()}"

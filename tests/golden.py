@@ -8,13 +8,13 @@ import pathlib
 import numpy as np
 
 from psp_jax.models import architecture
-from psp_jax.weights.network import Network
+from psp_jax.weights.network import NetworkSpec
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
-LOGITS = FOLDER / "pspnet_logits.npz"  # By flavour; of `published.make_leaves` and `image`.
+LOGITS = FOLDER / "pspnet_logits.npz"  # By variant; of `published.make_leaves` and `image`.
 EFFICIENTNET = FOLDER / "efficientnet_lite0.npz"  # Names, shapes and sums of a published file.
 
-FLAVOURS = {
+VARIANTS = {
     "semseg": architecture.SEMSEG,
     "caffe_50": architecture.CAFFE_50,
     "mmsegmentation": architecture.MMSEGMENTATION,
@@ -22,9 +22,9 @@ FLAVOURS = {
 }
 
 
-def network(flavour: str) -> Network:
+def network(variant: str) -> NetworkSpec:
     """A narrow network of 50 layers and 5 classes."""
-    return Network(50, 4, 3, 5, False, FLAVOURS[flavour])
+    return NetworkSpec(50, 4, 3, 5, False, VARIANTS[variant])
 
 
 def image() -> np.ndarray:

@@ -18,13 +18,13 @@ import numpy as np
 
 from psp_jax.models import resnet
 from psp_jax.models.architecture import Architecture
-from psp_jax.weights.network import Network
+from psp_jax.weights.network import NetworkSpec
 
 Leaves = dict[str, np.ndarray]  # By path, collection first.
 Layers = dict[str, str]  # Our path of a layer -> the name in the file.
 
 
-def make_leaves(network: Network, seed: int = 0) -> Leaves:
+def make_leaves(network: NetworkSpec, seed: int = 0) -> Leaves:
     """Draws every array of a network, the same ones forever; variances are positive."""
     random = np.random.RandomState(seed)  # NumPy promises this stream.
     leaves = {}
@@ -259,7 +259,7 @@ def blob(array: np.ndarray, *, old: bool = False) -> bytes:
 def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[int, int, int]]:
     """Size, stride and dilation by our paths of the convolutions."""
     blocks, _ = resnet.DEPTHS[depth]
-    found = {
+    settings = {
         f"trunk/stem/conv{i}": (s.size, s.stride, 1)
         for i, s in enumerate(architecture.stem, start=1)
     }
@@ -270,14 +270,14 @@ def caffe_settings(depth: int, architecture: Architecture) -> dict[str, tuple[in
             if block == 1 and architecture.contracted_dilation:
                 dilation = max(1, dilation // 2)
             reduce = architecture.stride_on_reduce
-            found[f"{path}/conv1"] = (1, stride if reduce else 1, 1)
-            found[f"{path}/conv2"] = (3, 1 if reduce else stride, dilation)
-            found[f"{path}/conv3"] = (1, 1, 1)
-            found[f"{path}/shortcut_conv"] = (1, stride, 1)
-    return found
+            settings[f"{path}/conv1"] = (1, stride if reduce else 1, 1)
+            settings[f"{path}/conv2"] = (3, 1 if reduce else stride, dilation)
+            settings[f"{path}/conv3"] = (1, 1, 1)
+            settings[f"{path}/shortcut_conv"] = (1, stride, 1)
+    return settings
 
 
-def caffe_bytes(leaves: Leaves, network: Network, *, old_shapes: bool = False) -> bytes:
+def caffe_bytes(leaves: Leaves, network: NetworkSpec, *, old_shapes: bool = False) -> bytes:
     """The bytes of a .caffemodel with the settings of the network's architecture."""
     settings = caffe_settings(network.depth, network.architecture)
     net = field(1, "PSPNet")
@@ -394,7 +394,7 @@ def write_h5(path: pathlib.Path, leaves: Leaves, *, nested: bool = False, pieces
                 group.create_dataset(weight, data=value)
 
 
-def keras_json(network: Network) -> str:
+def keras_json(network: NetworkSpec) -> str:
     """A model's JSON with the settings of the network's architecture."""
     layers: list[dict[str, Any]] = []
     for layer, (size, stride, dilation) in caffe_settings(

@@ -1,6 +1,11 @@
-"""Runs start from workdirs, converted and raw files; what differs is adapted aloud or refused."""
+"""Runs start from workdirs, converted and raw files; differences are adapted or refused."""
 
+import ast
 import dataclasses
+import pathlib
+import subprocess
+import sys
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -8,15 +13,16 @@ import numpy as np
 import pytest
 
 from psp_jax import checkpoints, experiment, init_from, objectives, state, train
+from psp_jax.io import command_line
 from psp_jax.models import architecture, decoder, segmenter, two_phase, unet
-from psp_jax.weights import surgery
-from psp_jax.weights.__main__ import main
-from psp_jax.weights.network import Network, flatten, unflatten
+from psp_jax.weights import __main__ as weights_command
+from psp_jax.weights.network import NetworkSpec, flatten, unflatten
 from tests import published
 from tests.experiments import make_tiny
 
 CLASSES = 7
-NETWORK = Network(10, 4, 3, CLASSES, True, architecture.SEMSEG)
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+NETWORK = NetworkSpec(10, 4, 3, CLASSES, True, architecture.SEMSEG)
 
 
 @pytest.fixture(scope="module")
@@ -34,53 +40,60 @@ def raw(leaves, tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(raw, tmp_path_factory):
     path = tmp_path_factory.mktemp("converted") / "semseg.safetensors"
-    main(["convert", str(raw), str(path)])
+    convert = weights_command.parser().parse_args(["convert", str(raw), str(path)])
+    weights_command.main(convert)
     return path
 
 
 def start(source, *, channels=CLASSES, inputs=3, **fields):
-    """The flat initial and grafted variables of a model, and the words."""
+    """Returns the flat initial and merged variables of a model, and the report."""
     fields = {"depth": 10, "width": 4, "auxiliary": True} | fields
     model = segmenter.Segmenter(**fields).make(channels)
-    network = Network(
+    network = NetworkSpec(
         model.depth, model.width, inputs, channels, model.auxiliary, model.architecture
     )
     drawn = unflatten(published.make_leaves(network, seed=1))
-    init_from.check(str(source), model)
-    taken, words = init_from.take(str(source), model, drawn)
+    config = config_of(init_from=str(source))
+    init_from.check(config, model)
+    taken, report = init_from.take(config, model, drawn)
     assert jax.tree.structure(taken) == jax.tree.structure(drawn)
-    return flatten(drawn), flatten(taken), " / ".join(words)
+    return flatten(drawn), flatten(taken), " / ".join(report)
+
+
+def config_of(**fields) -> experiment.Experiment:
+    """Returns a config of which only the sources matter."""
+    return dataclasses.replace(make_tiny(pathlib.Path("unused")), **fields)
 
 
 @pytest.mark.parametrize("source", ["raw", "converted"])
 def test_every_array_of_a_file_is_taken(source, leaves, request):
     path = request.getfixturevalue(source)
-    _, taken, words = start(path)
+    _, taken, report = start(path)
     for name, value in leaves.items():
         np.testing.assert_array_equal(taken[name], value)
-    assert f"{len(leaves)} of {len(leaves)} arrays are those of {path}" in words
+    assert f"{len(leaves)} of {len(leaves)} arrays are from {path}" in report
 
 
-def test_a_classifier_of_other_classes_stays_new_and_is_said(raw, leaves):
-    drawn, taken, words = start(raw, channels=16)
-    assert "the classifier is new: 7 outputs there, 16 here" in words
-    assert "the auxiliary/classifier is new: 7 outputs there, 16 here" in words
-    assert "4 have no match in it and are new: auxiliary, classifier" in words
+def test_a_classifier_of_other_classes_is_reinitialised_and_reported(raw, leaves):
+    drawn, taken, report = start(raw, channels=16)
+    assert "the classifier is reinitialised: 7 outputs there, 16 here" in report
+    assert "the auxiliary/classifier is reinitialised: 7 outputs there, 16 here" in report
+    assert "4 are initialised: auxiliary, classifier" in report
     for path in taken:
         is_new = "classifier" in path
         np.testing.assert_array_equal(taken[path], (drawn if is_new else leaves)[path])
 
 
-def test_an_auxiliary_head_without_place_is_said(raw, leaves):
-    _, taken, words = start(raw, auxiliary=False)
-    assert "its auxiliary has no place in the model and is left out" in words
+def test_an_auxiliary_head_that_the_model_lacks_is_left_out(raw, leaves):
+    _, taken, report = start(raw, auxiliary=False)
+    assert "its auxiliary is left out" in report
     assert taken.keys() == {path for path in leaves if "auxiliary" not in path}
 
 
 @pytest.mark.parametrize("inputs", [1, 4])
 def test_a_model_of_other_inputs_gets_an_adapted_first_convolution(inputs, raw, leaves):
-    _, taken, words = start(raw, inputs=inputs)
-    assert f"the first convolution is adapted from 3 to {inputs} inputs" in words
+    _, taken, report = start(raw, inputs=inputs)
+    assert f"the first convolution is adapted from 3 to {inputs} inputs" in report
     theirs, ours = leaves[init_from.FIRST_KERNEL], np.asarray(taken[init_from.FIRST_KERNEL])
     if inputs == 1:
         expected = theirs[:, :, :1] + theirs[:, :, 1:2] + theirs[:, :, 2:]
@@ -89,31 +102,31 @@ def test_a_model_of_other_inputs_gets_an_adapted_first_convolution(inputs, raw, 
     np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
-def test_a_gray_image_gives_with_one_channel_what_it_gave_with_three():
+def test_a_gray_image_gives_the_same_outputs_with_one_channel_as_with_three():
     kernel = np.random.default_rng(0).normal(size=(3, 3, 3, 5))
-    one = surgery.adapt_inputs(kernel, 1)
+    one = init_from.adapt_inputs(kernel, 1)
     gray = np.random.default_rng(1).normal(size=(3, 3, 1))
     colours = np.repeat(gray, 3, axis=-1)
     np.testing.assert_allclose(
         np.einsum("hwi,hwio->o", colours, kernel), np.einsum("hwi,hwio->o", gray, one)
     )
     for inputs in (4, 6, 7):  # Equal channels give a response of the same size.
-        wide = surgery.adapt_inputs(kernel[..., :1, :].repeat(3, axis=2), inputs)
+        wide = init_from.adapt_inputs(kernel[..., :1, :].repeat(3, axis=2), inputs)
         np.testing.assert_allclose(wide.sum(2), 3 * kernel[..., 0, :])
-    with pytest.raises(ValueError, match="of 4 inputs can't become one of 1"):
-        surgery.adapt_inputs(np.zeros((3, 3, 4, 5)), 1)
+    with pytest.raises(ValueError, match="cannot be adapted to 1 inputs: .* got 4"):
+        init_from.adapt_inputs(np.zeros((3, 3, 4, 5)), 1)
 
 
 def test_a_trunk_alone_leaves_the_rest_new(tmp_path, leaves):
-    flavour = architecture.TORCHVISION_TRUNK
-    network = Network(10, 4, 3, 0, False, flavour)
+    variant = architecture.TORCHVISION_TRUNK
+    network = NetworkSpec(10, 4, 3, 0, False, variant)
     own = published.make_leaves(network)
     path = tmp_path / "resnet10.pth"
     published.write_legacy(path, published.torch_names(own, published.torchvision))
     # What the heads are like is the model's own affair.
-    wanted = dataclasses.replace(flavour, align_corners=False, bins=(6, 3, 2, 1))
-    drawn, taken, words = start(path, architecture=wanted, auxiliary=False)
-    assert "are new: classifier, head, pyramid" in words
+    wanted = dataclasses.replace(variant, align_corners=False, bins=(6, 3, 2, 1))
+    drawn, taken, report = start(path, architecture=wanted, auxiliary=False)
+    assert "are initialised: classifier, head, pyramid" in report
     for name in taken:
         np.testing.assert_array_equal(taken[name], own.get(name, drawn[name]))
 
@@ -142,7 +155,7 @@ def test_another_model_is_refused_by_its_field(source, fields, message, request)
 def test_a_source_that_is_not_there_is_refused(tmp_path):
     model = segmenter.Segmenter(depth=10, width=4).make(CLASSES)
     with pytest.raises(FileNotFoundError, match="there is no such workdir or file"):
-        init_from.check(str(tmp_path / "nothing.pth"), model)
+        init_from.check(config_of(init_from=str(tmp_path / "nothing.pth")), model)
 
 
 # ----- the command line
@@ -150,29 +163,34 @@ def test_a_source_that_is_not_there_is_refused(tmp_path):
 
 def run(capsys, *arguments, fails: bool = False) -> str:
     capsys.readouterr()
+    with (
+        mock.patch("sys.argv", ["weights", *map(str, arguments)]),
+        pytest.raises(SystemExit) as status,
+    ):
+        command_line.run(weights_command.main, weights_command.parser())
+    output, error = capsys.readouterr()
+    assert status.value.code == (2 if fails else 0), error
     if not fails:
-        main(list(map(str, arguments)))
-        return capsys.readouterr().out
-    with pytest.raises(SystemExit) as status:
-        main(list(map(str, arguments)))
-    assert status.value.code == 2
-    error = capsys.readouterr().err
+        return output
     assert error.startswith("error: ") and error.count("\n") == 1
     return error
+
+
+@pytest.mark.parametrize("command", [(), ("inspect",), ("convert",), ("verify",)])
+def test_help_ends_with_status_0(command, capsys):
+    assert "usage: python -m psp_jax.weights" in run(capsys, *command, "--help")
 
 
 def test_convert_prints_where_everything_went(raw, tmp_path, capsys):
     output = run(capsys, "convert", raw, tmp_path / "out.safetensors", "--classes=7")
     assert "layer4.0.downsample.0.weight" in output
     assert "32x16x1x1  -> params/trunk/stage4/block1/shortcut_conv/kernel" in output
-    assert "layer4.0.bn1.num_batches_tracked" in output and "left: only counts steps" in output
+    assert "layer4.0.bn1.num_batches_tracked" in output and "ignored: counts steps" in output
     assert "stride_on_reduce      False" in output
     assert (tmp_path / "out.json").exists()
 
 
-def test_verify_agrees_with_what_convert_stored_and_not_with_other_weights(
-    converted, tmp_path, capsys
-):
+def test_verify_accepts_the_outputs_of_convert_and_no_other_weights(converted, tmp_path, capsys):
     assert run(capsys, "verify", converted).endswith("verified\n")
     golden = converted.with_suffix(".golden.safetensors")
     data = bytearray(converted.read_bytes())
@@ -181,12 +199,12 @@ def test_verify_agrees_with_what_convert_stored_and_not_with_other_weights(
     other.write_bytes(bytes(data))
     assert "other.golden.safetensors is missing" in run(capsys, "verify", other, fails=True)
     other.with_suffix(".golden.safetensors").write_bytes(golden.read_bytes())
-    assert "does not give what" in run(capsys, "verify", other, fails=True)
+    assert "does not reproduce" in run(capsys, "verify", other, fails=True)
     run(capsys, "verify", other, "--golden")
     assert run(capsys, "verify", other).endswith("verified\n")
 
 
-def test_inspect_says_what_can_load_a_file(raw, converted, capsys):
+def test_inspect_prints_the_model_that_can_load_a_file(raw, converted, capsys):
     for path in (raw, converted):
         output = run(capsys, "inspect", path)
         assert "into Segmenter(depth=10, width=4, architecture=SEMSEG)" in output
@@ -204,30 +222,42 @@ def test_a_json_of_another_file_is_refused(converted, tmp_path, capsys):
     run(capsys, "inspect", copy)  # Whole without its JSON.
     text = converted.with_suffix(".json").read_text().replace('"width": 4', '"width": 8')
     copy.with_suffix(".json").write_text(text)
-    assert "copy.json beside it is another file's: network" in run(
+    assert "copy.json next to it belongs to another file: network" in run(
         capsys, "inspect", copy, fails=True
     )
     text = text.replace('"width": 8', '"width": 4000000000')
     copy.with_suffix(".json").write_text(text)
     assert "width 4000000000" in run(capsys, "inspect", copy, fails=True)
     copy.with_suffix(".json").write_text("{}")
-    assert "is no description of a network" in run(capsys, "inspect", copy, fails=True)
+    assert "does not describe a network" in run(capsys, "inspect", copy, fails=True)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("convert", "RAW", "out.npz"), "a name that ends in .safetensors was expected"),
-        (("convert", "RAW", "out.safetensors", "--classes=19"), "--classes=19 was expected"),
+        (("convert", "RAW", "out.npz"), "expected a name that ends in .safetensors"),
+        (("convert", "RAW", "out.safetensors", "--classes=19"), "expected --classes=19, got 7"),
         (("convert", "CONVERTED", "out.safetensors"), "is converted already"),
-        (("inspect", "RAW", "--architecture=VGG"), "'VGG' is none of SEMSEG"),
-        (("inspect", "RAW", "--architecture=SEMSEG,strid=1"), "an architecture has no 'strid'"),
-        (("inspect", "RAW", "--architecture=SEMSEG,ceil_pool=7"), "ceil_pool is a bool, not '7'"),
+        (("inspect", "RAW", "--architecture=VGG"), "expected one of SEMSEG"),
+        (
+            ("inspect", "RAW", "--architecture=SEMSEG,strid=1"),
+            "an architecture has no field 'strid'",
+        ),
+        (
+            ("inspect", "RAW", "--architecture=SEMSEG,ceil_pool=7"),
+            "ceil_pool: expected bool, got '7'",
+        ),
         (
             ("inspect", "RAW", "--architecture=SEMSEG,channel_order=BGR"),
             "channel_order: RGB against",
         ),
+        (
+            ("convert", "RAW", "out.safetensors", "--classes=0"),
+            "--classes: expected an integer from 1",
+        ),
         (("inspect", "nothing.pth"), "No such file"),
+        (("paint", "RAW"), "paint"),
+        ((), "required: COMMAND"),
     ],
 )
 def test_a_wrong_command_ends_in_one_line(arguments, message, raw, converted, capsys):
@@ -238,30 +268,30 @@ def test_a_wrong_command_ends_in_one_line(arguments, message, raw, converted, ca
 
 def test_a_run_starts_from_a_file(tiny, raw, leaves, tmp_path, monkeypatch):
     """The config names a .pth, and training begins from it."""
-    network = Network(10, 4, 3, 1, False, architecture.SEMSEG)
+    network = NetworkSpec(10, 4, 3, 1, False, architecture.SEMSEG)
     drawn = unflatten(published.make_leaves(network, seed=1))
     monkeypatch.setattr(state, "initial_variables", lambda *unused: drawn)
     tiny.init_from = str(raw)
     train.check(tiny, str(tmp_path / "run"))
-    variables, words = init_from.start(tiny, tiny.model.make(tiny.objective.channels))
-    assert "the classifier is new: 7 outputs there, 1 here" in words
-    found = flatten(variables)
+    variables, report = init_from.start(tiny, tiny.model.make(tiny.objective.channels))
+    assert "the classifier is reinitialised: 7 outputs there, 1 here" in report
+    leaves_of_run = flatten(variables)
     np.testing.assert_array_equal(
-        found["params/head/conv/kernel"], leaves["params/head/conv/kernel"]
+        leaves_of_run["params/head/conv/kernel"], leaves["params/head/conv/kernel"]
     )
     tiny.model = dataclasses.replace(tiny.model, architecture=architecture.CAFFE_101)
     with pytest.raises(ValueError, match="another architecture .*: ceil_pool"):
         train.check(tiny, str(tmp_path / "run"))
 
 
-def test_a_workdir_of_another_geometry_is_refused(tiny, tmp_path, monkeypatch):
+def test_a_workdir_of_another_architecture_is_refused(tiny, tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir()
     experiment.save(tiny, folder)
     monkeypatch.setattr(init_from.checkpoints, "require", lambda workdir: 1)
     model = dataclasses.replace(tiny.model, architecture=architecture.CAFFE_50).make(1)
     with pytest.raises(experiment.ConfigError, match="stride_on_reduce: False against True"):
-        init_from.check(str(folder), model)
+        init_from.check(config_of(init_from=str(folder)), model)
 
 
 def drawn_for(model, seed):
@@ -283,34 +313,117 @@ def run_of(folder, network, objective, seed):
     return variables
 
 
-def test_the_networks_of_a_model_start_from_runs_of_their_own(tmp_path):
+def test_the_networks_of_a_model_start_from_one_run_each(tmp_path):
     pspnet, cnn = segmenter.Segmenter(depth=10, width=4), unet.DepthCNN(width=4, levels=1)
     depth, frontier = objectives.DepthMSE(), objectives.FrontierSoftmax()
-    first = run_of(tmp_path / "depth", pspnet, depth, seed=1)
+    first = run_of(tmp_path / "lr=0.1,depth", pspnet, depth, seed=1)  # Paths are taken literally.
     second = run_of(tmp_path / "frontier", cnn, frontier, seed=2)
     model = two_phase.TwoPhase(pspnet, depth, cnn).make(16)
-    source = f"depth={tmp_path}/depth,frontier={tmp_path}/frontier"
-    init_from.check(source, model)
-    taken, words = init_from.take(source, model, drawn_for(model, seed=3))
+    sources = {"depth": str(tmp_path / "lr=0.1,depth"), "frontier": str(tmp_path / "frontier")}
+    config = config_of(init_from_parts=sources)
+    init_from.check(config, model)
+    taken, report = init_from.take(config, model, drawn_for(model, seed=3))
     for name, donor in (("depth", first), ("frontier", second)):
         own = {kind: tree[name] for kind, tree in taken.items()}
         jax.tree.map(np.testing.assert_array_equal, own, donor)
-        assert any(line.startswith(f"{name}: ") for line in words)
-    with pytest.raises(ValueError, match="names the network 'dpeth'; the model has depth, front"):
-        init_from.check(f"dpeth={tmp_path}/depth", model)
-    with pytest.raises(ValueError, match="has only itself"):
-        init_from.check(f"depth={tmp_path}/depth", pspnet.make(1))
+        assert any(line.startswith(f"{name}: ") for line in report)
+    config = config_of(init_from_parts={"dpeth": sources["depth"]})
+    with pytest.raises(ValueError, match="init_from_parts names 'dpeth'; .*depth, frontier"):
+        init_from.check(config, model)
+    with pytest.raises(ValueError, match="set config.init_from instead"):
+        init_from.check(config, pspnet.make(1))
 
 
-def test_a_network_of_full_size_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):
+def test_a_run_starts_from_a_path_with_any_characters(tmp_path):
+    pspnet, objective = segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE()
+    donor = run_of(tmp_path / "depth=a,lr=0.1", pspnet, objective, seed=1)
+    model = pspnet.make(1)
+    config = config_of(init_from=str(tmp_path / "depth=a,lr=0.1"))
+    init_from.check(config, model)
+    taken, _ = init_from.take(config, model, drawn_for(model, seed=3))
+    jax.tree.map(np.testing.assert_array_equal, taken, donor)
+
+
+def test_a_file_of_a_pspnet_is_refused_for_another_network(raw):
+    config = config_of(init_from=str(raw))
+    with pytest.raises(experiment.ConfigError, match="the model is a DepthUNet"):
+        init_from.check(config, unet.DepthCNN(width=4, levels=1).make(1))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"init_from": "a", "init_from_parts": {"depth": "b"}}, "init_from_parts are both set"),
+        ({"init_from_parts": {"depth": 3}}, "init_from_parts={'depth': 3}"),
+        ({"init_from_parts": {"depth": ""}}, "init_from_parts={'depth': ''}"),
+    ],
+)
+def test_wrong_sources_are_refused_by_their_field(fields, message):
+    with pytest.raises(experiment.ConfigError, match=message):
+        experiment.check(config_of(**fields))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"init_from": "runs/lr=0.1,b"},
+        {"init_from_parts": {"depth": "runs/lr=0.1", "frontier": "runs/b,c"}},
+    ],
+)
+def test_sources_are_part_of_the_saved_experiment(fields, tmp_path):
+    config = config_of(**fields)
+    experiment.save(config, tmp_path)
+    assert experiment.load(tmp_path) == config
+    assert not experiment.differences(config, tmp_path)
+    assert "init_from" in " ".join(experiment.differences(config_of(), tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "flags", "expected"),
+    [
+        ("depth_mse.py", ["--config.init_from=runs/lr=0.1,b"], ("runs/lr=0.1,b", {})),
+        (
+            "two_phase.py",
+            ["--config.init_from_parts={'depth': 'runs/lr=0.1', 'frontier': 'b'}"],
+            ("", {"depth": "runs/lr=0.1", "frontier": "b"}),
+        ),
+        (
+            "two_phase.py",
+            ["--config.init_from=runs/whole", "--config.init_from_parts={}"],
+            ("runs/whole", {}),
+        ),
+        ("two_phase.py", ["--config.init_from_parts=runs/a"], "--config.init_from_parts=runs/a: "),
+        ("two_phase.py", ["--config.init_from=runs/a"], "init_from_parts are both set"),
+    ],
+)
+def test_sources_are_set_on_the_command_line(config, flags, expected):
+    code = (
+        "import sys; from psp_jax import experiment, main; main.parse(sys.argv); "
+        "config = main._CONFIG.value\n"
+        "try: experiment.check(config)\n"
+        "except ValueError as error: main.fail(str(error))\n"
+        "print((config.init_from, config.init_from_parts))"
+    )
+    command = [sys.executable, "-c", code, f"--config={CONFIGS / config}", *flags]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
+    if isinstance(expected, str):
+        assert result.returncode == 2 and expected in result.stderr
+        assert result.stderr.count("\n") == 1, result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+        assert ast.literal_eval(result.stdout) == expected
+
+
+def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):
     pspnet, objective = segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE()
     donor = run_of(tmp_path / "coarse", pspnet, objective, seed=1)
     model = decoder.FullResolution(pspnet, decoder_width=4).make(2)
-    taken, words = init_from.take(str(tmp_path / "coarse"), model, drawn_for(model, seed=3))
+    config = config_of(init_from=str(tmp_path / "coarse"))
+    taken, report = init_from.take(config, model, drawn_for(model, seed=3))
     for part in ("trunk", "pyramid", "head"):
         jax.tree.map(np.testing.assert_array_equal, taken["params"][part], donor["params"][part])
-    assert any("its classifier has no place in the model" in line for line in words)
-    assert any("are new: decoder" in line for line in words)
+    assert any("its classifier is left out" in line for line in report)
+    assert any("are initialised: decoder" in line for line in report)
 
 
 def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
@@ -318,9 +431,10 @@ def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
         tmp_path / "rgb", segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE(), seed=1
     )
     model = segmenter.Segmenter(depth=10, width=4, modality=architecture.Modality.DEPTH).make(1)
-    init_from.check(str(tmp_path / "rgb"), model)
-    taken, words = init_from.take(str(tmp_path / "rgb"), model, drawn_for(model, seed=3))
-    assert any("adapted from 3 to 1 inputs" in line for line in words)
+    config = config_of(init_from=str(tmp_path / "rgb"))
+    init_from.check(config, model)
+    taken, report = init_from.take(config, model, drawn_for(model, seed=3))
+    assert any("adapted from 3 to 1 inputs" in line for line in report)
     kernel = donor["params"]["trunk"]["stem"]["conv1"]["kernel"]
     ours = taken["params"]["trunk"]["stem"]["conv1"]["kernel"]
     np.testing.assert_allclose(ours[:, :, 0], kernel.sum(2), rtol=1e-5)

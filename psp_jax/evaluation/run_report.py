@@ -160,7 +160,7 @@ def _calibrate(
 
 def _parts_before_joint_training(experiment: Experiment, model: Any) -> Variables | None:
     """Returns the variables that a run began with if they are those of networks of several runs."""
-    if not init_from.composes(experiment.init_from):
+    if not experiment.init_from_parts:
         return None
     try:
         return init_from.start(experiment, model)[0]

@@ -1,18 +1,18 @@
-"""Networks; the only package that imports flax."""
+"""Networks. Only this package imports flax."""
 
 from typing import Any, Protocol
 
 
 class Network(Protocol):
-    """A network as a field of a config, before the number of its outputs is known."""
+    """The network of a config. It becomes a flax module once the number of outputs is known."""
 
     def make(self, channels: int) -> Any:
-        """Builds the flax module for `channels` outputs per pixel.
+        """Builds the flax module with `channels` outputs per pixel.
 
-        It maps what its method `inputs` takes of a batch, with `INPUT_CHANNELS` channels, to
-        outputs; `PARTS` names what of it can be trained by itself.
+        The module's method `inputs` returns its input, `INPUT_CHANNELS` channels of a batch;
+        `PARTS` lists the parts that can be trained separately.
 
         Raises:
-            ValueError: if a field has a value that no network can be built with.
+            ValueError: if a field has a value that no network can have.
         """
         ...

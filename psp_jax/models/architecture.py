@@ -1,8 +1,9 @@
-"""What differs between published PSPNets whose weights have the same shapes.
+"""Architecture variants: the choices in which published PSPNets differ.
 
-A wrong stride, dilation or branch order loads without complaint and computes something else (for
-ResNet-50, full against contracted dilation moves the logits by a fifth), so each of these choices
-is data, and the published combinations have names.
+Most of them do not change the shapes of the weights. Weights of another stride, dilation or order
+of branches would load without an error and give wrong outputs (full instead of contracted dilation
+changes the logits of ResNet-50 by a fifth). So every choice is a field, and the published
+combinations have names.
 """
 
 import dataclasses
@@ -18,13 +19,13 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def normalise(rgb: Array) -> Array:
-    """Maps `[..., 3]` uint8 RGB to what networks are applied to: ImageNet-normalised, float32."""
+    """Normalises `[..., 3]` uint8 RGB to float32 with the mean and deviation of ImageNet."""
     mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
     return (rgb.astype(np.float32) - mean) / std
 
 
 class Modality(enum.StrEnum):
-    """What of a batch a network sees."""
+    """Input of a network."""
 
     RGB = "RGB"
     DEPTH = "depth"  # Filled, in metres.
@@ -37,7 +38,7 @@ class Modality(enum.StrEnum):
 
 
 class ChannelOrder(enum.StrEnum):
-    """Order of the colours that the first convolution's weights want."""
+    """Order of the colours that the weights were trained on."""
 
     RGB = "RGB"
     BGR = "BGR"
@@ -69,27 +70,27 @@ PLAIN_STEM = (StemConvolution(1, 7, 2),)
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """The choices that weights do not show; the defaults are those of hszhao/semseg.
+    """An architecture variant; the defaults are those of hszhao/semseg.
 
     Attributes:
         stem: convolutions before the first pooling.
-        stride_on_reduce: whether a bottleneck strides on its first 1x1 rather than on its 3x3.
-        contracted_dilation: whether the first block of a dilated stage keeps the dilation of the
-            stage before, rather than dilating as its other blocks do.
-        ceil_pool: whether the stem's pooling rounds its size up; it matters unless the size of the
-            image is 8k + 1.
-        align_corners: whether pyramid branches are resized with aligned corners. What is made of
-            the outputs is another's choice: losses and predictions resize them with aligned
-            corners whatever it says, so mmsegmentation's own class maps need
-            `resampling.resize(output, size, align_corners=False)`.
+        stride_on_reduce: whether the stride of a bottleneck is in its first 1x1 convolution, not in
+            its 3x3.
+        contracted_dilation: whether the first block of a dilated stage has the dilation of the
+            previous stage, not that of the other blocks.
+        ceil_pool: whether the pooling after the stem rounds its size up. It makes no difference
+            for images of 8k + 1 rows and columns.
+        align_corners: whether pyramid branches are resized with aligned corners. Losses and
+            predictions always resize the outputs with aligned corners; the class maps of
+            mmsegmentation need `resampling.resize(output, size, align_corners=False)`.
         bins: cells per side of the pyramid's branches, in the order of their concatenation.
-        dropout_of_channels: whether dropout takes whole channels rather than single values.
+        dropout_of_channels: whether dropout drops whole channels, not single values.
         epsilon: added to the variance in batch norms.
-        momentum: share of the running statistics that a training step keeps; 1 - PyTorch's momentum.
-        channel_order: the weights' order of the colours. Images always come to the network as
-            ImageNet-normalised RGB; it turns them into what its weights want by itself.
-        mean: what the weights want subtracted, on the 0 to 255 scale, in the order R, G, B.
-        std: what they want the difference divided by, likewise.
+        momentum: share of the running statistics that a step keeps; 1 - PyTorch's momentum.
+        channel_order: order of the colours that the weights were trained on. The input of the
+            network is always ImageNet-normalised RGB; the network converts it.
+        mean: mean that was subtracted in training, 0 to 255, in the order R, G, B.
+        std: standard deviation that was divided by in training, 0 to 255, in the order R, G, B.
     """
 
     stem: tuple[StemConvolution, ...] = DEEP_STEM
@@ -106,12 +107,12 @@ class Architecture:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def __post_init__(self):
-        """Takes the channel order by its name too, as it comes from a file."""
+        """Converts the channel order, which files store as text."""
         object.__setattr__(self, "channel_order", ChannelOrder(self.channel_order))
 
 
 def differences(one: Architecture, other: Architecture) -> list[str]:
-    """Lists the fields, `name: one's value against other's`, in which two architectures differ."""
+    """Lists the fields in which two variants differ, as `name: first value against second`."""
     return [
         f"{field.name}: {getattr(one, field.name)} against {getattr(other, field.name)}"
         for field in dataclasses.fields(Architecture)

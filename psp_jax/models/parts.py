@@ -1,7 +1,7 @@
-"""Parts of a model: path prefixes such as `head` or `trunk/stage4` that name what is trained.
+"""Parts of a model: path prefixes, such as `head` or `trunk/stage4`, of what a phase trains.
 
-One tuple of parts decides both which parameters get a gradient and an optimizer, and which batch
-norms run in train mode.
+One tuple of parts decides which parameters get a gradient and an optimizer, and which batch norms
+run in train mode.
 """
 
 import difflib
@@ -12,7 +12,7 @@ Tree = dict[str, Any]
 
 
 def covers(parts: Sequence[str], path: str) -> bool:
-    """Tells whether `path`, joined by slashes, lies in one of the parts."""
+    """Returns whether `path`, joined by slashes, lies in one of the parts."""
     return any(path == part or path.startswith(part + "/") for part in parts)
 
 
@@ -25,7 +25,7 @@ def inside(parts: Sequence[str], name: str) -> tuple[str, ...]:
 
 
 def split(tree: Tree, parts: Sequence[str]) -> tuple[Tree, Tree]:
-    """Splits nested dicts into what the parts cover and the rest; `merge` undoes it."""
+    """Splits nested dicts into the parts and the rest; `merge` joins them again."""
     chosen: Tree = {}
     rest: Tree = {}
     for name, child in tree.items():
@@ -47,11 +47,11 @@ def merge(first: Tree, second: Tree) -> Tree:
 
 
 def check(known: Sequence[str], parts: Sequence[str]) -> None:
-    """Raises ValueError unless every part is one of the model's, suggesting what was meant."""
+    """Raises ValueError, with a suggestion, if one of `parts` is not among the `known` ones."""
     if not parts:
-        raise ValueError("phase.train names no part; at least one, such as ('head',), is needed")
+        raise ValueError("phase.train=(): expected at least one part, such as ('head',)")
     for part in parts:
         if part not in known:
             close = difflib.get_close_matches(str(part), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
-            raise ValueError(f"phase.train names {part!r}, which is no part of the model; {hint}")
+            raise ValueError(f"phase.train names {part!r}; the model has no such part: {hint}")

@@ -1,10 +1,9 @@
-"""What a network may spend: the precision it computes in, and what it keeps for the gradient.
+"""Precision and rematerialisation: what a network computes in and what it keeps for the gradient.
 
-Neither changes the names and shapes of parameters, which are float32 throughout.
+Neither changes the names, shapes and types of the parameters, which are always float32.
 """
 
 import enum
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -12,42 +11,46 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-CONVOLUTION = "convolution"  # What the outputs of convolutions are called among residuals.
+CONVOLUTION = "convolution"  # Name of the outputs of convolutions in `jax.checkpoint` policies.
 
 
 class Precision(enum.StrEnum):
-    """In what a network computes; parameters, statistics, outputs and losses are float32."""
+    """Type a network computes in; parameters, statistics, outputs and losses are float32."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
 
     def cast(self, image: jax.Array) -> jax.Array:
-        """Turns an image into what the network computes in; float64 stays what it is."""
+        """Casts an image to the type the network computes in; float64 stays float64."""
         return image.astype(jnp.bfloat16) if self == Precision.BFLOAT16 else image
 
 
 class Remat(enum.StrEnum):
-    """What is kept from the forward pass for the gradient; the rest is computed again."""
+    """What the forward pass keeps for the gradient; the rest is computed again."""
 
     NONE = "none"  # Everything is kept.
     CONVOLUTIONS = "convolutions"  # The outputs of convolutions, and the inputs of blocks.
-    BLOCKS = "blocks"  # The inputs of blocks alone.
+    BLOCKS = "blocks"  # Only the inputs of blocks.
 
-    def apply(self, call: Callable[..., Any], block: nn.Module, *inputs: Any) -> Any:
-        """Returns `call(block, *inputs)`, what it computes kept or computed again."""
-        if self == Remat.NONE:
-            return call(block, *inputs)
+    def apply(self, block: nn.Module, *inputs: Any, train: bool) -> Any:
+        """Returns `block(*inputs, train=train)` and keeps of it what this mode keeps."""
+
+        def call(block: Any, *inputs: Any) -> Any:
+            return block(*inputs, train=train)
+
         policies = jax.checkpoint_policies
-        kept = policies.save_only_these_names(CONVOLUTION)
-        policy = kept if self == Remat.CONVOLUTIONS else policies.nothing_saveable
-        return nn.remat(call, policy=policy)(block, *inputs)
+        if self == Remat.CONVOLUTIONS:
+            call = nn.remat(call, policy=policies.save_only_these_names(CONVOLUTION))
+        elif self == Remat.BLOCKS:
+            call = nn.remat(call, policy=policies.nothing_saveable)
+        return call(block, *inputs)
 
 
-def named(x: jax.Array) -> jax.Array:
-    """Marks the output of a convolution as what `Remat.CONVOLUTIONS` keeps."""
+def name_for_remat(x: jax.Array) -> jax.Array:
+    """Marks the output of a convolution, so that `Remat.CONVOLUTIONS` keeps it."""
     return checkpoint_name(x, CONVOLUTION)
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
-    """Widens bfloat16 and leaves the others as they are."""
+    """Casts bfloat16 to float32 and leaves wider types as they are."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,8 +1,6 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
-import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,34 +9,32 @@ import jax.numpy as jnp
 from psp_jax.batch import Array, Batch
 from psp_jax.models import parts, resampling
 from psp_jax.models.architecture import Architecture, Modality, normalise
-from psp_jax.models.layers import BatchNorm, Convolution, PyramidConvolution
+from psp_jax.models.layers import Convolution, PyramidConvolution, batch_norm, classifier
 from psp_jax.models.precision import Precision, Remat, at_least_float32
 from psp_jax.models.resnet import STAGES, ResNet
 
-# Outputs near 0 at first: with He's rule a single output channel would start far off.
-CLASSIFIER_INIT = nn.initializers.normal(0.01)
-
 
 class Pyramid(nn.Module):
-    """Pyramid pooling: averages over 1, 4, 9 and 36 cells, with fewer channels."""
+    """Pyramid pooling: averages over grids of `architecture.bins` cells, with fewer channels."""
 
     architecture: Architecture = Architecture()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> list[jax.Array]:
         """Maps `[B, h, w, C]` to a `[B, bins, bins, C/4]` for each branch, in order."""
-        architecture, branches = self.architecture, []
-        for bins in architecture.bins:
+        branches = []
+        for bins in self.architecture.bins:
             y = resampling.adaptive_average_pool(x, bins)  # [B, bins, bins, C]
-            y = Convolution(x.shape[-1] // len(architecture.bins), size=1, name=f"conv{bins}")(y)
-            y = BatchNorm(
-                epsilon=architecture.epsilon, momentum=architecture.momentum, name=f"norm{bins}"
-            )(y, train=train)
+            features = x.shape[-1] // len(self.architecture.bins)
+            y = Convolution(features, size=1, name=f"conv{bins}")(y)
+            y = batch_norm(self.architecture, f"norm{bins}")(y, train=train)
             branches.append(nn.relu(y))
         return branches
 
 
-def beside(x: jax.Array, branches: Sequence[jax.Array], architecture: Architecture) -> jax.Array:
+def concatenate(
+    x: jax.Array, branches: Sequence[jax.Array], architecture: Architecture
+) -> jax.Array:
     """Resizes pyramid branches to the map `[B, h, w, C]` and appends them: `[B, h, w, 2 * C]`."""
     size, align_corners = x.shape[1:3], architecture.align_corners
     resized = [resampling.resize(y, size, align_corners=align_corners) for y in branches]
@@ -46,7 +42,7 @@ def beside(x: jax.Array, branches: Sequence[jax.Array], architecture: Architectu
 
 
 class Head(nn.Module):
-    """3x3 convolution of the map beside its pyramid, batch norm, ReLU and dropout."""
+    """3x3 convolution of a map and its pyramid, batch norm, ReLU and dropout."""
 
     features: int
     dropout: float
@@ -57,19 +53,11 @@ class Head(nn.Module):
         """Maps `[B, h, w, C]` and its branches to `[B, h, w, features]`."""
         align_corners = self.architecture.align_corners
         x = PyramidConvolution(self.features, align_corners, name="conv")(x, branches)
-        return _finish(x, self.dropout, self.architecture, train)
-
-
-def call_head(
-    head: nn.Module, x: jax.Array, branches: Sequence[jax.Array], *, train: bool
-) -> jax.Array:
-    """Calls a `Head`."""
-    layer: Any = head
-    return layer(x, branches, train=train)
+        return _finish_head(x, self.dropout, self.architecture, train)
 
 
 class AuxiliaryHead(nn.Module):
-    """A head and a classifier of its own on an earlier stage, for training alone."""
+    """Head and classifier on an earlier stage, which exist only in training."""
 
     channels: int
     features: int
@@ -80,31 +68,36 @@ class AuxiliaryHead(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, h, w, C]` to `[B, h, w, channels]`."""
         x = Convolution(self.features, name="conv")(x)
-        x = _finish(x, self.dropout, self.architecture, train)
-        return _classifier(self.channels)(at_least_float32(x))
+        x = _finish_head(x, self.dropout, self.architecture, train)
+        return classifier(self.channels)(at_least_float32(x))
+
+
+def _finish_head(
+    x: jax.Array, dropout: float, architecture: Architecture, train: bool
+) -> jax.Array:
+    """Applies batch norm, ReLU and dropout."""
+    x = nn.relu(batch_norm(architecture, "norm")(x, train=train))
+    shared = (1, 2) if architecture.dropout_of_channels else ()
+    return nn.Dropout(dropout, broadcast_dims=shared, deterministic=not train)(x)
 
 
 class PSPNet(nn.Module):
-    """ResNet trunk, pyramid pooling, head and 1x1 classifier, all at 1/8 of the image's size.
+    """ResNet trunk, pyramid pooling, head and 1x1 classifier, at 1/8 of the image's resolution.
 
-    What can be trained, frozen or looked at by itself has a name, listed by `PARTS`: `trunk`
-    (with `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier`, and, where there is
-    one, `softmax` and `auxiliary`.
+    `PARTS` lists the parts that can be trained, frozen or inspected separately: `trunk` (with
+    `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier` or `decoder`, and, where
+    they exist, `softmax` and `auxiliary`.
 
     Attributes:
         channels: outputs per pixel.
-        depth: layers of the trunk, one of `resnet.DEPTHS`.
-        width: 64 as published; everything scales with it.
-        dropout: rate of channels dropped before the classifier.
-        architecture: the choices that weights do not show.
-        auxiliary: whether there is an auxiliary head on stage 3. Where the collection "auxiliary"
-            is mutable and the part `auxiliary` is trained, its outputs `[B, h, w, channels]` are
-            stored there, for a share in the loss; elsewhere it costs nothing.
-        modality: what the network sees; images are RGB unless it says otherwise.
-        softmax: whether a dense layer maps the classifier's scores to new ones, the thesis's
-            softmax classifier (its sections 3.4.1 and 3.4.2), which starts as the identity.
-        precision: in what trunk, pyramid and head compute; the scores are float32.
-        remat: what is kept for the gradient.
+        auxiliary: whether there is an auxiliary head on stage 3. It is computed only if the part
+            `auxiliary` is trained and the collection "auxiliary" is mutable, which then holds its
+            outputs `[B, h, w, channels]`.
+        softmax: whether a dense layer follows the classifier: the thesis's softmax classifier (its
+            sections 3.4.1 and 3.4.2). It starts as the identity.
+        decoder: module in place of the classifier; it maps the output of the head, the stages and
+            the image to `[B, H, W, channels]`.
+        others: as in `segmenter.Segmenter`.
     """
 
     channels: int
@@ -117,14 +110,15 @@ class PSPNet(nn.Module):
     modality: Modality = Modality.RGB
     precision: Precision = Precision.FLOAT32
     remat: Remat = Remat.NONE
+    decoder: nn.Module | None = None
 
     @property
     def INPUT_CHANNELS(self) -> int:
-        """Channels that `inputs` gives."""
+        """Number of channels that `inputs` returns."""
         return self.modality.channels
 
     def inputs(self, batch: Batch) -> Array:
-        """Returns what of a batch the network sees, `[B, H, W, INPUT_CHANNELS]`."""
+        """Returns the network's input, `[B, H, W, INPUT_CHANNELS]`."""
         if self.modality == Modality.RGB:
             return normalise(batch.image)
         depth = batch.filled_depth[..., None]
@@ -134,42 +128,44 @@ class PSPNet(nn.Module):
 
     @property
     def PARTS(self) -> tuple[str, ...]:
-        """The names of the parts; each of them has one switch for its batch norms."""
+        """The names of the parts; all batch norms of a part are in the same mode."""
         trunk = ("trunk", *(f"trunk/{name}" for name in ("stem", *STAGES)))
-        names = [*trunk, "pyramid", "head", "classifier"]
+        names = [*trunk, "pyramid", "head", "decoder" if self.decoder else "classifier"]
         names += ["softmax"] * self.softmax + ["auxiliary"] * self.auxiliary
         return tuple(names)
 
     @nn.compact
     def features(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
-        """Maps an image to what each part makes of it, by the names of the parts.
+        """Computes the output of every part, by the name of the part.
 
             features = model.apply(variables, image, method="features")["trunk/stage3"]
 
         Args:
-            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
+            image: `[B, H, W, INPUT_CHANNELS]` float32, any size; RGB is ImageNet-normalised.
             train: parts in train mode; with heads among them a `dropout` rng is needed.
 
         Returns:
             `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
-            and the others, rounded up, `[B, H/8, W/8, C]`.
+            `decoder` `[B, H, W, channels]`, and the others, rounded up, `[B, H/8, W/8, C]`.
         """
+        image = self.precision.cast(image)
         trunk = ResNet(self.depth, self.width, self.architecture, self.remat, name="trunk")
-        stages = trunk(self.precision.cast(image), train=parts.inside(train, "trunk"))
+        stages = trunk(image, train=parts.inside(train, "trunk"))
         features = {f"trunk/{name}": x for name, x in stages.items()}
         x = features["trunk"] = stages["stage4"]
         pyramid = Pyramid(self.architecture, name="pyramid")
         branches = pyramid(x, train=parts.covers(train, "pyramid"))
-        features["pyramid"] = beside(x, branches, self.architecture)
+        features["pyramid"] = concatenate(x, branches, self.architecture)
         head = Head(8 * self.width, self.dropout, self.architecture, name="head")
-        in_head = functools.partial(call_head, train=parts.covers(train, "head"))
-        x = features["head"] = self.remat.apply(in_head, head, x, branches)
-        x = features["classifier"] = _classifier(self.channels)(at_least_float32(x))
+        in_head, in_decoder = parts.covers(train, "head"), parts.covers(train, "decoder")
+        x = features["head"] = self.remat.apply(head, x, branches, train=in_head)
+        if self.decoder is not None:
+            x = self.remat.apply(self.decoder, x, stages, image, train=in_decoder)
+            features["decoder"] = at_least_float32(x)
+            return features
+        x = features["classifier"] = classifier(self.channels)(at_least_float32(x))
         if self.softmax:
-            layer = Convolution(
-                self.channels, size=1, bias=True, kernel_init=identity_kernel, name="softmax"
-            )
-            features["softmax"] = layer(x)
+            features["softmax"] = classifier(self.channels, "softmax", identity_kernel)(x)
         if self.auxiliary:
             self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
         return features
@@ -178,42 +174,29 @@ class PSPNet(nn.Module):
         """Maps an image to unnormalised outputs.
 
         Args:
-            image: `[B, H, W, 3]` float32, ImageNet-normalised RGB, any size.
+            image: `[B, H, W, INPUT_CHANNELS]` float32, any size; RGB is ImageNet-normalised.
             train: parts in train mode; with heads among them a `dropout` rng is needed.
 
         Returns:
-            `[B, ceil(H/8), ceil(W/8), channels]`, float32 or wider.
+            `[B, ceil(H/8), ceil(W/8), channels]`, or `[B, H, W, channels]` with a decoder; float32
+            or wider.
         """
         features = self.features(image, train=train)
-        return features["softmax" if self.softmax else "classifier"]
+        *_, last = (name for name in ("classifier", "softmax", "decoder") if name in features)
+        return features[last]
 
     def _store_auxiliary(self, x: jax.Array, *, train: bool) -> None:
-        wanted = train and self.is_mutable_collection("auxiliary")
-        if not (wanted or self.is_initializing()):
+        stored = train and self.is_mutable_collection("auxiliary")
+        if not (stored or self.is_initializing()):
             return
         head = AuxiliaryHead(
             self.channels, 4 * self.width, self.dropout, self.architecture, name="auxiliary"
         )
         output = head(x, train=train)
-        if wanted and not self.is_initializing():
+        if stored and not self.is_initializing():
             self.sow("auxiliary", "output", output)
 
 
-def _finish(x: jax.Array, dropout: float, architecture: Architecture, train: bool) -> jax.Array:
-    """Batch norm, ReLU and dropout of a head."""
-    x = nn.relu(
-        BatchNorm(epsilon=architecture.epsilon, momentum=architecture.momentum, name="norm")(
-            x, train=train
-        )
-    )
-    shared = (1, 2) if architecture.dropout_of_channels else ()
-    return nn.Dropout(dropout, broadcast_dims=shared, deterministic=not train)(x)
-
-
-def _classifier(channels: int) -> Convolution:
-    return Convolution(channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier")
-
-
 def identity_kernel(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Initialises a 1x1 kernel that passes its input on."""
+    """Initialises a 1x1 kernel that returns its input."""
     return jnp.eye(*shape[2:], dtype=dtype).reshape(shape)

@@ -1,7 +1,7 @@
-"""Exact adaptive pooling and bilinear resizing, both as small constant matrices.
+"""Adaptive pooling and bilinear resizing as products with small constant matrices.
 
-`jax.image.resize` has no align-corners mode and pooling with a fixed window is wrong where the
-bins overlap (80 columns in 3 bins are 27, 28 and 27 wide), so both are written as products.
+`jax.image.resize` has no align-corners mode, and pooling with a fixed window is wrong if the bins
+overlap (80 columns in 3 bins are 27, 28 and 27 wide).
 """
 
 import functools
@@ -27,16 +27,8 @@ def adaptive_average_matrix(size: int, bins: int) -> np.ndarray:
 @functools.cache
 def align_corners_matrix(size: int, new_size: int) -> np.ndarray:
     """Returns the `[new_size, size]` float32 matrix of linear resizing with aligned corners."""
-    matrix = np.zeros((new_size, size), np.float32)
     ratio = np.float32((size - 1) / (new_size - 1)) if new_size > 1 else np.float32(0)
-    for index in range(new_size):
-        position = np.float32(index) * ratio
-        low = min(int(position), size - 1)
-        high = min(low + 1, size - 1)
-        fraction = position - np.float32(low)
-        matrix[index, low] += 1 - fraction
-        matrix[index, high] += fraction
-    return matrix
+    return _linear_matrix(np.arange(new_size, dtype=np.float32) * ratio, size)
 
 
 @functools.cache
@@ -45,13 +37,29 @@ def half_pixel_matrix(size: int, new_size: int) -> np.ndarray:
 
     PyTorch's and OpenCV's rule without aligned corners: no smoothing when shrinking.
     """
-    matrix = np.zeros((new_size, size), np.float32)
-    for index in range(new_size):
-        position = max((index + 0.5) * size / new_size - 0.5, 0.0)
+    return _linear_matrix(np.maximum((np.arange(new_size) + 0.5) * size / new_size - 0.5, 0), size)
+
+
+@functools.cache
+def stride_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of linear resizing that undoes a stride.
+
+    A convolution with odd kernel, symmetric padding and stride s centres its output i on the input
+    s * i, and so does this matrix; `align_corners` would shift values by up to s - 1 pixels at the
+    far end. Beyond the last centre the value is repeated.
+    """
+    stride = -(-new_size // size)
+    return _linear_matrix(np.arange(new_size) / stride, size)
+
+
+def _linear_matrix(positions: np.ndarray, size: int) -> np.ndarray:
+    """Returns the `[len(positions), size]` float32 matrix of linear interpolation."""
+    matrix = np.zeros((len(positions), size), np.float32)
+    for row, position in zip(matrix, positions, strict=True):
         low = min(int(position), size - 1)
-        high = min(low + 1, size - 1)
-        matrix[index, low] += 1 - (position - low)
-        matrix[index, high] += position - low
+        fraction = position - positions.dtype.type(low)
+        row[low] += 1 - fraction
+        row[min(low + 1, size - 1)] += fraction
     return matrix
 
 
@@ -59,8 +67,8 @@ def half_pixel_matrix(size: int, new_size: int) -> np.ndarray:
 def antialiased_matrix(size: int, new_size: int) -> np.ndarray:
     """Returns the `[new_size, size]` float32 matrix of MATLAB's bilinear imresize.
 
-    When shrinking, the triangle of linear interpolation grows as wide as an output pixel; beyond
-    its borders the image is mirrored.
+    When shrinking, the triangle of linear interpolation is as wide as an output pixel. The image is
+    mirrored at its borders.
     """
     matrix = np.zeros((new_size, size), np.float64)
     narrowing = min(new_size / size, 1.0)
@@ -104,27 +112,8 @@ def resize_antialiased(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return _apply(rows, columns, x)
 
 
-@functools.cache
-def stride_matrix(size: int, new_size: int) -> np.ndarray:
-    """Returns the `[new_size, size]` float32 matrix of linear resizing back over a stride.
-
-    A convolution with odd kernel, symmetric padding and stride s centres its output i on the input
-    s * i, and so lie the values here, which `align_corners` would move by up to s - 1 pixels at the
-    far end; beyond the last centre its value is repeated.
-    """
-    stride = -(-new_size // size)
-    matrix = np.zeros((new_size, size), np.float32)
-    for index in range(new_size):
-        low = min(index // stride, size - 1)
-        high = min(low + 1, size - 1)
-        fraction = index / stride - index // stride
-        matrix[index, low] += 1 - fraction
-        matrix[index, high] += fraction
-    return matrix
-
-
 def enlarge(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
-    """Enlarges `[B, h, w, C]` to the (height, width) = `size` that a stride has reduced it from."""
+    """Enlarges `[B, h, w, C]` to (height, width) = `size`, its size before a stride."""
     return _apply(stride_matrix(x.shape[1], size[0]), stride_matrix(x.shape[2], size[1]), x)
 
 

@@ -3,9 +3,7 @@
 Stages 3 and 4 keep their resolution and dilate by 2 and 4 instead (Yu & Koltun 2016).
 """
 
-import functools
 from collections.abc import Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -14,11 +12,11 @@ import numpy as np
 
 from psp_jax.models import parts
 from psp_jax.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture, ChannelOrder
-from psp_jax.models.layers import BatchNorm, Convolution
+from psp_jax.models.layers import Convolution, batch_norm
 from psp_jax.models.precision import Remat
 
-# Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1; 10 is the common
-# name of 18 with one block a stage, quick to compile and to try things on).
+# Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1). 10 is the common name
+# of 18 with one block per stage; it compiles quickly.
 DEPTHS = {
     10: ((1, 1, 1, 1), False),
     18: ((2, 2, 2, 2), False),
@@ -44,54 +42,42 @@ class Stem(nn.Module):
         for index, plan in enumerate(self.architecture.stem, start=1):
             features = round(plan.widths * self.width)
             x = Convolution(features, size=plan.size, stride=plan.stride, name=f"conv{index}")(x)
-            x = nn.relu(
-                _norm(self.architecture, f"norm{index}")(x, train=train)
-            )  # [B, H/2, W/2, C]
-        return x
+            x = nn.relu(batch_norm(self.architecture, f"norm{index}")(x, train=train))
+        return x  # [B, H/2, W/2, C]
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (up to ResNet-34)."""
+class Block(nn.Module):
+    """Convolutions and a shortcut: two of 3x3, or 1x1, 3x3 and 1x1 (from ResNet-50 on)."""
 
     features: int
     stride: int
     dilation: int
+    bottleneck: bool
     architecture: Architecture
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        y = Convolution(self.features, stride=self.stride, dilation=self.dilation, name="conv1")(x)
-        y = nn.relu(_norm(self.architecture, "norm1")(y, train=train))
-        y = Convolution(self.features, dilation=self.dilation, name="conv2")(y)
-        y = _norm(self.architecture, "norm2")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
-
-
-class BottleneckBlock(nn.Module):
-    """1x1, 3x3, 1x1 convolutions beside a shortcut (ResNet-50 and deeper)."""
-
-    features: int
-    stride: int
-    dilation: int
-    architecture: Architecture
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        inner = self.features // 4
-        first, second = (self.stride, 1) if self.architecture.stride_on_reduce else (1, self.stride)
-        y = Convolution(inner, size=1, stride=first, name="conv1")(x)
-        y = nn.relu(_norm(self.architecture, "norm1")(y, train=train))
-        y = Convolution(inner, stride=second, dilation=self.dilation, name="conv2")(y)
-        y = nn.relu(_norm(self.architecture, "norm2")(y, train=train))
-        y = Convolution(self.features, size=1, name="conv3")(y)
-        y = _norm(self.architecture, "norm3")(y, train=train)
-        return nn.relu(y + _shortcut(x, self.features, self.stride, self.architecture, train))
+        features, stride, dilation = self.features, self.stride, self.dilation
+        if self.bottleneck:
+            inner = features // 4
+            first, second = (stride, 1) if self.architecture.stride_on_reduce else (1, stride)
+            plan = ((inner, 1, first, 1), (inner, 3, second, dilation), (features, 1, 1, 1))
+        else:
+            plan = ((features, 3, stride, dilation), (features, 3, 1, dilation))
+        y = x
+        for index, convolution in enumerate(plan, start=1):
+            y = nn.relu(y) if index > 1 else y
+            y = Convolution(*convolution, name=f"conv{index}")(y)
+            y = batch_norm(self.architecture, f"norm{index}")(y, train=train)
+        if x.shape[-1] != features or stride != 1:
+            x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
+            x = batch_norm(self.architecture, "shortcut_norm")(x, train=train)
+        return nn.relu(y + x)
 
 
 class Stage(nn.Module):
-    """Blocks of one resolution; the first changes the stride and the number of channels."""
+    """Blocks of one resolution; the first changes the resolution and the number of channels."""
 
     blocks: int
     features: int
@@ -104,15 +90,19 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """Maps `[B, H, W, C]` to `[B, H/stride, W/stride, features]`."""
-        block = BottleneckBlock if self.bottleneck else BasicBlock
         for index in range(self.blocks):
             stride, dilation = (self.stride, self.dilation) if index == 0 else (1, self.dilation)
             if index == 0 and self.architecture.contracted_dilation:
                 dilation = max(self.dilation // 2, 1)
-            layer = block(
-                self.features, stride, dilation, self.architecture, name=f"block{index + 1}"
+            block = Block(
+                self.features,
+                stride,
+                dilation,
+                self.bottleneck,
+                self.architecture,
+                name=f"block{index + 1}",
             )
-            x = self.remat.apply(functools.partial(_call, train=train), layer, x)
+            x = self.remat.apply(block, x, train=train)
         return x
 
 
@@ -122,7 +112,7 @@ class ResNet(nn.Module):
     Attributes:
         depth: one of `DEPTHS`.
         width: channels of the first stage's 3x3 convolutions; 64 in the paper.
-        architecture: the choices that weights do not show.
+        architecture: the architecture variant.
         remat: what the stem and the blocks keep for the gradient.
     """
 
@@ -133,7 +123,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
-        """Maps an image to what the stem, before its pooling, and every stage make of it.
+        """Computes the outputs of the stem, before its pooling, and of every stage.
 
         Args:
             image: `[B, H, W, 3]` float32, ImageNet-normalised RGB.
@@ -144,10 +134,10 @@ class ResNet(nn.Module):
             `[B, H/8, W/8, C]`; C is 8 * width in the last, or 32 * width from 50 layers on.
         """
         blocks, bottleneck = DEPTHS[self.depth]
-        on = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
+        trained = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
         stem = Stem(self.width, self.architecture, name="stem")
         image = adapt(image, self.architecture)
-        x = self.remat.apply(functools.partial(_call, train=on[0]), stem, image)
+        x = self.remat.apply(stem, image, train=trained[0])
         features = {"stem": x}
         x = max_pool(x, ceil=self.architecture.ceil_pool)  # [B, H/4, W/4, C]
         for index, name in enumerate(STAGES):
@@ -161,19 +151,19 @@ class ResNet(nn.Module):
                 remat=self.remat,
                 name=name,
             )
-            x = stage(x, train=on[index + 1])  # H/4 in stage 1, H/8 from stage 2 on
+            x = stage(x, train=trained[index + 1])  # H/4 in stage 1, H/8 from stage 2
             features[name] = x
         return features
 
 
 def adapt(image: jax.Array, architecture: Architecture) -> jax.Array:
-    """Turns ImageNet-normalised RGB into the colours that the architecture's weights were made for.
+    """Converts ImageNet-normalised RGB to the colours that the weights were trained on.
 
-    Channels after the third, such as depth, pass as they are; so does everything where the weights
-    want ImageNet-normalised RGB, or where there are fewer channels than colours.
+    Channels after the third, such as depth, stay the same. Nothing changes if the weights were
+    trained on ImageNet-normalised RGB, or if there are fewer than three channels.
     """
-    wanted = (architecture.channel_order, architecture.mean, architecture.std)
-    if wanted == (ChannelOrder.RGB, IMAGENET_MEAN, IMAGENET_STD) or image.shape[-1] < 3:
+    expected = (architecture.channel_order, architecture.mean, architecture.std)
+    if expected == (ChannelOrder.RGB, IMAGENET_MEAN, IMAGENET_STD) or image.shape[-1] < 3:
         return image
     factor = np.array(IMAGENET_STD) / architecture.std
     offset = (np.array(IMAGENET_MEAN) - architecture.mean) / architecture.std
@@ -183,33 +173,15 @@ def adapt(image: jax.Array, architecture: Architecture) -> jax.Array:
     return jnp.concatenate([colours, image[..., 3:]], axis=-1)
 
 
-def _call(block: nn.Module, x: jax.Array, *, train: bool) -> jax.Array:
-    layer: Any = block
-    return layer(x, train=train)
-
-
-def _norm(architecture: Architecture, name: str) -> BatchNorm:
-    return BatchNorm(epsilon=architecture.epsilon, momentum=architecture.momentum, name=name)
-
-
-def _shortcut(
-    x: jax.Array, features: int, stride: int, architecture: Architecture, train: bool
-) -> jax.Array:
-    if x.shape[-1] == features and stride == 1:
-        return x
-    x = Convolution(features, size=1, stride=stride, name="shortcut_conv")(x)
-    return _norm(architecture, "shortcut_norm")(x, train=train)
-
-
 def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
-    """Takes the maximum of 3x3 windows, stride 2, padded by one invisible pixel (-inf)."""
+    """Takes the maximum of 3x3 windows, stride 2, with one pixel of padding (-inf)."""
     # Rounding up adds a row or column where the last window would start inside the image.
-    far = [2 if ceil and size % 2 == 0 else 1 for size in x.shape[1:3]]
+    after = [2 if ceil and size % 2 == 0 else 1 for size in x.shape[1:3]]
     return jax.lax.reduce_window(
         x,
         -jnp.inf,
         jax.lax.max,
         window_dimensions=(1, 3, 3, 1),
         window_strides=(1, 2, 2, 1),
-        padding=((0, 0), (1, far[0]), (1, far[1]), (0, 0)),
+        padding=((0, 0), (1, after[0]), (1, after[1]), (0, 0)),
     )

@@ -1,7 +1,7 @@
 """A small U-Net on depth (Ronneberger et al. 2015, arXiv 1505.04597), trained from scratch.
 
-It is the second module of the thesis's two phases (its section 3.4.4.2): filled depth in, frontier
-classes out, at full size.
+It is the second network of the thesis's two phases (its section 3.4.4.2): it maps filled depth to
+frontier classes at full resolution.
 """
 
 import dataclasses
@@ -14,10 +14,9 @@ import jax.numpy as jnp
 
 from psp_jax.batch import Array, Batch
 from psp_jax.models import parts, resampling
-from psp_jax.models.layers import BatchNorm, Convolution
-from psp_jax.models.pspnet import CLASSIFIER_INIT
+from psp_jax.models.layers import BatchNorm, Convolution, classifier
 
-MIN_DEPTH_M = 0.1  # Predicted depth may be anything; its logarithm is taken.
+MIN_DEPTH_M = 0.1  # Keeps the logarithm of predicted depth finite.
 
 
 class Block(nn.Module):
@@ -35,12 +34,12 @@ class Block(nn.Module):
 
 
 class DepthUNet(nn.Module):
-    """Halves the size `levels` times, doubling the channels, and comes back with skips.
+    """Halves the resolution `levels` times, doubling the channels, and enlarges it with skips.
 
     Attributes:
         channels: outputs per pixel.
-        width: channels at full size.
-        levels: times the size is halved.
+        width: channels at full resolution.
+        levels: how often the resolution is halved.
     """
 
     PARTS: ClassVar[tuple[str, ...]] = ("encoder", "decoder", "classifier")
@@ -51,33 +50,31 @@ class DepthUNet(nn.Module):
     levels: int
 
     def inputs(self, batch: Batch) -> Array:
-        """Returns what of a batch the network sees: the filled depth, `[B, H, W, 1]` metres."""
+        """Returns the network's input: the filled depth, `[B, H, W, 1]` metres."""
         return batch.filled_depth[..., None]
 
     @nn.compact
     def __call__(self, depth: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
         """Maps `[B, H, W, 1]` metres to `[B, H, W, channels]` unnormalised outputs."""
-        # Relative steps look alike at every range, and values lie around 0.
+        # Equal ratios of depth become equal differences, and values lie around 0.
         x = jnp.log(jnp.maximum(depth, MIN_DEPTH_M)) - 1.0
         x, skips = Encoder(self.width, self.levels, name="encoder")(
             x, train=parts.covers(train, "encoder")
         )
         decoder = Decoder(self.width, self.levels, name="decoder")
         x = decoder(x, skips, train=parts.covers(train, "decoder"))
-        return Convolution(
-            self.channels, size=1, bias=True, kernel_init=CLASSIFIER_INIT, name="classifier"
-        )(x)
+        return classifier(self.channels)(x)
 
 
 class Encoder(nn.Module):
-    """The way down."""
+    """The contracting path."""
 
     width: int
     levels: int
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, list[jax.Array]]:
-        """Returns the smallest map and those on the way to it, the largest first."""
+        """Returns the smallest map and the skips, the largest first."""
         skips = []
         for level in range(self.levels):
             x = Block(self.width * 2**level, name=f"block{level}")(x, train=train)
@@ -87,7 +84,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The way up."""
+    """The expanding path."""
 
     width: int
     levels: int
@@ -106,23 +103,23 @@ class Decoder(nn.Module):
 
 @dataclasses.dataclass
 class DepthCNN:
-    """The network as a field of a config.
+    """A `DepthUNet` as a field of a config.
 
     Attributes:
-        width: channels at full size; they double with every level.
-        levels: times the size is halved.
+        width: channels at full resolution; they double with every level.
+        levels: how often the resolution is halved.
     """
 
     width: int = 16
     levels: int = 3
 
     def make(self, channels: int) -> DepthUNet:
-        """Builds the module for `channels` outputs per pixel.
+        """Builds the module with `channels` outputs per pixel.
 
         Raises:
             ValueError: if a field is not positive.
         """
         for name in ("width", "levels"):
             if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}={getattr(self, name)}: at least 1 was expected")
+                raise ValueError(f"model.{name}={getattr(self, name)}: expected at least 1")
         return DepthUNet(channels, self.width, self.levels)

@@ -1,1 +1,1 @@
-"""Weights that people have: published files into the package's variables, and back out."""
+"""Reads published weight files into the variables of our networks, and converts them."""

@@ -1,18 +1,23 @@
-"""Published weights: `python -m psp_jax.weights convert IN OUT`, `inspect FILE`, `verify FILE`."""
+"""Inspects, converts and verifies pretrained weights.
+
+python -m psp_jax.weights inspect FILE
+python -m psp_jax.weights convert FILE OUT.safetensors
+python -m psp_jax.weights verify OUT.safetensors
+"""
 
 import argparse
 import ast
 import collections
 import dataclasses
 import pathlib
-import sys
 
 import numpy as np
 
+from psp_jax.io import command_line
 from psp_jax.models import architecture
 from psp_jax.models.architecture import Architecture
 from psp_jax.weights import converted, golden, matching, reading
-from psp_jax.weights.network import Network, flatten
+from psp_jax.weights.network import flatten
 
 ARCHITECTURES = {
     name: value for name, value in vars(architecture).items() if isinstance(value, Architecture)
@@ -23,78 +28,85 @@ def parse_architecture(text: str) -> Architecture:
     """Reads `NAME` or `NAME,field=value,...`.
 
     Raises:
-        ValueError: if the name or a field is not known, or a value is of another type.
+        argparse.ArgumentTypeError: if the name or a field is unknown, or a value has another type.
     """
     name, *changes = text.split(",")
     if name not in ARCHITECTURES:
-        raise ValueError(f"--architecture={text}: {name!r} is none of {', '.join(ARCHITECTURES)}")
-    chosen = ARCHITECTURES[name]
+        known = ", ".join(ARCHITECTURES)
+        raise argparse.ArgumentTypeError(f"expected one of {known}, got {name!r}")
+    variant = ARCHITECTURES[name]
     for change in changes:
         field, _, value = change.partition("=")
         if field not in {f.name for f in dataclasses.fields(Architecture)}:
-            raise ValueError(f"--architecture={text}: an architecture has no {field!r}")
-        kind = type(getattr(chosen, field))
+            raise argparse.ArgumentTypeError(f"an architecture has no field {field!r}")
+        kind = type(getattr(variant, field))
         try:
             parsed = kind(value) if kind not in (bool, tuple) else ast.literal_eval(value)
         except (ValueError, SyntaxError):
             parsed = None
         if not isinstance(parsed, kind):
-            raise ValueError(f"--architecture={text}: {field} is a {kind.__name__}, not {value!r}")
-        chosen = dataclasses.replace(chosen, **{field: parsed})
-    return chosen
-
-
-def convert(arguments: argparse.Namespace) -> None:
-    """Reads a foreign file strictly and writes it as the package's own, with golden outputs."""
-    source, target = pathlib.Path(arguments.IN), pathlib.Path(arguments.OUT)
-    if target.suffix != ".safetensors":
-        raise ValueError(f"{target}: a name that ends in .safetensors was expected")
-    if reading.read_converted(source) is not None:
-        raise ValueError(f"{source} is converted already")
-    found = reading.match(source, arguments.architecture)
-    print(found.table())
-    _say(found.network, found.notes)
-    reading.check(source, found)
-    wanted, held = arguments.classes, found.network.channels
-    if wanted is not None and wanted != held:
-        raise ValueError(
-            f"{source}: it has {held or 'no'} classes; --classes={wanted} was expected"
-        )
-    converted.write(target, found, source)
-    stored = golden.write(target, found.network, found.variables)
-    print(f"written: {target}, {target.with_suffix('.json').name}, {stored.name}")
+            raise argparse.ArgumentTypeError(f"{field}: expected {kind.__name__}, got {value!r}")
+        variant = dataclasses.replace(variant, **{field: parsed})
+    return variant
 
 
 def inspect(arguments: argparse.Namespace) -> None:
-    """Prints what a file holds and what can load it."""
+    """Prints the arrays of FILE, their network, and the model that can load them."""
     path = pathlib.Path(arguments.FILE)
-    own = reading.read_converted(path)
-    if own is not None:
+    result = reading.read_converted(path)
+    if result is not None:
         print(f"{path}: converted by this package")
-        _say(own.network, [])
-        _count(own.variables)
-        print(_loader(path, own.network))
-        return
-    archive = reading.open_archive(path)
-    print(f"{path}: {archive.kind}, {len(archive.arrays)} arrays")
-    try:
-        found = matching.match(archive, arguments.architecture)
-    except ValueError:
-        for name, array in archive.arrays.items():
-            print(f"  {name}  {'x'.join(map(str, array.shape)) or 1}")
-        raise
-    print(f"{found.source}\n{found.table()}")
-    _say(found.network, found.notes)
-    _count(found.variables)
-    reading.check(path, found)
-    print(_loader(path, found.network))
+    else:
+        archive = reading.open_archive(path)
+        print(f"{path}: {archive.kind}, {len(archive.arrays)} arrays")
+        try:
+            result = matching.match(archive, arguments.architecture)
+        except ValueError:
+            for name, array in archive.arrays.items():
+                print(f"  {name}  {'x'.join(map(str, array.shape)) or 1}")
+            raise
+        print(f"{result.source}\n{result.table()}")
+    _print_network(result)
+    reading.check(path, result)
+    counts: collections.Counter[str] = collections.Counter()
+    for name, leaf in flatten(result.variables["params"]).items():
+        counts[name.partition("/")[0]] += int(np.size(leaf))
+    for name, count in [*counts.items(), ("all", counts.total())]:
+        print(f"  {name:<22}{count:>12,} parameters")
+    network = result.network
+    named = [name for name, value in ARCHITECTURES.items() if value == network.architecture]
+    print(
+        f"init_from={path} loads it into Segmenter(depth={network.depth}, width={network.width}, "
+        f"architecture={named[0] if named else 'as above'})"
+    )
+
+
+def convert(arguments: argparse.Namespace) -> None:
+    """Converts FILE, whose arrays all have to fit, and stores its outputs for fixed images."""
+    source, target = pathlib.Path(arguments.FILE), pathlib.Path(arguments.OUT)
+    if target.suffix != ".safetensors":
+        raise ValueError(f"OUT={target}: expected a name that ends in .safetensors")
+    if reading.read_converted(source) is not None:
+        raise ValueError(f"{source} is converted already")
+    result = matching.match(reading.open_archive(source), arguments.architecture)
+    print(result.table())
+    _print_network(result)
+    reading.check(source, result)
+    classes = result.network.channels
+    if arguments.classes not in (None, classes):
+        raise ValueError(
+            f"{source}: expected --classes={arguments.classes}, got {classes or 'none'}"
+        )
+    converted.write(target, result, source)
+    stored = golden.write(target, result.network, result.variables)
+    print(f"written: {target}, {target.with_suffix('.json').name}, {stored.name}")
 
 
 def verify(arguments: argparse.Namespace) -> None:
-    """Runs the stored images and compares; with --golden it stores their outputs first."""
+    """Computes the stored outputs of FILE again and compares them."""
     path = pathlib.Path(arguments.FILE)
     weights = reading.load(path, arguments.architecture)
-    _say(weights.network, list(weights.notes))
+    _print_network(weights)
     if arguments.golden:
         print(f"written: {golden.write(path, weights.network, weights.variables)}")
         return
@@ -102,70 +114,55 @@ def verify(arguments: argparse.Namespace) -> None:
     print("\n".join(lines))
     if not agree:
         raise ValueError(
-            f"{path} does not give what {golden.path_beside(path).name} holds to "
-            f"{golden.TOLERANCE:g} of the largest output and {golden.AGREEMENT:.2%} of the classes"
+            f"{path} does not reproduce {golden.path_of(path).name}; expected a difference up to "
+            f"{golden.TOLERANCE:g} of the largest output and {golden.AGREEMENT:.2%} equal classes"
         )
     print("verified")
 
 
-def _say(network: Network, notes: list[str]) -> None:
-    print(network.describe())
+def _print_network(weights: matching.Match) -> None:
+    print(weights.network.describe())
     for field in dataclasses.fields(Architecture):
-        value = getattr(network.architecture, field.name)
+        value = getattr(weights.network.architecture, field.name)
         if field.name == "stem":
             value = ", ".join(f"{s.size}x{s.size} to {s.widths:g}w /{s.stride}" for s in value)
         print(f"  {field.name:<22}{value}")
-    for note in notes:
+    for note in weights.notes:
         print(note)
 
 
-def _count(variables: dict) -> None:
-    parts: collections.Counter[str] = collections.Counter()
-    for path, leaf in flatten(variables["params"]).items():
-        parts[path.partition("/")[0]] += int(np.size(leaf))
-    parts["all"] = parts.total()
-    for name, count in parts.items():
-        print(f"  {name:<22}{count:>12,} parameters")
-
-
-def _loader(path: pathlib.Path, network: Network) -> str:
-    named = [name for name, value in ARCHITECTURES.items() if value == network.architecture]
-    shape = f"depth={network.depth}, width={network.width}"
-    return (
-        f"init_from={path} loads it into Segmenter({shape}, architecture="
-        f"{named[0] if named else 'as above'})"
-    )
-
-
-def main(argv: list[str] | None = None) -> None:
-    """Runs the command line; what is wrong ends it in one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m psp_jax.weights", description=__doc__, allow_abbrev=False
-    )
-    commands = parser.add_subparsers(required=True)
-    for command, names in ((convert, ("IN", "OUT")), (inspect, ("FILE",)), (verify, ("FILE",))):
-        sub = commands.add_parser(command.__name__, help=command.__doc__, allow_abbrev=False)
-        sub.set_defaults(command=command)
+def parser() -> command_line.Parser:
+    """Returns the parser of the command line."""
+    parser = command_line.Parser(prog="python -m psp_jax.weights", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command, names in ((inspect, ["FILE"]), (convert, ["FILE", "OUT"]), (verify, ["FILE"])):
+        added = commands.add_parser(
+            command.__name__, help=command.__doc__, description=command.__doc__
+        )
+        added.set_defaults(command=command)
         for name in names:
-            sub.add_argument(name)
-        sub.add_argument(
+            added.add_argument(name)
+        added.add_argument(
             "--architecture",
+            type=parse_architecture,
             metavar="NAME[,field=value]",
-            help=f"what the weights are made for: {', '.join(ARCHITECTURES)}",
+            help=f"architecture variant of the weights: {', '.join(ARCHITECTURES)}",
         )
         if command is convert:
-            sub.add_argument("--classes", type=int, help="refuse files of another number")
+            added.add_argument(
+                "--classes", type=command_line.positive_int, help="refuse other numbers of classes"
+            )
         if command is verify:
-            sub.add_argument("--golden", action="store_true", help="store instead of compare")
-    arguments = parser.parse_args(argv)
-    try:
-        if arguments.architecture is not None:
-            arguments.architecture = parse_architecture(arguments.architecture)
-        arguments.command(arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+            added.add_argument(
+                "--golden", action="store_true", help="store the outputs, do not compare them"
+            )
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Runs the command of the command line."""
+    arguments.command(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main, parser())

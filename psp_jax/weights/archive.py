@@ -1,4 +1,4 @@
-"""What a weight file holds, before anyone knows what network it is of."""
+"""Arrays and settings of a weight file under the file's own names."""
 
 import dataclasses
 import io
@@ -13,12 +13,12 @@ _PREFIX = "module."
 
 
 class DamagedError(ValueError):
-    """A file breaks off, contradicts itself or asks for what no weight file needs."""
+    """A file is incomplete, contradicts itself, or requests something no weight file needs."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How a file says that a convolution is applied; None where it does not say.
+    """Settings of a convolution; None for those that the file does not state.
 
     Attributes:
         size: rows and columns of the kernel.
@@ -34,59 +34,48 @@ class Setting:
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
-    """What a file says about its network beside the arrays; empty for most formats.
-
-    Attributes:
-        settings: by the file's name of a convolution.
-        bins: cells per side of the pyramid's branches in the order of their concatenation.
-        ceil_pool: whether the pooling of the stem rounds up.
-        epsilon: of the batch norms.
-    """
-
-    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
-    bins: tuple[int, ...] | None = None
-    ceil_pool: bool | None = None
-    epsilon: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Archive:
-    """Arrays under the file's own names.
+    """Content of a weight file; most formats state nothing about the network.
 
     Attributes:
         path: the file.
-        kind: the format, in words.
-        arrays: by `layer.leaf`, such as `conv6.weights`.
-        output_first: whether kernels are `[O, I, k, k]` rather than `[k, k, I, O]`.
-        facts: what the file says beside the arrays.
+        kind: name of the format in messages.
+        arrays: arrays by `layer.leaf`, such as `conv6.weights`.
+        output_first: whether kernels are `[O, I, k, k]`; otherwise they are `[k, k, I, O]`.
+        settings: settings of the convolutions by the file's names.
+        bins: cells per side of the pyramid's branches in the order of their concatenation.
+        ceil_pool: whether the pooling of the stem rounds its size up.
+        epsilon: epsilon of the batch norms.
     """
 
     path: pathlib.Path
     kind: str
     arrays: dict[str, np.ndarray]
     output_first: bool
-    facts: Facts = Facts()
+    settings: dict[str, Setting] = dataclasses.field(default_factory=dict)
+    bins: tuple[int, ...] | None = None
+    ceil_pool: bool | None = None
+    epsilon: float | None = None
 
 
 def without_prefix(named: dict[str, T]) -> dict[str, T]:
-    """Drops the `module.` that PyTorch puts before every name of a model on several GPUs.
+    """Removes the prefix `module.`, which PyTorch adds to the names of a model on several GPUs.
 
     Raises:
-        DamagedError: if a name is there with and without it.
+        DamagedError: if a name exists with and without it.
     """
     stripped: dict[str, T] = {}
     for name, value in named.items():
         while name.startswith(_PREFIX):
             name = name.removeprefix(_PREFIX)
         if name in stripped:
-            raise DamagedError(f"it holds {name} with and without {_PREFIX!r}")
+            raise DamagedError(f"it has {name} with and without {_PREFIX!r}")
         stripped[name] = value
     return stripped
 
 
 class Bounded:
-    """A file that refuses to read past its end, before any memory is taken for it."""
+    """A file that refuses to read beyond its end, before it allocates memory."""
 
     def __init__(self, file: BinaryIO):
         """Wraps a seekable file at its current position."""
@@ -96,12 +85,10 @@ class Bounded:
         file.seek(position)
 
     def read(self, count: int) -> bytes:
-        """Reads exactly so many bytes."""
+        """Reads exactly `count` bytes."""
         left = self.size - self._file.tell()
         if not 0 <= count <= left:
-            raise DamagedError(
-                f"it breaks off: a length of {count:,} bytes where {left:,} are left"
-            )
+            raise DamagedError(f"it is truncated: expected {count:,} more bytes, got {left:,}")
         return self._file.read(count)
 
     def readline(self) -> bytes:

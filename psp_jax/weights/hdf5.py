@@ -1,7 +1,7 @@
-"""Keras' arrays in HDF5, read by a process of its own.
+"""Reads Keras' HDF5 files in a separate process.
 
-The HDF5 library crashes on some damaged files (1 of 400 with a few random bytes, measured with
-h5py 3.16), which must not take a training run with it.
+The HDF5 library crashes on some damaged files (1 of 400 with a few random bytes, h5py 3.16), which
+must not end a training run.
 """
 
 import io
@@ -23,34 +23,35 @@ Named = dict[tuple[str, str], np.ndarray]  # By layer and leaf.
 
 PROGRAM = "import sys; from psp_jax.weights import hdf5; hdf5.main(sys.argv[1])"
 TIME_LIMIT_S = 300  # The largest files take seconds.
-_MEMORY_BYTES = 8 << 30  # Address space beyond that of the arrays, which libraries reserve freely.
-_REFUSED = 3  # Exit status of a file that is damaged, with the reason on stderr.
+_MEMORY_BYTES = 8 << 30  # Address space that libraries reserve beyond the arrays.
+_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_REFUSED = 3  # Exit status for a damaged file; the reason is on stderr.
 
 
-def read_apart(path: pathlib.Path) -> tuple[Named, str]:
-    """Does what `read` does in another process.
+def read_in_subprocess(path: pathlib.Path) -> tuple[Named, str]:
+    """Calls `read` in another process.
 
     Raises:
-        DamagedError: also if that process crashes.
+        DamagedError: see `read`; also if the process crashes.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-c", PROGRAM, str(path)]
     try:
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=TIME_LIMIT_S)
+        result = subprocess.run(command, capture_output=True, env=environment, timeout=TIME_LIMIT_S)
     except subprocess.TimeoutExpired:
-        raise DamagedError(f"its HDF5 was not read within {TIME_LIMIT_S} s") from None
-    if done.returncode == _REFUSED:
-        raise DamagedError(done.stderr.decode(errors="replace").strip())
-    if done.returncode:
-        raise DamagedError(f"its HDF5 crashes the library (status {done.returncode})")
-    stream = io.BytesIO(done.stdout)
+        raise DamagedError(f"reading its HDF5 takes more than {TIME_LIMIT_S} s") from None
+    if result.returncode == _REFUSED:
+        raise DamagedError(result.stderr.decode(errors="replace").strip())
+    if result.returncode:
+        raise DamagedError(f"its HDF5 crashes the library (status {result.returncode})")
+    stream = io.BytesIO(result.stdout)
     names, config = json.loads(stream.readline())
     arrays = {tuple(name): np.lib.format.read_array(stream, allow_pickle=False) for name in names}
     return arrays, config
 
 
 def main(path: str) -> None:
-    """Writes what `read` returns to stdout."""
+    """Writes the result of `read` to stdout."""
     limit = _MEMORY_BYTES + 4 * os.stat(path).st_size
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     try:
@@ -65,77 +66,71 @@ def main(path: str) -> None:
 
 
 def read(path: pathlib.Path) -> tuple[Named, str]:
-    """Returns the arrays of a file, and the JSON of the model if it is in it.
+    """Returns the arrays of a file and the JSON of its model, empty if there is none.
 
     Raises:
-        DamagedError: if the file is damaged, reaches outside itself, or is of another backend.
+        DamagedError: if the file is damaged, refers to other files, or is of another backend.
     """
     size = path.stat().st_size
     arrays, total = {}, 0
     try:
         with h5py.File(path, "r") as file:
-            root: Any = _group(file, "model_weights") if "model_weights" in file else file
-            backend = _text(root.attrs.get("backend", "tensorflow"))
+            root: Any = _child(file, "model_weights") if "model_weights" in file else file
+            backend = text(root.attrs.get("backend", "tensorflow"))
             if backend != "tensorflow":
                 raise DamagedError(
-                    f"it was saved by Keras on {backend}, whose kernels may be flipped; save it "
-                    "on tensorflow"
+                    f"its Keras backend is {backend!r}, whose kernels may be flipped; save it with "
+                    "the backend tensorflow"
                 )
             for layer, weight, data in _datasets(root):
                 total += data.nbytes
                 if total > size:
-                    raise DamagedError(
-                        f"its arrays claim {total:,} bytes and more of a file of {size:,}"
-                    )
+                    raise DamagedError(f"its arrays claim {total:,} bytes of a file of {size:,}")
                 arrays[layer, weight.rpartition("/")[2].partition(":")[0]] = data[()]
-            config = _text(file.attrs.get("model_config", ""))
-    except (AttributeError, LookupError, OSError, RuntimeError, TypeError) as error:
-        raise DamagedError(f"its HDF5 is damaged ({' '.join(str(error).split())})") from None
-    except (MemoryError, UnicodeError) as error:
-        raise DamagedError(f"its HDF5 is damaged ({error!r})") from None
+            config = text(file.attrs.get("model_config", ""))
+    except DamagedError:
+        raise
+    except (MemoryError, *_ERRORS) as error:
+        reason = " ".join(str(error).split()) or repr(error)
+        raise DamagedError(f"its HDF5 is damaged ({reason})") from None
     if not arrays:
-        raise DamagedError("it has no layers with weights, as Keras would name them")
+        raise DamagedError("it has no layers with weights")
     return arrays, config
 
 
 def _datasets(root: Any) -> Iterator[tuple[str, str, Any]]:
-    """Yields layer, weight name and data set of every weight."""
+    """Yields layer, name and data set of every weight."""
     for layer in _names(root, "layer_names"):
-        group = _group(root, layer)
+        group = _child(root, layer)
         for weight in _names(group, "weight_names"):
-            parent = group
-            *above, last = weight.split("/")
-            for name in above:
-                parent = _group(parent, name)
-            if not isinstance(parent.get(last, getlink=True), h5py.HardLink):
-                raise DamagedError(f"its {layer}/{weight} is a link out of its place")
-            data = parent[last]
+            data = group
+            for name in weight.split("/"):
+                data = _child(data, name)
             if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-                raise DamagedError(f"its {layer}/{weight} is no data set of its own")
+                raise DamagedError(f"its {layer}/{weight} is not a data set in the file")
             if data.dtype.kind not in "fiu":
-                raise DamagedError(f"its {layer}/{weight} is of type {data.dtype}, not of numbers")
+                raise DamagedError(f"its {layer}/{weight} has type {data.dtype}, expected numbers")
             yield layer, weight, data
 
 
-def _group(parent: Any, name: str) -> Any:
+def _child(parent: Any, name: str) -> Any:
     if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
-        raise DamagedError(f"its {name} is a link out of its place")
-    if not isinstance(parent[name], h5py.Group):
-        raise DamagedError(f"its {name} is no group")
+        raise DamagedError(f"its {name} is missing or a link")
     return parent[name]
 
 
 def _names(group: Any, attribute: str) -> list[str]:
-    """Reads a list of names, which Keras cuts into numbered pieces beyond 64 kB."""
+    """Reads a list of names, which Keras splits into numbered pieces beyond 64 kB."""
     pieces = []
     if attribute in group.attrs:
         pieces.append(group.attrs[attribute])
     while f"{attribute}{len(pieces)}" in group.attrs:
         pieces.append(group.attrs[f"{attribute}{len(pieces)}"])
     if not pieces:
-        raise DamagedError(f"its {group.name} has no {attribute}, as Keras would write them")
-    return [_text(name) for piece in pieces for name in np.ravel(piece)]
+        raise DamagedError(f"its {group.name} has no {attribute}")
+    return [text(name) for piece in pieces for name in np.ravel(piece)]
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """Returns text that HDF5 or a pickle may have stored as bytes."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

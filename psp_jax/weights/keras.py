@@ -1,4 +1,4 @@
-"""Weights of PSPNet-Keras-tensorflow: .npy of its converter, .h5 of Keras 2, without Keras."""
+"""Reads the weights of PSPNet-Keras-tensorflow, .npy and .h5, without Keras."""
 
 import json
 import pathlib
@@ -9,45 +9,46 @@ from typing import Any
 import numpy as np
 
 from psp_jax.weights import hdf5, pickles
-from psp_jax.weights.archive import Archive, Bounded, DamagedError, Facts, Setting
+from psp_jax.weights.archive import Archive, Bounded, DamagedError, Setting
 
 KIND_NPY = "Keras .npy"
 KIND_H5 = "Keras .h5"
-_NORM_SUFFIX = "_bn"
 _MAX_JSON_BYTES = 64 << 20
 _MAX_HEADER_BYTES = 10_000
 _LONG = struct.Struct("<I")
-_KERAS_EPSILON = 1e-3  # Of a BatchNormalization whose JSON does not say.
+_KERAS_EPSILON = 1e-3  # Default of BatchNormalization.
 
 
 def read_npy(path: pathlib.Path) -> Archive:
-    """Reads a pickled dict of dicts of arrays, by layer and leaf, running nothing.
+    """Reads a pickled dict of dicts of arrays, by layer and leaf, without running code.
 
     Raises:
-        DamagedError: if the file is damaged, or anything in it would have to be run.
+        DamagedError: if the file is damaged, or its pickle would run code.
     """
     with path.open("rb") as file:
         _check_header(Bounded(file))
         stream = Bounded(file)
-        held = pickles.load(stream, pickles.plain_globals(stream.size))
-    held = held.value if isinstance(held, pickles.Array) else held
-    layers = held[0] if isinstance(held, list) and len(held) == 1 else held
+        content = pickles.load(stream, pickles.numpy_globals(stream.size))
+    content = content.value if isinstance(content, pickles.Array) else content
+    layers = content[0] if isinstance(content, list) and len(content) == 1 else content
     if not isinstance(layers, dict):
-        raise DamagedError(f"it holds a {type(layers).__name__}; a dict of layers was expected")
+        raise DamagedError(f"expected a dict of layers, got a {type(layers).__name__}")
     arrays = {}
     for layer, leaves in layers.items():
+        layer = hdf5.text(layer)
         if not isinstance(leaves, dict):
-            raise DamagedError(f"its layer {_name(layer)} is no dict of arrays")
+            raise DamagedError(f"its layer {layer} is not a dict of arrays")
         for leaf, array in leaves.items():
+            leaf = hdf5.text(leaf)
             value = array.value if isinstance(array, pickles.Array) else None
             if not isinstance(value, np.ndarray):
-                raise DamagedError(f"its {_name(layer)}.{_name(leaf)} is no array of numbers")
-            arrays[f"{_layer(_name(layer))}.{_name(leaf)}"] = value
+                raise DamagedError(f"its {layer}.{leaf} is not an array of numbers")
+            arrays[f"{_layer(layer)}.{leaf}"] = value
     return Archive(path, KIND_NPY, _flat_norms(arrays), output_first=False)
 
 
 def _check_header(stream: Bounded) -> None:
-    """Reads the header up to the pickle, which has to be of one Python object."""
+    """Reads the header before the pickle and checks that it is of one Python object."""
     *_, major, _ = stream.read(8)
     (length,) = struct.unpack("<H", stream.read(2)) if major == 1 else _LONG.unpack(stream.read(4))
     header = stream.read(min(length, _MAX_HEADER_BYTES)).decode("latin1")
@@ -57,33 +58,31 @@ def _check_header(stream: Bounded) -> None:
         raise DamagedError(f"its .npy header is damaged: {header[:40]!r}")
     if (descr[1], shape[1]) != ("|O", "()"):
         raise DamagedError(
-            f"it is one array of shape {shape[1]} and type {descr[1]}; a dict of layers was "
-            "expected"
+            f"expected a dict of layers, got one array of shape {shape[1]} and type {descr[1]}"
         )
 
 
 def read_h5(path: pathlib.Path) -> Archive:
-    """Reads what `save_weights` or `save` of Keras 2 wrote, and the JSON beside it if there is one.
+    """Reads a file of Keras 2's `save_weights` or `save`, and the model's JSON next to it, if any.
 
     Raises:
-        DamagedError: if the file is damaged, reaches outside itself, or is of another backend.
+        DamagedError: if the file is damaged, refers to other files, or is of another backend.
     """
-    named, config = hdf5.read_apart(path)
+    named, config = hdf5.read_in_subprocess(path)
     arrays = {f"{_layer(layer)}.{leaf}": value for (layer, leaf), value in named.items()}
-    beside = path.with_suffix(".json")
+    json_path = path.with_suffix(".json")
+    settings, epsilon = {}, None
     if config:
-        facts = _facts(config, f"{path.name}'s model_config")
-    elif beside.is_file():
-        if beside.stat().st_size > _MAX_JSON_BYTES:
-            raise DamagedError(f"{beside.name} beside it is too long for a model")
-        facts = _facts(beside.read_text(errors="replace"), beside.name)
-    else:
-        facts = Facts()
-    return Archive(path, KIND_H5, _flat_norms(arrays), output_first=False, facts=facts)
+        settings, epsilon = _settings(config, f"{path.name}'s model_config")
+    elif json_path.is_file():
+        if json_path.stat().st_size > _MAX_JSON_BYTES:
+            raise DamagedError(f"{json_path.name} next to it is too large for a model")
+        settings, epsilon = _settings(json_path.read_text(errors="replace"), json_path.name)
+    return Archive(path, KIND_H5, _flat_norms(arrays), False, settings, epsilon=epsilon)
 
 
-def _facts(text: str, source: str) -> Facts:
-    """Reads strides, dilations and epsilon of a model's JSON."""
+def _settings(text: str, source: str) -> tuple[dict[str, Setting], float | None]:
+    """Reads strides, dilations and epsilon from a model's JSON."""
     try:
         config = json.loads(text)["config"]
         layers = config if isinstance(config, list) else config["layers"]
@@ -101,10 +100,10 @@ def _facts(text: str, source: str) -> Facts:
             elif kind == "BatchNormalization":
                 epsilons.add(float(own.get("epsilon", _KERAS_EPSILON)))
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise DamagedError(f"{source} is no JSON of a Keras model ({error!r})") from None
+        raise DamagedError(f"{source} is not the JSON of a Keras model ({error!r})") from None
     if len(epsilons) > 1:
-        raise DamagedError(f"{source} has batch norms with epsilons of {sorted(epsilons)}")
-    return Facts(settings, epsilon=epsilons.pop() if epsilons else None)
+        raise DamagedError(f"{source} has batch norms with different epsilons: {sorted(epsilons)}")
+    return settings, epsilons.pop() if epsilons else None
 
 
 def _side(value: Any, name: str) -> int:
@@ -115,7 +114,7 @@ def _side(value: Any, name: str) -> int:
 
 
 def _flat_norms(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Drops the axes of length 1 that the converter leaves around what is per channel."""
+    """Removes the axes of length 1 that the converter adds to arrays with a value per channel."""
     return {
         name: array if name.endswith((".weights", ".kernel")) else array.reshape(-1)
         for name, array in arrays.items()
@@ -123,11 +122,5 @@ def _flat_norms(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _layer(name: str) -> str:
-    """Gives a batch norm its Caffe name."""
-    if name.endswith(_NORM_SUFFIX):
-        return name.removesuffix(_NORM_SUFFIX) + "/bn"
-    return name
-
-
-def _name(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    """Returns the Caffe name of a layer."""
+    return re.sub("_bn$", "/bn", name)

@@ -1,4 +1,4 @@
-"""An archive against the network that its arrays make: what goes where, and what does not fit."""
+"""Matches the arrays of a weight file to the arrays of a network, and lists what does not fit."""
 
 import dataclasses
 import pathlib
@@ -10,62 +10,58 @@ from psp_jax.models import resnet
 from psp_jax.models.architecture import Architecture, differences
 from psp_jax.state import Variables
 from psp_jax.weights import layout, names
-from psp_jax.weights.archive import Archive, Facts, Setting
-from psp_jax.weights.network import Network, unflatten
+from psp_jax.weights.archive import Archive
+from psp_jax.weights.network import NetworkSpec, unflatten
 
-SHOWN = 4  # Names that a message lists before it says how many more there are.
+SHOWN = 4  # Names that a message lists.
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One array of the file: its name and shape there, and its path here, empty if it has none."""
+    """An array of the file: name, shape, and its path in our network or why it has none."""
 
     name: str
     shape: tuple[int, ...]
-    path: str = ""
-    fate: str = ""
+    target: str
 
 
 @dataclasses.dataclass(frozen=True)
 class Match:
-    """An archive laid beside a network.
+    """The arrays of a file as those of a network.
 
     Attributes:
-        source: the family, in words.
-        network: what the arrays make.
-        variables: those that fit, `[k, k, I, O]`.
-        rows: every array of the file.
-        problems: why it must not be loaded; empty if everything fits.
-        notes: what was decided on the way and has to be said.
+        source: title of the publisher.
+        network: the network that the arrays belong to.
+        variables: the matched arrays; kernels are `[k, k, I, O]`.
+        rows: every array of the file; empty for converted files.
+        problems: reasons not to load the arrays; empty if they are exactly the network's.
+        notes: decisions to report to the user.
     """
 
     source: str
-    network: Network
+    network: NetworkSpec
     variables: Variables
-    rows: list[Row]
-    problems: list[str]
-    notes: list[str]
+    rows: list[Row] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def table(self) -> str:
-        """Writes what went where, what is missing and what is left over, a line per array."""
+        """Returns a line per array with its path in our network."""
         width = max(len(row.name) for row in self.rows)
-        lines = []
-        for row in self.rows:
-            target = f"-> {row.path}" if row.path else f"   {row.fate}"
-            lines.append(f"  {row.name:<{width}}  {_by(row.shape):>16}  {target}")
+        lines = [f"  {r.name:<{width}}  {_text(r.shape):>16}  {r.target}" for r in self.rows]
         return "\n".join(lines)
 
 
 def match(archive: Archive, stated: Architecture | None = None) -> Match:
-    """Lays an archive beside the network that its arrays make.
+    """Matches the arrays of a file to those of a PSPNet or of its trunk.
 
     Args:
         archive: the file.
-        stated: the architecture that the user says the weights are made for, if any.
+        stated: the architecture variant of the weights according to the user, if any.
 
     Raises:
-        ValueError: if the names are of no known source, their blocks of no ResNet, or their
-            architecture is not known, another than stated, or not that of the file's own settings.
+        ValueError: if the names are of no known publisher, the blocks of no known ResNet, or the
+            variant is unknown, contradicts `stated` or contradicts the file's own settings.
     """
     layers = sorted({name.rpartition(".")[0] for name in archive.arrays})
     family = names.identify(layers)
@@ -73,51 +69,48 @@ def match(archive: Archive, stated: Architecture | None = None) -> Match:
         some = ", ".join(list(archive.arrays)[:SHOWN])
         known = "; ".join(known.title for known in names.FAMILIES)
         raise ValueError(
-            f"{archive.path}: its {len(archive.arrays)} arrays ({some} ...) are of no source that "
-            f"is known: {known}"
+            f"{archive.path}: the names of its {len(archive.arrays)} arrays ({some} ...) are "
+            f"unknown; expected one of: {known}"
         )
-    placed, rows, problems = _place(archive, family)
-    depth = _depth(archive, set(placed))
-    architecture, notes = _geometry(archive, family, depth, stated)
-    network = _network(archive, placed, depth, architecture, whole=family.whole)
-    problems += _fit(placed, {row.path: row.name for row in rows if row.path}, network.shapes())
-    variables = unflatten({path: np.ascontiguousarray(value) for path, value in placed.items()})
-    return Match(family.title, network, variables, rows, problems, notes)
+    arrays, rows, problems = _place(archive, family)
+    depth = _depth(archive, set(arrays))
+    architecture, note = _architecture(archive, family, depth, stated)
+    network = _network(archive, arrays, depth, architecture, whole=family.whole)
+    sources = {row.target.removeprefix("-> "): row.name for row in rows}
+    problems += _problems(arrays, sources, network.shapes())
+    variables = unflatten({path: np.ascontiguousarray(value) for path, value in arrays.items()})
+    return Match(family.title, network, variables, rows, problems, [note])
 
 
 def _place(
     archive: Archive, family: names.Family
 ) -> tuple[dict[str, np.ndarray], list[Row], list[str]]:
-    """Finds the path of every array and turns kernels to `[k, k, I, O]`."""
-    placed: dict[str, np.ndarray] = {}
-    rows, left_over, twice = [], [], []
+    """Returns float32 arrays by our paths, kernels as `[k, k, I, O]`; rows; and problems."""
+    arrays: dict[str, np.ndarray] = {}
+    rows, unknown, repeated = [], [], []
     for name, array in archive.arrays.items():
         layer, _, leaf = name.rpartition(".")
         path = names.layer_path(family, layer)
         target = None if path is None else names.leaf_path(path, leaf)
-        what = "only counts steps" if leaf == names.COUNTER else names.aside(family, layer)
         if target is None:
-            rows.append(Row(name, array.shape, fate=f"left: {what}" if what else "LEFT OVER"))
-            left_over += [] if what else [name]
+            reason = "counts steps" if leaf == names.COUNTER else names.ignored(family, layer)
+            rows.append(Row(name, array.shape, f"   ignored: {reason}" if reason else "   UNKNOWN"))
+            unknown += [] if reason else [name]
             continue
-        if target in placed:
-            twice.append(name)
-        rows.append(Row(name, array.shape, target))
+        repeated += [name] if target in arrays else []
+        rows.append(Row(name, array.shape, f"-> {target}"))
         if target.endswith("/kernel") and array.ndim == 4 and archive.output_first:
             array = array.transpose(2, 3, 1, 0)
-        placed[target] = array.astype(np.float32)
-    problems = []
-    if left_over:
-        problems.append(f"{len(left_over)} arrays are left over: {_some(left_over)}")
-    if twice:
-        problems.append(f"{len(twice)} arrays want a place that is taken: {_some(twice)}")
-    return placed, rows, problems
+        arrays[target] = array.astype(np.float32)
+    problems = _listed("arrays are unknown", unknown)
+    problems += _listed("arrays have the path of another array", repeated)
+    return arrays, rows, problems
 
 
 def _depth(archive: Archive, paths: set[str]) -> int:
-    """Counts the blocks."""
-    found = [re.match(r"params/trunk/stage(\d)/block(\d+)/conv(\d)", path) for path in paths]
-    numbers = [tuple(map(int, each.groups())) for each in found if each]
+    """Returns the number of layers of the trunk, by its blocks."""
+    matches = [re.match(r"params/trunk/stage(\d)/block(\d+)/conv(\d)", path) for path in paths]
+    numbers = [tuple(map(int, each.groups())) for each in matches if each]
     counts = tuple(
         max((b for s, b, _ in numbers if s == stage), default=0) for stage in range(1, 5)
     )
@@ -126,136 +119,126 @@ def _depth(archive: Archive, paths: set[str]) -> int:
         if plan == (counts, bottleneck):
             return depth
     raise ValueError(
-        f"{archive.path}: its stages have {_by(counts)} {'bottleneck' if bottleneck else 'basic'} "
-        f"blocks, as no ResNet of {', '.join(map(str, resnet.DEPTHS))} layers has; the file is "
-        "of another network, or not whole"
+        f"{archive.path}: its stages have {_text(counts)} "
+        f"{'bottleneck' if bottleneck else 'basic'} blocks; expected those of a ResNet with "
+        f"{', '.join(map(str, resnet.DEPTHS))} layers. The file is of another network, or "
+        "incomplete"
     )
 
 
-def _geometry(
+def _architecture(
     archive: Archive, family: names.Family, depth: int, stated: Architecture | None
-) -> tuple[Architecture, list[str]]:
-    """Reads the architecture from the file where it says it, and holds it against what is stated."""
-    facts = archive.facts
-    settings = _settings(family, facts)
+) -> tuple[Architecture, str]:
+    """Returns the variant of the weights and a note on its origin.
+
+    The file's own settings decide where it has them, then what the user states, then the family.
+    """
+    paths = {name: names.layer_path(family, name) for name in archive.settings}
+    settings = {path: archive.settings[name] for name, path in paths.items() if path}
     known = layout.derive(settings, family.architecture(depth))
-    said = {"bins": facts.bins, "ceil_pool": facts.ceil_pool, "epsilon": facts.epsilon}
-    known = dataclasses.replace(known, **{k: v for k, v in said.items() if v is not None})
-    if stated is None and family.silent:
+    stored = {name: getattr(archive, name) for name in ("bins", "ceil_pool", "epsilon")}
+    known = dataclasses.replace(known, **{k: v for k, v in stored.items() if v is not None})
+    if stated is None and family.needs_architecture:
         raise ValueError(
-            f"{archive.path}: a {family.title} says nothing of the stride and the dilation it "
-            "shall have here, so state it: --architecture=TORCHVISION_TRUNK for contracted dilation, "
-            "as their own dilated variants have it, or "
-            "--architecture=TORCHVISION_TRUNK,contracted_dilation=False for full dilation"
+            f"{archive.path}: the weights of a {family.title} do not determine the dilation; state "
+            "it with --architecture=TORCHVISION_TRUNK (contracted, as in their own dilated "
+            "variants) or --architecture=TORCHVISION_TRUNK,contracted_dilation=False (full)"
         )
     chosen = reconcile(archive.path, known, stated, family.free)
     wrong = layout.differences(settings, depth, chosen)
     if wrong:
-        path, difference = wrong[0]
-        more = f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""
-        raise ValueError(
-            f"{archive.path}: it does not apply {path} as a PSPNet does: {difference}{more}"
-        )
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        raise ValueError(f"{archive.path}: its settings are not a PSPNet's: {wrong[0]}{more}")
     if settings:
-        notes = [f"architecture read from the file's settings of {len(settings)} convolutions"]
-    elif stated and family.free:
-        notes = [f"architecture as stated; the file does not decide its {', '.join(family.free)}"]
-    else:
-        notes = [f"architecture assumed: that of {family.title}, {depth} layers"]
-    return chosen, notes
+        return chosen, f"architecture read from the settings of {len(settings)} convolutions"
+    if stated and family.free:
+        return chosen, f"architecture as stated; the file leaves open {', '.join(family.free)}"
+    return chosen, f"architecture assumed: that of {family.title}, {depth} layers"
 
 
 def reconcile(
     path: pathlib.Path, known: Architecture, stated: Architecture | None, free: tuple[str, ...]
 ) -> Architecture:
-    """Returns the architecture of weights, with what they leave free as it is stated.
+    """Returns the known variant of weights with its free fields as stated.
 
     Raises:
-        ValueError: if another field is stated otherwise.
+        ValueError: if another field is stated differently.
     """
     if stated is None:
         return known
     chosen = dataclasses.replace(known, **{name: getattr(stated, name) for name in free})
     if chosen != stated:
         raise ValueError(
-            f"{path}: its weights are made for another architecture than is asked for: "
+            f"{path}: its weights are of another architecture than the stated one: "
             f"{'; '.join(differences(chosen, stated))}"
         )
     return chosen
 
 
-def _settings(family: names.Family, facts: Facts) -> dict[str, Setting]:
-    paths = {name: names.layer_path(family, name) for name in facts.settings}
-    return {path: facts.settings[name] for name, path in paths.items() if path}
-
-
 def _network(
     archive: Archive,
-    placed: dict[str, np.ndarray],
+    arrays: dict[str, np.ndarray],
     depth: int,
     architecture: Architecture,
     *,
     whole: bool,
-) -> Network:
-    """Reads the free sizes off the arrays that show them."""
+) -> NetworkSpec:
+    """Reads width, inputs and classes from the shapes of arrays."""
 
     def size(path: str, axis: int) -> int:
-        array = placed.get(f"params/{path}")
+        array = arrays.get(f"params/{path}")
         if array is None or array.ndim < abs(axis):
             raise ValueError(
                 f"{archive.path}: its {path} is {'missing' if array is None else array.shape}; "
-                "the file is of another network, or not whole"
+                "the file is of another network, or incomplete"
             )
         return array.shape[axis]
 
-    return Network(
+    return NetworkSpec(
         depth,
         width=size("trunk/stage1/block1/conv1/kernel", -1),
         inputs=size("trunk/stem/conv1/kernel", -2),
         channels=size("classifier/bias", -1) if whole else 0,
-        auxiliary=any(path.startswith("params/auxiliary/") for path in placed),
+        auxiliary=any(path.startswith("params/auxiliary/") for path in arrays),
         architecture=architecture,
     )
 
 
-def _fit(
-    placed: dict[str, np.ndarray], sources: dict[str, str], shapes: dict[str, tuple[int, ...]]
+def _problems(
+    arrays: dict[str, np.ndarray], sources: dict[str, str], shapes: dict[str, tuple[int, ...]]
 ) -> list[str]:
-    """Lists what keeps the arrays from being the network's."""
-    problems = []
-    missing = [path for path in shapes if path not in placed]
-    foreign = [sources[path] for path in placed if path not in shapes]
-    unequal = [
-        f"{sources[path]} is {_by(placed[path].shape)} where {path} is {_by(shape)}"
+    """Lists reasons why `arrays` are not those of a network with `shapes`."""
+    other_shape = [
+        f"{sources[path]} is {_text(arrays[path].shape)}, expected {_text(shape)} for {path}"
         for path, shape in shapes.items()
-        if path in placed and placed[path].shape != shape
+        if path in arrays and arrays[path].shape != shape
     ]
-    odd = [sources[path] for path, value in placed.items() if not np.isfinite(value).all()]
-    variances = [
-        sources[path]
-        for path, value in placed.items()
-        if path.endswith("/var") and not (value > 0).all()
+    variances = {path: value for path, value in arrays.items() if path.endswith("/var")}
+    return [
+        *_listed("arrays are missing", [path for path in shapes if path not in arrays]),
+        *_listed(
+            "arrays are of layers that it does not have",
+            [sources[path] for path in arrays if path not in shapes],
+        ),
+        *_listed("arrays have another shape", other_shape),
+        *_listed(
+            "arrays have values that are not finite",
+            [sources[path] for path, value in arrays.items() if not np.isfinite(value).all()],
+        ),
+        *_listed(
+            "variances are not positive, so batch norms may be stored in another order",
+            [sources[path] for path, value in variances.items() if not (value > 0).all()],
+        ),
     ]
-    if missing:
-        problems.append(f"{len(missing)} arrays are missing: {_some(missing)}")
-    if foreign:
-        problems.append(f"{len(foreign)} arrays are of layers it does not have: {_some(foreign)}")
-    if unequal:
-        problems.append(f"{len(unequal)} arrays have another shape: {_some(unequal)}")
-    if odd:
-        problems.append(f"{len(odd)} arrays have values that are not finite: {_some(odd)}")
-    if variances:
-        problems.append(
-            f"{len(variances)} variances are not positive, so batch norms may be stored in "
-            f"another order: {_some(variances)}"
-        )
-    return problems
 
 
-def _some(items: list[str]) -> str:
+def _listed(problem: str, items: list[str]) -> list[str]:
+    """Returns the problem with the number of items and the first of them; nothing without items."""
+    if not items:
+        return []
     more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    return [f"{len(items)} {problem}: {', '.join(items[:SHOWN])}{more}"]
 
 
-def _by(shape: tuple[int, ...]) -> str:
+def _text(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "1"

@@ -1,4 +1,4 @@
-"""What the arrays of a file make: the sizes and the architecture of a network."""
+"""Sizes and architecture variant of a network, as weight files determine them."""
 
 import dataclasses
 import functools
@@ -10,13 +10,13 @@ import jax.numpy as jnp
 from psp_jax.models import pspnet, segmenter
 from psp_jax.models.architecture import Architecture
 
-MAX_SIZE = 1 << 16  # Channels and classes; no published network is near it.
+MAX_SIZE = 1 << 16  # Channels and classes; published networks have far fewer.
 MAX_SMALL = 64  # Cells of the pyramid, and sizes in the stem.
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
-    """What the arrays of a file make.
+class NetworkSpec:
+    """A PSPNet or its trunk, as weights determine it.
 
     Attributes:
         depth: layers of the trunk.
@@ -24,7 +24,7 @@ class Network:
         inputs: channels of the image.
         channels: outputs per pixel; 0 if there is only a trunk.
         auxiliary: whether there is an auxiliary head.
-        architecture: how the arrays are applied.
+        architecture: the architecture variant.
     """
 
     depth: int
@@ -35,21 +35,20 @@ class Network:
     architecture: Architecture
 
     def __post_init__(self):
-        """Refuses sizes that would take long or much memory before anything is compared."""
+        """Refuses sizes that would cost much time or memory before arrays are compared."""
+        stem = self.architecture.stem
         sizes = [self.width, self.inputs, max(self.channels, 1)]
-        cells, stem = self.architecture.bins, self.architecture.stem
+        cells = self.architecture.bins
         small = [len(cells), len(stem), *cells, *(n for s in stem for n in (s.size, s.stride))]
         if not all(1 <= size <= MAX_SIZE for size in sizes):
-            raise ValueError(f"a network of {self.describe()}: 1 to {MAX_SIZE} was expected")
+            raise ValueError(f"{self.describe()}: expected sizes from 1 to {MAX_SIZE}")
         if not all(1 <= size <= MAX_SMALL for size in small):
-            raise ValueError(
-                f"an architecture of {self.architecture}: sizes up to {MAX_SMALL} were expected"
-            )
+            raise ValueError(f"{self.architecture}: expected sizes from 1 to {MAX_SMALL}")
         if not all(0 < s.widths <= MAX_SMALL for s in stem):
-            raise ValueError(f"a stem of {stem}: widths up to {MAX_SMALL} were expected")
+            raise ValueError(f"stem {stem}: expected widths above 0, up to {MAX_SMALL}")
 
     def make(self) -> pspnet.PSPNet:
-        """Builds the module; of a trunk alone its classifier has one output."""
+        """Builds the module; that of a trunk gets a classifier with one output."""
         model = segmenter.Segmenter(
             self.depth, self.width, architecture=self.architecture, auxiliary=self.auxiliary
         )
@@ -60,36 +59,36 @@ class Network:
         return _shapes(self)
 
     def describe(self) -> str:
-        """Says it in a line."""
-        what = f"PSPNet with {self.channels} outputs" if self.channels else "trunk alone"
-        what += " and an auxiliary head" if self.auxiliary else ""
-        return f"ResNet-{self.depth}, width {self.width}, {self.inputs} inputs, {what}"
+        """Returns a description in one line."""
+        whole = f"PSPNet with {self.channels} outputs" if self.channels else "only a trunk"
+        whole += " and an auxiliary head" if self.auxiliary else ""
+        return f"ResNet-{self.depth}, width {self.width}, {self.inputs} inputs, {whole}"
 
 
 @functools.lru_cache  # Tracing a hundred layers takes a second.
-def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
+def _shapes(network: NetworkSpec) -> dict[str, tuple[int, ...]]:
     image = jax.ShapeDtypeStruct((1, 64, 64, network.inputs), jnp.float32)
-    drawn = jax.eval_shape(network.make().init, jax.random.key(0), image)
+    variables = jax.eval_shape(network.make().init, jax.random.key(0), image)
     return {
         path: leaf.shape
-        for path, leaf in flatten(drawn).items()
+        for path, leaf in flatten(variables).items()
         if network.channels or path.split("/")[1] == "trunk"
     }
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """Returns the leaves of nested dicts by their paths."""
+    """Returns the leaves of nested dicts by their paths, joined by slashes."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def unflatten(leaves: dict[str, Any]) -> dict[str, Any]:
-    """Undoes `flatten`."""
+    """Returns nested dicts of leaves by their paths; it undoes `flatten`."""
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
-        *above, last = path.split("/")
-        inside = tree
-        for name in above:
-            inside = inside.setdefault(name, {})
-        inside[last] = leaf
+        *parents, last = path.split("/")
+        node = tree
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[last] = leaf
     return tree

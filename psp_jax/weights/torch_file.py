@@ -1,4 +1,4 @@
-"""PyTorch's .pth and .pt files, of both formats, without PyTorch and without running anything."""
+"""Reads both formats of PyTorch's .pth and .pt files without PyTorch and without running code."""
 
 import dataclasses
 import math
@@ -31,8 +31,8 @@ _STORAGES = {
     "Byte": "u1",
     "Bool": "b1",
 }
-# Where checkpoints of training programs keep the weights, beside epochs and optimizers.
-_NESTS = ("state_dict", "model_state_dict", "model_state", "model", "net", "state_dict_ema")
+# Keys under which the checkpoints of training programs store the weights.
+_STATE_KEYS = ("state_dict", "model_state_dict", "model_state", "model", "net", "state_dict_ema")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read(path: pathlib.Path) -> Archive:
     """Reads the state dict of a file that `torch.save` wrote.
 
     Raises:
-        DamagedError: if the file is damaged, or anything in it would have to be run.
+        DamagedError: if the file is damaged, or its pickle would run code.
     """
     with path.open("rb") as file:
         head = file.read(_TAR_MARK.stop)
@@ -76,8 +76,8 @@ def read(path: pathlib.Path) -> Archive:
             arrays = _read_zip(file)
         elif head[_TAR_MARK] == b"ustar":
             raise DamagedError(
-                "it is a tar file, as PyTorch wrote them before 0.1.10; load it with an old "
-                "PyTorch and torch.save its state_dict() anew"
+                "it is a tar file, PyTorch's format before 0.1.10; load it with an old PyTorch and "
+                "write its state_dict() with torch.save"
             )
         else:
             arrays = _read_legacy(file)
@@ -113,25 +113,25 @@ def _check_members(members: dict[str, zipfile.ZipInfo], size: int) -> None:
     packed = [name for name, member in members.items() if member.compress_type]
     if packed:
         raise DamagedError(
-            f"its member {packed[0]} is compressed, which torch.save never does; it might unpack "
-            "to any size"
+            f"its member {packed[0]} is compressed, unlike those of torch.save; it might have any "
+            "size"
         )
     total = sum(member.file_size for member in members.values())
     if total > size:
         raise DamagedError(f"its members claim {total:,} bytes of a file of {size:,}")
     if any("/code/" in name for name in members):
-        raise DamagedError("it is a TorchScript program; torch.save the model's state_dict()")
+        raise DamagedError("it is a TorchScript program; save the model's state_dict() instead")
     if sum(name.count("/") == 1 and name.endswith("/data.pkl") for name in members) != 1:
-        raise DamagedError("it is a zip file without the data.pkl of torch.save")
+        raise DamagedError("it is a zip file without exactly one data.pkl of torch.save")
 
 
 def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     stream = Bounded(file)
     if pickles.load(stream, {}) != LEGACY_MAGIC:
-        raise DamagedError("it is a pickle, but none of torch.save; weights of it are unknown")
+        raise DamagedError("it is a pickle, but not of torch.save")
     version, system = pickles.load(stream, {}), pickles.load(stream, {})
     if version != LEGACY_VERSION or not isinstance(system, dict):
-        raise DamagedError(f"its format is version {version}; {LEGACY_VERSION} was expected")
+        raise DamagedError(f"its format has version {version}, expected {LEGACY_VERSION}")
     order = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, _Storage] = {}
     known, persistent = _torch_globals(stream.size, storages)
@@ -139,17 +139,17 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     positions: dict[str, int] = {}
     for key in pickles.load(stream, {}):
         if key not in storages:
-            raise DamagedError(f"its storage {key!r} is of no tensor")
+            raise DamagedError(f"its storage {key!r} belongs to no tensor")
         storage = storages[key]
         (count,) = struct.unpack(order + "q", stream.read(8))
         if count != storage.count:
-            raise DamagedError(f"its storage {key!r} has {count:,} elements, not {storage.count:,}")
+            raise DamagedError(
+                f"its storage {key!r} has {count:,} elements, expected {storage.count:,}"
+            )
         positions[key] = file.tell()
         left, needed = stream.size - positions[key], count * storage.item_bytes
         if not 0 <= needed <= left:
-            raise DamagedError(
-                f"its storage {key!r} needs {needed:,} bytes where {left:,} are left"
-            )
+            raise DamagedError(f"it is truncated: expected {needed:,} more bytes, got {left:,}")
         file.seek(needed, 1)
 
     def fetch(storage: _Storage) -> bytes:
@@ -164,36 +164,36 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
 def _torch_globals(
     size: int, storages: dict[str, _Storage] | None = None
 ) -> tuple[dict[str, Any], pickles.Persistent]:
-    """Stand-ins of what `torch.save` names, and the resolver of its storages."""
+    """Returns replacements of the globals in `torch.save`'s pickles, and a reader of storages."""
 
     def storage(reference: Any) -> _Storage:
         tag, kind, key, _, count, *view = reference
         if tag != "storage" or not isinstance(kind, _StorageType) or any(view):
-            raise DamagedError(f"its pickle refers to {tag!r}, which is no plain storage")
+            raise DamagedError(f"its pickle refers to {tag!r}, expected a storage")
         if not isinstance(count, int) or count < 0:
             raise DamagedError(f"its storage {key!r} has {count} elements")
-        found = _Storage(str(key), kind.dtype, count)
-        if storages is not None and storages.setdefault(found.key, found) != found:
+        result = _Storage(str(key), kind.dtype, count)
+        if storages is not None and storages.setdefault(result.key, result) != result:
             raise DamagedError(f"its storage {key!r} has two sizes")
-        return found
+        return result
 
     def tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> _Tensor:
-        made = _Tensor(storage, offset, tuple(shape), tuple(strides))
-        numbers = (offset, *made.shape, *made.strides)
-        whole = all(isinstance(number, int) and number >= 0 for number in numbers)
-        if not isinstance(storage, _Storage) or not whole or len(shape) != len(strides):
+        result = _Tensor(storage, offset, tuple(shape), tuple(strides))
+        numbers = (offset, *result.shape, *result.strides)
+        valid = all(isinstance(number, int) and number >= 0 for number in numbers)
+        if not isinstance(storage, _Storage) or not valid or len(shape) != len(strides):
             raise DamagedError(f"its pickle has a tensor of shape {shape} and strides {strides}")
-        pairs = zip(made.shape, made.strides, strict=True)
+        pairs = zip(result.shape, result.strides, strict=True)
         last = offset + sum((length - 1) * stride for length, stride in pairs)
-        # More elements than the storage has would be the same ones again and again.
-        if made.size and not max(last + 1, made.size) <= storage.count:
+        # A tensor with more elements than its storage would repeat them.
+        if result.size and not max(last + 1, result.size) <= storage.count:
             raise DamagedError(
-                f"its pickle has a tensor of shape {made.shape}, more than the {storage.count:,} "
-                "elements of its storage"
+                f"its pickle has a tensor of shape {result.shape}, more than the "
+                f"{storage.count:,} elements of its storage"
             )
-        return made
+        return result
 
-    known = pickles.plain_globals(size)
+    known = pickles.numpy_globals(size)
     known |= {
         "torch._utils._rebuild_tensor_v2": tensor,
         "torch._utils._rebuild_tensor": tensor,
@@ -208,24 +208,24 @@ def _torch_globals(
 
 
 def _state_dict(state: Any) -> dict[str, _Tensor]:
-    """Finds the weights among what a training program saved with them."""
-    for name in _NESTS:
+    """Returns the tensors of a state dict, which may be part of a checkpoint."""
+    for name in _STATE_KEYS:
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
             break
     if not isinstance(state, dict):
-        raise DamagedError(f"it holds a {type(state).__name__}; a state_dict was expected")
+        raise DamagedError(f"expected a state_dict, got a {type(state).__name__}")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, _Tensor)}
     if not tensors:
-        held = ", ".join(map(str, list(state)[:5])) or "nothing"
-        raise DamagedError(f"it holds no state_dict, but {held}")
+        keys = ", ".join(map(str, list(state)[:5])) or "nothing"
+        raise DamagedError(f"expected a state_dict, got {keys}")
     return without_prefix(tensors)
 
 
 def _arrays(
     tensors: dict[str, _Tensor], fetch: Any, order: str, size: int
 ) -> dict[str, np.ndarray]:
-    """Reads the tensors' elements, each storage once."""
+    """Returns the arrays of tensors; every storage is read once."""
     total = sum(tensor.size * tensor.storage.item_bytes for tensor in tensors.values())
     if total > size:
         raise DamagedError(f"its tensors claim {total:,} bytes of a file of {size:,}")
@@ -246,7 +246,8 @@ def _arrays(
 def _decode(data: bytes, storage: _Storage, order: str) -> np.ndarray:
     if len(data) != storage.count * storage.item_bytes:
         raise DamagedError(
-            f"its storage {storage.key!r} has {len(data):,} bytes for {storage.count:,} elements"
+            f"its storage {storage.key!r} has {len(data):,} bytes, expected {storage.count:,} "
+            "elements"
         )
     if storage.dtype == _BFLOAT16:
         upper = np.frombuffer(data, order + "u2").astype(np.uint32)

@@ -50,7 +50,7 @@ def test_every_kind_of_network_trains_and_reports_its_regions(
     # At a rate that changes nothing: without batch norms in the parts, the run stays as it began.
     tiny.phases = (experiment.Phase(steps=2, train=parts, learning_rate=1e-30),)
     if kind == "two phases":
-        tiny.init_from = leave_parts(tmp_path, tiny)
+        tiny.init_from_parts = leave_parts(tmp_path, tiny)
     train.run(tiny, str(tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "test.json").read_text())
     rows = result["regions"]["partitions"]
@@ -113,7 +113,7 @@ def expect_class_metrics(workdir, result, printed):
 
 
 def leave_parts(folder, config):
-    """Writes untrained runs of the two networks and returns the `init_from` of both."""
+    """Writes runs of the two networks, never trained, and returns `init_from_parts` of both."""
     drawn = init_from.drawn(config, config.model.make(config.objective.channels))
     drawn = jax.tree.map(lambda leaf: leaf + 0.01, drawn)  # Other values than the run draws itself.
     runs = {
@@ -127,7 +127,7 @@ def leave_parts(folder, config):
         variables = {kind: tree[name] for kind, tree in drawn.items()}
         with checkpoints.Store(folder / name, keep=1) as store:
             store.save(state.create(variables, optax.sgd(1.0), (), 1))
-    return f"depth={folder / 'depth'},frontier={folder / 'frontier'}"
+    return {name: str(folder / name) for name in runs}
 
 
 def test_every_image_is_decoded_and_predicted_once(tiny, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def test_outputs_are_as_large_as_the_image_whatever_its_size(name, size):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_part_covers_parameters_of_its_own(name):
+def test_every_part_has_parameters(name):
     model = NETWORKS[name].make(5)
     image = jax.ShapeDtypeStruct((1, 32, 48, model.INPUT_CHANNELS), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
@@ -39,7 +39,7 @@ def test_every_part_covers_parameters_of_its_own(name):
         assert jax.tree.leaves(parts.split(params, (part,))[0]), part
 
 
-def test_networks_see_what_they_are_made_for():
+def test_networks_get_their_inputs():
     batch = batch_of([partition()])
     assert NETWORKS["skips"].make(2).inputs(batch).shape == (*batch.depth.shape, 3)
     seen = NETWORKS["depth"].make(2).inputs(batch)

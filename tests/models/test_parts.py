@@ -5,7 +5,7 @@ from psp_jax.models import parts, pspnet
 TREE = {"trunk": {"stage1": {"a": 1}, "stage10": {"a": 2}}, "head": {"b": 3}}
 
 
-def test_split_takes_what_the_parts_cover_and_merge_undoes_it():
+def test_split_takes_the_parts_and_merge_undoes_it():
     trained, frozen = parts.split(TREE, ("trunk/stage1", "head"))
     assert trained == {"trunk": {"stage1": {"a": 1}}, "head": {"b": 3}}
     assert frozen == {"trunk": {"stage10": {"a": 2}}}
@@ -30,7 +30,7 @@ def test_an_unknown_part_fails_with_a_suggestion():
         parts.check(known, ("haed",))
     with pytest.raises(ValueError, match="'trunk/stage4/block1'.*did you mean 'trunk/stage4'"):
         parts.check(known, ("trunk/stage4/block1",))
-    with pytest.raises(ValueError, match="names 3, which is no part"):
+    with pytest.raises(ValueError, match="names 3"):
         parts.check(known, (3,))  # pyright: ignore
-    with pytest.raises(ValueError, match="names no part"):
+    with pytest.raises(ValueError, match=r"train=\(\)"):
         parts.check(known, ())

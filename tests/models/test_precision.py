@@ -69,7 +69,7 @@ def test_parameters_and_outputs_are_those_of_float32_in_every_mode(setting):
             assert output.dtype == np.float32
 
 
-def test_what_is_computed_again_makes_no_difference_to_gradients_and_statistics(setting):
+def test_recomputation_does_not_change_gradients_and_statistics(setting):
     variables, batch = setting
     results = []
     for remat in Remat:
@@ -95,7 +95,7 @@ def test_bfloat16_is_near_float32(setting):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_what_is_kept_for_the_gradient_shrinks_as_said(setting, full):
+def test_remat_and_bfloat16_shrink_the_residuals(setting, full):
     """Residuals, counted in shapes alone: XLA for CPUs undoes the recomputation."""
     _, batch = setting
     kept = {}

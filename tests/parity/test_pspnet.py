@@ -13,14 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[parity]")
 
+from benchmarks import pytorch_pspnet  # noqa: E402
 from psp_jax import experiment, optim  # noqa: E402
 from psp_jax.models import architecture, resampling, segmenter  # noqa: E402
-from tests.parity import reference  # noqa: E402
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
-# The package's name of a flavour beside the same choices in the reference's own words.
-FLAVOURS = {
+# An architecture variant, and its fields by the names of benchmarks/pytorch_pspnet.py.
+VARIANTS = {
     "semseg": (architecture.SEMSEG, {}),
     "caffe_101": (architecture.CAFFE_101, CAFFE),
     "caffe_50": (architecture.CAFFE_50, CAFFE | {"stride_on_reduce": True}),
@@ -58,21 +58,21 @@ def to_torch(image):
 
 
 def as_published(rgb, ours):
-    """Prepares uint8 images the way the flavour's own scripts do."""
+    """Prepares uint8 images the way the variant's own scripts do."""
     if ours in (architecture.CAFFE_50, architecture.CAFFE_101):
         return (rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])).astype(np.float32)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     return ((rgb / 255 - mean) / std).astype(np.float32)
 
 
-def pair(flavour, depth, *, width=64, classes=5, seed=0):
-    ours, theirs = (FLAVOURS | CROSS)[flavour]
-    other = reference.PSPNet(depth, classes, width=width, **theirs)
-    reference.randomise(other, seed)
+def pair(variant, depth, *, width=64, classes=5, seed=0):
+    ours, theirs = (VARIANTS | CROSS)[variant]
+    other = pytorch_pspnet.PSPNet(depth, classes, width=width, **theirs)
+    pytorch_pspnet.randomise(other, seed)
     model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, architecture=ours).make(
         classes
     )
-    return model, reference.variables_of(other), other
+    return model, pytorch_pspnet.variables_of(other), other
 
 
 def assert_logits_agree(model, variables, other, size):
@@ -91,18 +91,18 @@ def assert_logits_agree(model, variables, other, size):
 
 
 @pytest.mark.parametrize("depth", [50, 101])
-@pytest.mark.parametrize("flavour", FLAVOURS | CROSS)
-def test_logits_of_every_flavour_agree(flavour, depth):
-    assert_logits_agree(*pair(flavour, depth), (97, 129))
+@pytest.mark.parametrize("variant", VARIANTS | CROSS)
+def test_logits_of_every_variant_agree(variant, depth):
+    assert_logits_agree(*pair(variant, depth), (97, 129))
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_logits_agree_where_no_size_is_8k_plus_1(flavour):
-    assert_logits_agree(*pair(flavour, 50), (96, 128))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_agree_where_no_size_is_8k_plus_1(variant):
+    assert_logits_agree(*pair(variant, 50), (96, 128))
 
 
 @pytest.mark.parametrize(
-    ("depth", "size", "flavour"),
+    ("depth", "size", "variant"),
     [
         (50, (473, 473), "caffe_50"),
         (50, (480, 640), "semseg"),
@@ -111,17 +111,17 @@ def test_logits_agree_where_no_size_is_8k_plus_1(flavour):
         (101, (480, 640), "caffe_101"),
     ],
 )
-def test_logits_at_full_size_agree(depth, size, flavour):
-    assert_logits_agree(*pair(flavour, depth), size)
+def test_logits_at_full_resolution_agree(depth, size, variant):
+    assert_logits_agree(*pair(variant, depth), size)
 
 
 # Those whose weights have the same shapes as the default's.
-@pytest.mark.parametrize("flavour", ["caffe_101", "caffe_50"])
-def test_a_wrong_flavour_changes_the_logits_though_every_shape_agrees(flavour):
+@pytest.mark.parametrize("variant", ["caffe_101", "caffe_50"])
+def test_a_wrong_variant_changes_the_logits_though_every_shape_agrees(variant):
     """What the architecture guards against."""
     model, variables, _ = pair("semseg", 50, width=8)
     colours = {name: getattr(model.architecture, name) for name in ("channel_order", "mean", "std")}
-    other = dataclasses.replace(FLAVOURS[flavour][0], **colours)
+    other = dataclasses.replace(VARIANTS[variant][0], **colours)
     wrong = segmenter.Segmenter(depth=50, width=8, architecture=other).make(5)
     image = image_of((97, 129))  # 8k + 1: both round the pooled size alike.
     right, other = jax.jit(model.apply)(variables, image), jax.jit(wrong.apply)(variables, image)
@@ -136,7 +136,7 @@ def test_gradients_through_the_whole_network_agree():
     weight = np.random.default_rng(1).normal(size=(2, 9, 11, 5))
     output = other.double().train()(to_torch(image))
     (output * torch.from_numpy(weight.transpose(0, 3, 1, 2).copy())).sum().backward()
-    expected = reference.variables_of(other, gradients=True)["params"]
+    expected = pytorch_pspnet.variables_of(other, gradients=True)["params"]
     with jax.enable_x64(True):
         variables = jax.tree.map(lambda leaf: leaf.astype(np.float64), variables)
 
@@ -195,7 +195,7 @@ def test_thirty_steps_of_sgd_along_a_polynomial_agree():
         loss.backward()
         optimizer.step()
         theirs.append(loss.item())
-    expected = reference.variables_of(other)["params"]
+    expected = pytorch_pspnet.variables_of(other)["params"]
 
     phase = experiment.Phase(
         steps=steps,
@@ -271,9 +271,9 @@ def test_the_auxiliary_output_agrees():
     assert np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("flavour", ["semseg", "caffe_101"])
-def test_running_statistics_over_three_steps_agree(flavour):
-    model, variables, other = pair(flavour, 50, width=8)
+@pytest.mark.parametrize("variant", ["semseg", "caffe_101"])
+def test_running_statistics_over_three_steps_agree(variant):
+    model, variables, other = pair(variant, 50, width=8)
     forward = jax.jit(functools.partial(model.apply, train=ALL, mutable=["batch_stats"]))
     other.train()
     rng = np.random.default_rng(0)
@@ -284,7 +284,7 @@ def test_running_statistics_over_three_steps_agree(flavour):
         variables = variables | updated
         with torch.no_grad():
             other(to_torch(as_published(rgb, model.architecture)))
-    expected = reference.variables_of(other)["batch_stats"]
+    expected = pytorch_pspnet.variables_of(other)["batch_stats"]
     jax.tree.map(
         lambda ours, theirs: np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=2e-5),
         variables["batch_stats"],

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[par
 
 from psp_jax.models import architecture  # noqa: E402
 from psp_jax.weights import reading  # noqa: E402
-from psp_jax.weights.network import Network, flatten  # noqa: E402
+from psp_jax.weights.network import NetworkSpec, flatten  # noqa: E402
 from tests import golden as stored_golden  # noqa: E402
 from tests import published  # noqa: E402
 from tests.parity import golden  # noqa: E402
@@ -25,15 +25,15 @@ def state_of(leaves, rename):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
-    ("rename", "flavour"),
+    ("rename", "variant"),
     [
         (published.semseg, architecture.SEMSEG),
         (published.mmsegmentation, architecture.MMSEGMENTATION),
     ],
 )
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_a_training_checkpoint_of_pytorch_comes_back(rename, flavour, zipped, prefix, tmp_path):
-    network = Network(50, 4, 3, 5, True, flavour)
+def test_a_training_checkpoint_of_pytorch_comes_back(rename, variant, zipped, prefix, tmp_path):
+    network = NetworkSpec(50, 4, 3, 5, True, variant)
     leaves = published.make_leaves(network)
     state = state_of(leaves, rename)
     weights = [torch.nn.Parameter(value.clone()) for value in state.values() if value.ndim == 4]
@@ -49,10 +49,10 @@ def test_a_training_checkpoint_of_pytorch_comes_back(rename, flavour, zipped, pr
         "meta": {"classes": ("wall", "floor"), "palette": [[1, 2, 3]]},
     }
     torch.save(checkpoint, path, _use_new_zipfile_serialization=zipped)
-    found = flatten(reading.load(path).variables)
-    assert found.keys() == leaves.keys()
+    result = flatten(reading.load(path).variables)
+    assert result.keys() == leaves.keys()
     for name, value in leaves.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+        np.testing.assert_array_equal(result[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -96,12 +96,12 @@ def test_a_whole_model_is_refused_by_its_class(zipped, tmp_path):
         reading.load(path)
 
 
-@pytest.mark.parametrize("flavour", stored_golden.FLAVOURS)
-def test_the_golden_logits_are_pytorchs(flavour):
+@pytest.mark.parametrize("variant", stored_golden.VARIANTS)
+def test_the_golden_logits_are_pytorchs(variant):
     with np.load(stored_golden.LOGITS) as stored:
-        expected = golden.logits(flavour)
+        expected = golden.logits(variant)
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(stored[flavour], expected, atol=1e-5 * scale)
+        np.testing.assert_allclose(stored[variant], expected, atol=1e-5 * scale)
 
 
 def test_a_published_file_is_read_as_pytorch_loads_it():

@@ -13,24 +13,24 @@ from psp_jax.weights.network import unflatten
 from tests import golden, published
 
 
-@pytest.mark.parametrize("flavour", golden.FLAVOURS)
-def test_weights_read_from_a_file_give_pytorchs_logits(flavour, tmp_path):
+@pytest.mark.parametrize("variant", golden.VARIANTS)
+def test_weights_read_from_a_file_give_pytorchs_logits(variant, tmp_path):
     """Down the whole way: a file in the source's own names, our reader, our network."""
-    network = golden.network(flavour)
+    network = golden.network(variant)
     leaves = published.make_leaves(network)
-    if flavour.startswith("caffe"):
+    if variant.startswith("caffe"):
         path = tmp_path / "weights.caffemodel"
         path.write_bytes(published.caffe_bytes(leaves, network))
         variables = reading.load(path).variables
-    elif flavour == "torchvision":  # Nobody publishes heads on such a trunk.
+    elif variant == "torchvision":  # Nobody publishes heads on such a trunk.
         variables = unflatten(leaves)
     else:
         path = tmp_path / "weights.pth"
-        rename = {"semseg": published.semseg, "mmsegmentation": published.mmsegmentation}[flavour]
+        rename = {"semseg": published.semseg, "mmsegmentation": published.mmsegmentation}[variant]
         published.write_zip(path, published.torch_names(leaves, rename))
         variables = reading.load(path).variables
     with np.load(golden.LOGITS) as stored:
-        expected = stored[flavour]
+        expected = stored[variant]
     with jax.default_matmul_precision("highest"):
         actual = np.asarray(jax.jit(network.make().apply)(variables, golden.image()))
     assert actual.shape == expected.shape
@@ -56,7 +56,7 @@ def test_a_published_legacy_file_is_read_as_pytorch_loads_it():
 def test_reading_imports_no_other_framework():
     code = (
         "import sys; from psp_jax.weights import __main__; "
-        "found = {'torch', 'tensorflow', 'keras', 'caffe', 'google.protobuf'} & set(sys.modules); "
-        "assert not found, found"
+        "others = {'torch', 'tensorflow', 'keras', 'caffe', 'google.protobuf'} & set(sys.modules); "
+        "assert not others, others"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

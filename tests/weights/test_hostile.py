@@ -16,7 +16,7 @@ import pytest
 
 from psp_jax.models import architecture
 from psp_jax.weights import archive, hdf5, reading
-from psp_jax.weights.network import Network
+from psp_jax.weights.network import NetworkSpec
 from tests import published
 from tests.published import field
 
@@ -78,7 +78,7 @@ def test_a_pickle_that_runs_something_is_refused_by_its_name(carrier, protocol, 
     assert "asks for io.open" in message or "asks for _io.open" in message
     assert not trace.exists()
     pickle.loads(pickle.dumps(Runner(trace), protocol)).close()
-    assert trace.exists(), "the pickle was harmless, so the test says nothing"
+    assert trace.exists(), "the pickle was harmless, so the test proves nothing"
 
 
 @pytest.mark.parametrize(
@@ -92,20 +92,23 @@ def test_a_pickle_that_runs_something_is_refused_by_its_name(carrier, protocol, 
         (b"\x80\x02\x82\x01.", "uses EXT1"),
         (b"\x80\x05\x97.", "uses NEXT_BUFFER"),
         (b"\x8f.", "uses EMPTY_SET"),
-        (b"\x8d" + struct.pack("<Q", 1 << 62) + b"abc", "a length of 4,611,686,018,427,387,904"),
-        (b"T" + struct.pack("<i", (1 << 31) - 1) + b"abc", "a length of 2,147,483,647 bytes"),
-        (b"\x8b" + struct.pack("<i", (1 << 31) - 1) + b"abc", "a length of 2,147,483,647 bytes"),
-        (b"}(" + b"K\x01" * 3 + b"u.", "no dict"),
-        (b"}))ss.", "a tuple for a key"),
-        (b"K\x01K\x02a.", "appends to what is no list"),
+        (
+            b"\x8d" + struct.pack("<Q", 1 << 62) + b"abc",
+            "4,611,686,018,427,387,904 more",
+        ),
+        (b"T" + struct.pack("<i", (1 << 31) - 1) + b"abc", "2,147,483,647 more"),
+        (b"\x8b" + struct.pack("<i", (1 << 31) - 1) + b"abc", "2,147,483,647 more"),
+        (b"}(" + b"K\x01" * 3 + b"u.", "not a dict"),
+        (b"}))ss.", "a tuple as a key"),
+        (b"K\x01K\x02a.", "appends to something that is not a list"),
         (b"K\x01)R.", "calls int"),
         (b"ccollections\nOrderedDict\n(K\x05tR.", "is damaged"),
         (b"u.", "is damaged"),
         (b"h\x07.", "is damaged"),
-        (b"}", "breaks off|holds a list"),
+        (b"}", "truncated|got a list"),
         (b"\xff.", "is damaged"),
-        (b"K\x05.", "it holds a int"),
-        (b"}.", "it holds no state_dict"),
+        (b"K\x05.", "expected a state_dict, got a int"),
+        (b"}.", "expected a state_dict, got nothing"),
     ],
 )
 @pytest.mark.parametrize("carrier", ["legacy", "zip"])
@@ -119,16 +122,16 @@ def test_a_large_memo_index_and_a_deep_pickle_cost_nothing(tmp_path):
     """Python's own unpickler takes 64 GB for the first."""
     path = tmp_path / "weights"
     in_legacy(path, b"}r" + struct.pack("<I", (1 << 32) - 1) + b".")
-    assert "holds no state_dict" in refusal(path)
+    assert "expected a state_dict" in refusal(path)
     in_legacy(path, b"\x80\x02)" + b"\x85" * 20_000 + b".")
-    assert "holds a tuple" in refusal(path)
+    assert "got a tuple" in refusal(path)
 
 
 def test_text_is_not_turned_into_bytes_again_and_again(tmp_path):
     text = b"X" + struct.pack("<I", 100_000) + b"a" * 100_000 + b"q\x01"
     call = b"c_codecs\nencode\n(h\x01X\x06\x00\x00\x00latin1tRa"
     in_zip(tmp_path / "weights", b"\x80\x02" + text + b"]" + call * 1000 + b".")
-    assert "makes more bytes than the file has" in refusal(tmp_path / "weights")
+    assert "to more bytes than the file has" in refusal(tmp_path / "weights")
 
 
 def tensors(**changed) -> bytes:
@@ -171,7 +174,7 @@ def test_a_legacy_file_whose_storages_lie_is_refused(tmp_path):
     lie = good[:count] + struct.pack("<q", 1 << 60) + good[count + 8 :]
     assert "its storage '0' has 1,152,921,504,606,846,976 elements" in refusal(path, lie)
     other = good.replace(b"](X\x01\x00\x00\x000e.", b"](X\x01\x00\x00\x007e.")
-    assert "its storage '7' is of no tensor" in refusal(path, other)
+    assert "its storage '7' belongs to no tensor" in refusal(path, other)
 
 
 # ----- zip and tar
@@ -188,7 +191,7 @@ def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
 def test_a_zip_bomb_is_refused_unopened(tmp_path):
     path = tmp_path / "weights.pth"
     bomb = zip_of({"a/data.pkl": bytes(50_000_000)}, zipfile.ZIP_DEFLATED)
-    assert "a/data.pkl is compressed, which torch.save never does" in refusal(path, bomb)
+    assert "a/data.pkl is compressed" in refusal(path, bomb)
 
 
 def test_zip_members_that_share_their_bytes_are_refused(tmp_path):
@@ -204,22 +207,22 @@ def test_zip_members_that_share_their_bytes_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ({"a/readme": b""}, "a zip file without the data.pkl of torch.save"),
-        ({"a/data.pkl": b"N.", "b/data.pkl": b"N."}, "without the data.pkl"),
+        ({"a/readme": b""}, "without exactly one data.pkl"),
+        ({"a/data.pkl": b"N.", "b/data.pkl": b"N."}, "without exactly one data.pkl"),
         ({"a/data.pkl": b"N.", "a/code/__torch__.py": b""}, "a TorchScript program"),
         ({"a/data.pkl": tensors()}, "its storage '0' is missing"),
-        ({"a/data.pkl": tensors(), "a/data/0": b"1234"}, "has 4 bytes for 6 elements"),
+        ({"a/data.pkl": tensors(), "a/data/0": b"1234"}, "has 4 bytes, expected 6 elements"),
     ],
 )
 def test_a_zip_that_is_none_of_torch_is_refused(members, message, tmp_path):
     assert message in refusal(tmp_path / "weights.pt", zip_of(members))
 
 
-def test_the_old_tar_format_is_refused_with_what_to_do(tmp_path):
+def test_the_old_tar_format_is_refused_with_advice(tmp_path):
     path = tmp_path / "old.pth"
     with tarfile.open(path, "w") as archive:
         archive.addfile(tarfile.TarInfo("storages"), io.BytesIO())
-    assert "tar file, as PyTorch wrote them before 0.1.10; load it with" in refusal(path)
+    assert "tar file, PyTorch's format before 0.1.10; load it with" in refusal(path)
 
 
 # ----- .npy
@@ -313,15 +316,15 @@ def unnamed(file, group):
 @pytest.mark.parametrize(
     ("fill", "message"),
     [
-        (absurd, "claim 4,503,599,627,370,496 bytes and more of a file of"),
-        (packed, "claim 16,777,216 bytes and more of a file of"),
-        (linked, "is a link out of its place"),
-        (soft, "is a link out of its place"),
-        (outside, "is no data set of its own"),
-        (virtual, "is no data set of its own"),
-        (text, "not of numbers"),
-        (missing, "is a link out of its place"),
-        (theano, "saved by Keras on theano"),
+        (absurd, "claim 4,503,599,627,370,496 bytes of a file of"),
+        (packed, "claim 16,777,216 bytes of a file of"),
+        (linked, "is missing or a link"),
+        (soft, "is missing or a link"),
+        (outside, "is not a data set in the file"),
+        (virtual, "is not a data set in the file"),
+        (text, "expected numbers"),
+        (missing, "is missing or a link"),
+        (theano, "Keras backend is 'theano'"),
         (unnamed, "has no layer_names"),
     ],
 )
@@ -336,7 +339,7 @@ def test_an_h5_that_claims_too_much_or_reaches_outside_is_refused(fill, message,
     assert peak < MEMORY_BYTES
 
 
-def test_what_the_other_process_refuses_is_refused_here(tmp_path):
+def test_a_file_that_the_subprocess_refuses_is_refused(tmp_path):
     path = h5(tmp_path / "weights.h5", absurd)
     assert "is refused: its arrays claim 4,503,599,627,370,496 bytes" in refusal(path)
 
@@ -352,7 +355,7 @@ def test_a_json_that_is_no_model_is_refused(text, tmp_path):
     path = tmp_path / "weights.h5"
     published.write_h5(path, {"params/classifier/bias": WEIGHT})
     path.with_suffix(".json").write_text(text)
-    assert "weights.json is no JSON of a Keras model" in refusal(path)
+    assert "weights.json is not the JSON of a Keras model" in refusal(path)
 
 
 # ----- .safetensors
@@ -403,41 +406,47 @@ def shaped(*sizes: int) -> bytes:
 @pytest.mark.parametrize(
     ("net", "message"),
     [
-        (field(2, field(4, "conv1")), "first format (V1); upgrade it with"),
+        (field(2, field(4, "conv1")), "first format (V1); convert it with"),
         (layer("conv6", "Convolution", shaped(1 << 40, 1 << 40)), "with 6 values"),
         (layer("conv6", "Convolution", shaped(7)), "shape (7,) with 6 values"),
         (layer("conv6", "Convolution", field(1, 7) + SIX), "shape (7, 1, 1, 1) with 6"),
-        (layer("conv6", "BN", shaped(6)), "has 1 arrays, not slope, bias, mean, variance"),
-        (layer("bn", "BatchNorm", shaped(6)), "that is not the BN of hszhao/PSPNet"),
-        (layer("fc", "InnerProduct", shaped(6)), "type 'InnerProduct', which PSPNet"),
+        (layer("conv6", "BN", shaped(6)), "has 1 arrays, expected slope, bias, mean, variance"),
+        (layer("bn", "BatchNorm", shaped(6)), "type 'BatchNorm', expected Convolution or the BN"),
+        (layer("fc", "InnerProduct", shaped(6)), "type 'InnerProduct', expected"),
         (layer("conv6", "Convolution", shaped(6)) * 2, "it has two layers conv6"),
         (
             layer("conv6", "Convolution", shaped(6), more=field(106, field(5, 2))),
-            "convolved in groups",
+            "grouped convolutions",
         ),
         (
             layer("conv6", "Convolution", more=field(106, field(13, 1) + field(14, 2))),
             "a stride of [1, 2], not square",
         ),
-        (layer("pool1", "Pooling", more=field(121, field(2, 3) + field(3, 2))), "padding 0; 3, 2"),
+        (
+            layer("pool1", "Pooling", more=field(121, field(2, 3) + field(3, 2))),
+            "expected (3, 2, 1)",
+        ),
         (
             layer("x_pool6", "Pooling", more=field(121, field(1, 1) + field(2, 9) + field(3, 10))),
-            "cells side by side",
+            "padding (9, 10, 0), expected (9, 9, 0)",
         ),
         (
             layer("x_pool6", "Pooling", more=field(121, field(1, 1) + field(2, 9) + field(3, 9)))
             + layer("x_pool3", "Pooling", more=field(121, field(1, 1) + field(2, 9) + field(3, 9))),
             "maps of different sizes",
         ),
-        (layer("c", "Concat", more=field(3, "x_pool6") + field(3, "y")), "the trunk was expected"),
+        (
+            layer("c", "Concat", more=field(3, "x_pool6") + field(3, "y")),
+            "expected the trunk",
+        ),
         (layer("conv6", "Convolution", field(8, bytes(8))), "arrays of float64"),
-        (layer("c", "Convolution", field(5, bytes(4)) * 200), "in single values"),
-        (layer("conv6", "Convolution", shaped(6))[:-3], "it breaks off"),
-        (b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "it breaks off"),
+        (layer("c", "Convolution", field(5, bytes(4)) * 200), "values are not packed"),
+        (layer("conv6", "Convolution", shaped(6))[:-3], "it is truncated"),
+        (b"\xa2\x06\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "it is truncated"),
         (b"\xa2\x06" + b"\xff" * 30, "more than 64 bits"),
-        (b"\xa2", "it breaks off inside a number"),
-        (b"\xa2\x06\x02\x0a\x05", "it breaks off"),
-        (field(100, field(1, b"\xff\xfe")), "a name that is no text"),
+        (b"\xa2", "truncated inside a number"),
+        (b"\xa2\x06\x02\x0a\x05", "it is truncated"),
+        (field(100, field(1, b"\xff\xfe")), "a name that is not text"),
         (field(1, "net"), "it has no layers"),
         (b"\x0b", "wire type 3"),
     ],
@@ -451,7 +460,7 @@ def test_a_caffemodel_of_anything_else_is_refused(net, message, tmp_path):
 
 @functools.cache
 def small_leaves():
-    network = Network(10, 2, 3, 3, False, architecture.SEMSEG)
+    network = NetworkSpec(10, 2, 3, 3, False, architecture.SEMSEG)
     return network, published.make_leaves(network)
 
 

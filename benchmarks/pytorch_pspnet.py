@@ -1,4 +1,7 @@
-"""PSPNet in PyTorch, written from the published facts and independently of the package."""
+"""PSPNet in PyTorch, written from the published facts and independently of psp_jax.
+
+Used by benchmarks/pspnet.py and tests/parity.
+"""
 
 import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
@@ -10,7 +13,10 @@ SEMSEG_STEM = ((1.0, 3, 2), (1.0, 3, 1), (2.0, 3, 1))
 
 
 class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions and a shortcut."""
+
     def __init__(self, inputs, inner, stride, dilation, stride_on_reduce):
+        """Creates the block; `inner` is the width of the 3x3 convolution."""
         super().__init__()
         first, second = (stride, 1) if stride_on_reduce else (1, stride)
         self.conv1 = nn.Conv2d(inputs, inner, 1, first, bias=False)
@@ -26,6 +32,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x):
+        """Maps `[B, inputs, H, W]` to `[B, 4 * inner, H/stride, W/stride]`."""
         y = functional.relu(self.bn1(self.conv1(x)))
         y = functional.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -49,6 +56,7 @@ class PSPNet(nn.Module):
         bins=(1, 2, 3, 6),
         momentum=0.1,
     ):
+        """Creates the network; the options are those of `psp_jax.models.architecture`."""
         super().__init__()
         layers, inputs = [], 3
         for multiple, size, stride in stem:
@@ -97,6 +105,7 @@ class PSPNet(nn.Module):
                 module.momentum = momentum
 
     def forward(self, x):
+        """Maps `[B, 3, H, W]` to `[B, classes, H/8, W/8]`."""
         x = self.pool(self.stem(x))
         for stage in self.stages:
             x = stage(x)
@@ -111,7 +120,7 @@ class PSPNet(nn.Module):
 
 
 def randomise(model, seed):
-    """Gives batch norms statistics and scales that are not the identity."""
+    """Draws kernels, and batch norms that are not the identity."""
     torch.manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -125,7 +134,7 @@ def randomise(model, seed):
 
 
 def layers_of(model):
-    """The model's convolutions and batch norms by the package's paths."""
+    """Returns the convolutions and batch norms by psp_jax's paths."""
     layers = {}
     for index in range(len(model.stem) // 3):
         layers[f"trunk/stem/conv{index + 1}"] = model.stem[3 * index]
@@ -149,24 +158,25 @@ def layers_of(model):
 
 
 def variables_of(model, *, gradients=False):
-    """Lays the model's values, or its gradients, out as the package names and orders them."""
+    """Returns the values or gradients as psp_jax's variables."""
     params, statistics = {}, {}
 
     def array(tensor):
         return np.array((tensor.grad if gradients else tensor).detach().numpy())
 
     for path, module in layers_of(model).items():
-        *above, name = path.split("/")
-        inside, beside = params, statistics
-        for part in above:
-            inside, beside = inside.setdefault(part, {}), beside.setdefault(part, {})
+        *parents, name = path.split("/")
+        param_node, statistics_node = params, statistics
+        for part in parents:
+            param_node = param_node.setdefault(part, {})
+            statistics_node = statistics_node.setdefault(part, {})
         if isinstance(module, nn.Conv2d):
-            inside[name] = {"kernel": array(module.weight).transpose(2, 3, 1, 0)}
+            param_node[name] = {"kernel": array(module.weight).transpose(2, 3, 1, 0)}
             if module.bias is not None:
-                inside[name]["bias"] = array(module.bias)
+                param_node[name]["bias"] = array(module.bias)
         else:
-            inside[name] = {"scale": array(module.weight), "bias": array(module.bias)}
-            beside[name] = {
+            param_node[name] = {"scale": array(module.weight), "bias": array(module.bias)}
+            statistics_node[name] = {
                 "mean": np.array(module.running_mean.numpy()),
                 "var": np.array(module.running_var.numpy()),
             }
@@ -182,7 +192,7 @@ def prune(tree):
 
 
 def fill(model, leaves):
-    """Gives the model the arrays of `leaves`, by the package's paths, collection first."""
+    """Copies arrays by psp_jax's paths, which start with the collection, into the model."""
     with torch.no_grad():
         for path, module in layers_of(model).items():
             if isinstance(module, nn.Conv2d):
