@@ -44,7 +44,7 @@ def test_a_dry_run_prints_a_run_of_every_config_after_those_it_starts_from():
     for name in CONFIGS:
         config = importlib.import_module(f"configs.{name}").get_config()
         for donor in CONFIGS:
-            if f"runs/{donor}" in str(config.init_from):
+            if f"runs/{donor}" in (config.init_from, *config.init_from_parts.values()):
                 assert names.index(donor) < names.index(name)
     workdirs = [command[4].removeprefix("--workdir=") for command in commands]
     assert len(set(workdirs)) == len(workdirs) > len(CONFIGS)
