@@ -1,4 +1,4 @@
-"""What flows from the data to the losses and metrics."""
+"""Batches of examples, and predictions of them."""
 
 import dataclasses
 

@@ -23,7 +23,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "Fields are overridden by --config.seed=1, --config.phases[0].steps=100 and so on.",
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; the same command goes on from it. Default: runs/<name>."
+    "workdir", None, "Folder of the run; the same command resumes it. Default: runs/<name>."
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",

@@ -1,6 +1,7 @@
 """The training step and the evaluation step: pure functions, jitted by `train`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,14 +34,12 @@ def train_step(
     """Takes one optimizer step on the trained parts of the phase.
 
     The loss is differentiated with respect to the trained parameters only, so XLA computes no
-    gradient of a frozen one, and frozen parameters and statistics pass through untouched. Outputs
-    that the model stores in the collection "auxiliary" have a share in the loss.
+    gradient of a frozen one, and frozen parameters and statistics pass through untouched.
 
-    A step whose loss, gradient or statistics are not finite leaves everything as it is but the
-    counter.
+    A step whose loss, gradient or statistics are not finite changes nothing but the counter.
 
     Args:
-        state: what is trained.
+        state: the train state.
         batch: a batch; with `phase.accumulate` above 1 that many, stacked along a first axis.
         model: the network.
         objective: the loss.
@@ -49,85 +48,96 @@ def train_step(
         seed: of dropout, together with the step.
 
     Returns:
-        The next state, and of the step the scalars `loss` and `gradient_norm`, whether all is
-        `finite`, and the `terms` of the loss by name, where it has several.
+        The next state, and the metrics of the step: the scalars `loss` and `gradient_norm`, whether
+        all is `finite`, and the `terms` of the loss by name, if it has several.
     """
-    moving = trained_of(state, phase.train)
+    trained = trained_of(state, phase.train)
     _, frozen = parts.split(state.params, phase.train)
     dropout = jax.random.fold_in(jax.random.key(seed), state.step)
-
-    def gradient_of(batch: Batch, batch_stats: parts.Tree, dropout: jax.Array):
-        def loss_of(trained: parts.Tree):
-            variables = {"params": parts.merge(trained, frozen), "batch_stats": batch_stats}
-            output, updated = model.apply(
-                variables,
-                model.inputs(batch),
-                train=phase.train,
-                rngs={"dropout": dropout},
-                mutable=["batch_stats", "auxiliary"],
-            )
-            mean = objective.loss(output, batch)
-            loss, terms = mean.value(), dict(mean.terms)
-            for output in jax.tree.leaves(updated.get("auxiliary", {})):
-                terms = terms or {"outputs": loss}
-                terms["auxiliary"] = objective.loss(output, batch).value()
-                loss += AUXILIARY_WEIGHT * terms["auxiliary"]
-            return loss, (terms, updated["batch_stats"])
-
-        (loss, aux), gradient = jax.value_and_grad(loss_of, has_aux=True)(moving.params)
-        terms, batch_stats = aux
-        return {"loss": loss, "terms": terms}, gradient, batch_stats
-
+    loss = functools.partial(_loss, model=model, objective=objective, train=phase.train)
+    gradient_of = functools.partial(jax.value_and_grad(loss, has_aux=True), trained.params, frozen)
     if phase.accumulate == 1:
-        figures, gradient, batch_stats = gradient_of(batch, moving.batch_stats, dropout)
+        (loss, aux), gradient = gradient_of(trained.batch_stats, batch, dropout)
+        metrics, batch_stats = {"loss": loss, "terms": aux[0]}, aux[1]
     else:
-        figures, gradient, batch_stats = _accumulated(gradient_of, batch, moving, dropout)
+        metrics, gradient, batch_stats = _accumulated(gradient_of, batch, trained, dropout)
     norm = optax.tree.norm(gradient)
-    finite = jnp.isfinite(figures["loss"]) & jnp.isfinite(norm)
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(norm)
     for statistic in jax.tree.leaves(batch_stats):  # They can overflow while the loss does not.
         finite &= jnp.isfinite(statistic).all()
-    updates, opt_state = tx.update(gradient, moving.opt_state, moving.params)
-    moved: Any = optax.apply_updates(moving.params, updates)
-    after = Trained(moved, batch_stats, opt_state)
+    updates, opt_state = tx.update(gradient, trained.opt_state, trained.params)
+    params: Any = optax.apply_updates(trained.params, updates)
     if phase.ema_decay:
-        new = _averaged(state, after, optim.steps_taken(moving.opt_state), phase)
+        after = Trained(params, batch_stats, opt_state)
+        new = _averaged(state, after, optim.steps_taken(trained.opt_state), phase)
     else:
-        params = parts.merge(moved, frozen)
-        new = TrainState(state.step, params, batch_stats, opt_state)
+        new = TrainState(state.step, parts.merge(params, frozen), batch_stats, opt_state)
     new = jax.tree.map(lambda x, old: x if x is old else jnp.where(finite, x, old), new, state)
     new = dataclasses.replace(new, step=state.step + 1)
-    return new, {**figures, "gradient_norm": norm, "finite": finite}
+    return new, {**metrics, "gradient_norm": norm, "finite": finite}
+
+
+def _loss(
+    trained: parts.Tree,
+    frozen: parts.Tree,
+    batch_stats: parts.Tree,
+    batch: Batch,
+    dropout: jax.Array,
+    *,
+    model: Any,
+    objective: objectives.Objective,
+    train: tuple[str, ...],
+) -> tuple[jax.Array, tuple[dict[str, jax.Array], parts.Tree]]:
+    """Returns the loss, then its terms and the updated statistics.
+
+    Outputs that the model stores in the collection "auxiliary" add a share to the loss.
+    """
+    output, updated = model.apply(
+        {"params": parts.merge(trained, frozen), "batch_stats": batch_stats},
+        model.inputs(batch),
+        train=train,
+        rngs={"dropout": dropout},
+        mutable=["batch_stats", "auxiliary"],
+    )
+    mean = objective.loss(output, batch)
+    loss, terms = mean.value(), dict(mean.terms)
+    for output in jax.tree.leaves(updated.get("auxiliary", {})):
+        terms = terms or {"outputs": loss}
+        terms["auxiliary"] = objective.loss(output, batch).value()
+        loss += AUXILIARY_WEIGHT * terms["auxiliary"]
+    return loss, (terms, updated["batch_stats"])
 
 
 def _accumulated(
-    gradient_of: Callable, batches: Batch, moving: Trained, dropout: jax.Array
+    gradient_of: Callable, batches: Batch, trained: Trained, dropout: jax.Array
 ) -> tuple[dict[str, Any], parts.Tree, parts.Tree]:
-    """Means of figures and gradients over batches, one after the other; the last statistics."""
+    """Returns mean metrics and gradient over batches, and the statistics after the last one."""
 
     def add(carry: Any, numbered: tuple[jax.Array, Batch]):
         index, batch = numbered
         total, batch_stats = carry
         key = jax.random.fold_in(dropout, index)
-        figures, gradient, batch_stats = gradient_of(batch, batch_stats, key)
-        return (jax.tree.map(jnp.add, total, gradient), batch_stats), figures
+        (loss, (terms, batch_stats)), gradient = gradient_of(batch_stats, batch, key)
+        metrics = {"loss": loss, "terms": terms}
+        return (jax.tree.map(jnp.add, total, gradient), batch_stats), metrics
 
     count = len(batches.valid)
-    zeros = jax.tree.map(jnp.zeros_like, moving.params)
-    start = (zeros, moving.batch_stats)
-    (total, batch_stats), figures = jax.lax.scan(add, start, (jnp.arange(count), batches))
+    zeros = jax.tree.map(jnp.zeros_like, trained.params)
+    start = (zeros, trained.batch_stats)
+    (total, batch_stats), metrics = jax.lax.scan(add, start, (jnp.arange(count), batches))
     gradient = jax.tree.map(lambda leaf: leaf / count, total)
-    return jax.tree.map(jnp.mean, figures), gradient, batch_stats
+    return jax.tree.map(jnp.mean, metrics), gradient, batch_stats
 
 
 def _averaged(
     state: TrainState, after: Trained, taken: jax.Array, phase: experiment.Phase
 ) -> TrainState:
-    """Moves the averages towards what the step has moved."""
-    # Early averages would be of little but the start of the phase, as in TensorFlow's.
+    """Moves the exponential moving averages towards the values after a step."""
+    # A smaller decay at first, as in TensorFlow, forgets the initial values.
     decay = jnp.minimum(phase.ema_decay, (1 + taken) / (10 + taken))
 
     def follow(average: jax.Array, value: jax.Array) -> jax.Array:
-        # In this form what does not move stays bit-identical.
+        # In this form an unchanged value stays bit-identical.
         return average + (1 - decay) * (value - average)
 
     averages, frozen = parts.split(state.params, phase.train)

@@ -159,7 +159,7 @@ def _calibrate(
 
 
 def _parts_before_joint_training(experiment: Experiment, model: Any) -> Variables | None:
-    """Returns the variables that a run began with if they are those of networks of several runs."""
+    """Returns the initial variables of a run that joins the networks of several runs."""
     if not experiment.init_from_parts:
         return None
     try:

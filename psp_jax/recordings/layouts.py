@@ -57,7 +57,7 @@ def survey(root: str | os.PathLike) -> Survey:
     """Finds every recording in a folder; it may also be the folder of a single scan.
 
     Raises:
-        FileNotFoundError: if there is none, with what the folder holds and what was expected.
+        FileNotFoundError: if there is none, with its content and the expected layouts.
     """
     root = pathlib.Path(root)
     recordings: dict[str, recording.Recording] = {}

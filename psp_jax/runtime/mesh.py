@@ -1,7 +1,7 @@
 """Placement of arrays on all devices of all processes.
 
 A batch is one array over all devices, so that under plain `jit` losses, gradients and batch norm
-statistics are those of the whole batch, whatever the number of devices.
+statistics cover the whole batch, whatever the number of devices.
 """
 
 import collections
