@@ -1,26 +1,20 @@
-import pathlib
 import struct
 import zlib
 
-import cv2
 import numpy as np
 import pytest
 
 from psp_jax import codec
 from psp_jax.codec import arithmetic, contours, patches, residuals
 from psp_jax.partition import fill, frontier_classes, planar, superpixels
-
-FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "rgbd"
-SIZE = (480, 640)
-CAPTURES = [p for p in sorted(FOLDER.glob("*/depth/*.png")) if "_SYNTH" not in p.parts[-3]]
-needs_captures = pytest.mark.skipif(not CAPTURES, reason="no captured frames in ../shared/rgbd")
+from tests import captures
 
 
-def captures(count):
-    """Some of the captured frames of 480x640, filled."""
-    images = (np.asarray(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)) for path in CAPTURES)
-    chosen = [image for image in images if image.shape == SIZE]
-    return [fill.fill_nearest(image)[0] for image in chosen[:: len(chosen) // count][:count]]
+def filled_captures(count):
+    """Some of the captured frames of 480x640, evenly spread, filled."""
+    frames_mm = list(captures.depth_frames((480, 640)))
+    chosen = frames_mm[:: len(frames_mm) // count][:count]
+    return [fill.fill_nearest(depth_mm)[0] for depth_mm in chosen]
 
 
 def random_partition(rng):
@@ -251,10 +245,10 @@ def test_the_logistic_table_is_the_same_on_every_machine():
     assert np.abs(stretched - np.arange(-3900, 3901))[2500:-2500].max() <= 1
 
 
-@needs_captures
+@captures.needed
 def test_captured_frames_keep_their_partition_and_the_bits_per_crack_edge():
     bits, cracks = {"seeds": 0.0, "slic": 0.0}, {"seeds": 0, "slic": 0}
-    for depth in captures(4):
+    for depth in filled_captures(4):
         for name, cut in (
             ("seeds", superpixels.Seeds()),
             ("slic", superpixels.Slic(region_px=40, ruler=40.0)),
@@ -270,9 +264,9 @@ def test_captured_frames_keep_their_partition_and_the_bits_per_crack_edge():
     assert bits["slic"] / cracks["slic"] <= 1.15
 
 
-@needs_captures
+@captures.needed
 def test_a_captured_frame_as_planar_regions():
-    (depth,) = captures(1)
+    (depth,) = filled_captures(1)
     labels = planar.Planar()(depth)
     parts = codec.encode_parts(depth, labels)
     found, regions = codec.decode(parts.stream)

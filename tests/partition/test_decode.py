@@ -1,7 +1,5 @@
 import itertools
-import pathlib
 
-import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -16,10 +14,8 @@ from psp_jax.partition import (
     scores,
     superpixels,
 )
+from tests import captures
 
-FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "rgbd"
-# Rendered frames (`*_SYNTH`) are no captures.
-CAPTURES = [p for p in sorted(FOLDER.glob("*/depth/*.png")) if "_SYNTH" not in p.parts[-3]]
 DECODERS = [
     decode.ConnectedComponents(),
     decode.Multicut(),
@@ -147,12 +143,10 @@ def test_exact_classes_decode_number_by_number(decoder):
         np.testing.assert_array_equal(decoded, labels)
 
 
-@pytest.mark.skipif(not CAPTURES, reason="no captured frames in ../shared/rgbd")
+@captures.needed
 @pytest.mark.parametrize("cut", [superpixels.Seeds(), planar.Planar()], ids=["seeds", "planar"])
 def test_exact_classes_of_real_frames_decode_number_by_number(cut):
-    for path in CAPTURES[::4]:
-        depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        assert depth_mm is not None
+    for depth_mm in captures.depth_frames(every=4):
         labels = cut(fill.fill_nearest(depth_mm)[0])
         decoded = decode.Multicut()(edge_logits.from_labels(labels))
         np.testing.assert_array_equal(decoded, labels)

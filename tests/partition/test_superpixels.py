@@ -1,5 +1,3 @@
-import pathlib
-
 import cv2
 import numpy as np
 import pytest
@@ -7,10 +5,7 @@ from scipy import ndimage
 
 from psp_jax.partition import compilation, fill, flooding, frontier_classes, planar, superpixels
 from psp_jax.partition.frontier_classes import Side
-
-FOLDER = pathlib.Path(__file__).parents[3] / "shared" / "rgbd"
-# Rendered frames (`*_SYNTH`) are no captures.
-CAPTURES = [p for p in sorted(FOLDER.glob("*/depth/*.png")) if "_SYNTH" not in p.parts[-3]]
+from tests import captures
 
 
 def test_where_numba_finds_no_place_for_its_cache_functions_compile_all_the_same():
@@ -273,16 +268,13 @@ def test_every_pixel_of_the_watershed_belongs_to_a_seed_with_the_lowest_pass():
         np.testing.assert_array_equal(labels.ravel()[seeds], np.arange(6))
 
 
-@pytest.mark.skipif(not CAPTURES, reason="the real RGB-D frames are not beside the checkout")
+@captures.needed
 def test_interior_share_of_real_captures_is_within_a_point_of_the_thesis():
     shares = []
-    for path in CAPTURES:
-        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        assert depth is not None
-        if depth.shape == (480, 640):
-            filled_mm, _ = fill.fill_nearest(depth)
-            classes = frontier_classes.encode(superpixels.Seeds()(filled_mm))
-            shares.append((classes == 0).mean())
-            assert 0.80 <= shares[-1] <= 0.92, path.name
+    for depth_mm in captures.depth_frames((480, 640)):
+        filled_mm, _ = fill.fill_nearest(depth_mm)
+        classes = frontier_classes.encode(superpixels.Seeds()(filled_mm))
+        shares.append((classes == 0).mean())
     assert len(shares) >= 10
+    assert 0.80 <= min(shares) and max(shares) <= 0.92
     assert abs(np.mean(shares) - 0.8572) < 0.01
