@@ -1,17 +1,17 @@
-"""A binary arithmetic coder with adaptive probabilities, in whole numbers throughout.
+"""A binary arithmetic coder with adaptive probabilities, in integers throughout.
 
-Every symbol here is a bit whose probability depends on all symbols before it, up to 600,000 a
-frame, so the model has to run inside the coder's loop. `constriction`, the library of choice,
-takes the probabilities of such a model one Python call at a time and can't be called from
-compiled code; hence this coder, a carry-free one in the manner of Mahoney's lpaq (2007) with a
-range of 48 bits, which keeps its length within 0.01 % of the model's.
+Every symbol is a bit whose probability depends on all symbols before it, up to 600,000 per frame,
+so the model runs inside the coder's compiled loop. `constriction` takes probabilities one Python
+call at a time and can't be called from there. This coder is carry-free, after Mahoney's lpaq
+(2007), with a range of 48 bits, which keeps its length within 0.01 % of the model's.
 
-One function, `code_bit`, encodes, decodes or only adds up the ideal length, by the coder's mode;
-so a model is written once and its two directions can't disagree. Models use integers only: an
-encoder and a decoder on different machines see the same probabilities.
+One function, `code_bit`, encodes, decodes or only measures, by the coder's mode, so a model is
+written once and its two directions can't disagree. Models use integers only: encoders and decoders
+on different machines compute the same probabilities.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,20 +26,12 @@ LOGIT_SCALE = 256
 MOST_LOGIT = 3900
 STRETCH_SHIFT = 6  # Probabilities are looked up by their 16 leading bits.
 _RANGE_BITS = 48
+_RANGE_BYTES = _RANGE_BITS // 8
 _LAST = (1 << _RANGE_BITS) - 1
 _TOP = _RANGE_BITS - 8
-# Where the coder keeps its state.
-_MODE, _LOW, _HIGH, _VALUE, _POSITION, FIELDS = range(6)
+_LOW, _HIGH, _VALUE, _POSITION, _REGISTERS = range(5)
 # An adaptive bit moves by 1/(n + 1.5) of the way at its n-th symbol, until n reaches a limit.
 RECIPROCALS = np.array([int(65536 / (n + 1.5)) for n in range(1024)], np.int64)
-
-
-def squash_table() -> np.ndarray:
-    """Tabulates the logistic function from -MOST_LOGIT to MOST_LOGIT.
-
-    No value lies within 1e-5 of a rounding tie, so that every machine computes the same table.
-    """
-    return np.array([squashed(logit) for logit in range(-MOST_LOGIT, MOST_LOGIT + 1)], np.int64)
 
 
 def squashed(logit: int) -> int:
@@ -47,166 +39,197 @@ def squashed(logit: int) -> int:
     return min(max(round(ONE / (1.0 + math.exp(-logit / LOGIT_SCALE))), 1), ONE - 1)
 
 
-SQUASH = squash_table()
+# The logistic function from -MOST_LOGIT to MOST_LOGIT. No value lies within 1e-5 of a rounding tie,
+# so every machine computes the same table.
+SQUASH = np.array([squashed(logit) for logit in range(-MOST_LOGIT, MOST_LOGIT + 1)], np.int64)
 # The logit of a probability: how many entries of the other table lie below it.
 STRETCH = (
     np.searchsorted(SQUASH, (np.arange(ONE >> STRETCH_SHIFT) << STRETCH_SHIFT) + 32) - MOST_LOGIT
 )
 
 
-def coder(mode: int) -> np.ndarray:
-    """Makes the state of a coder in one of the three modes."""
-    state = np.zeros(FIELDS, np.int64)
-    state[_MODE], state[_HIGH] = mode, _LAST
-    return state
+class Coder(NamedTuple):
+    """The state of a coder; compiled functions change its arrays in place.
+
+    mode: `MEASURE`, `ENCODE` or `DECODE`.
+    registers: `[4]` int64: both ends of the interval, the bits being decoded, the byte position.
+    data: `[N]` uint8, written or read.
+    length: `[1]` float64, the ideal length in bits of what was measured or encoded.
+    """
+
+    mode: int
+    registers: np.ndarray
+    data: np.ndarray
+    length: np.ndarray
 
 
-def buffer(symbols: int) -> np.ndarray:
-    """Makes room for so many coded bits, however unlikely they are; pages are used as needed."""
-    return np.empty(symbols * PROBABILITY_BITS // 8 + 16, np.uint8)
+def measurer() -> Coder:
+    """Returns a coder that only adds up the ideal length."""
+    return _coder(MEASURE, np.empty(0, np.uint8))
 
 
-def readable(data: bytes) -> np.ndarray:
-    """Makes coded bytes an array of the type that the compiled coder takes."""
-    return np.frombuffer(data, np.uint8).copy()
+def encoder(room_bytes: int) -> Coder:
+    """Returns a coder that encodes up to so many bytes; memory pages are used as needed."""
+    return _coder(ENCODE, np.empty(room_bytes, np.uint8))
 
 
-def written(state: np.ndarray, data: np.ndarray) -> bytes:
-    """Ends a stream with the fewest bytes that tell its last interval from others.
+def decoder(data: bytes) -> Coder:
+    """Returns a coder that decodes what `written` returned."""
+    coder = _coder(DECODE, np.frombuffer(data, np.uint8).copy())
+    first = data[:_RANGE_BYTES].ljust(_RANGE_BYTES, b"\0")
+    coder.registers[_VALUE], coder.registers[_POSITION] = int.from_bytes(first, "big"), _RANGE_BYTES
+    return coder
+
+
+def _coder(mode: int, data: np.ndarray) -> Coder:
+    registers = np.zeros(_REGISTERS, np.int64)
+    registers[_HIGH] = _LAST
+    return Coder(mode, registers, data, np.zeros(1))
+
+
+def room_bytes(symbols: int) -> int:
+    """Returns the most bytes that so many bits can take, however unlikely they are."""
+    return symbols * PROBABILITY_BITS // 8 + 16
+
+
+def written(coder: Coder) -> tuple[bytes, float]:
+    """Ends a stream with the fewest bytes that identify its last interval.
 
     A decoder reads zeros beyond the end.
+
+    Returns:
+        The stream and its ideal length in bits.
     """
     tail = b""
-    low, high = int(state[_LOW]), int(state[_HIGH])
-    for size in range(7):
-        kept = _RANGE_BITS - 8 * size
-        value = -(-low >> kept)  # Rounded up.
-        if value << kept <= high:
+    low, high = int(coder.registers[_LOW]), int(coder.registers[_HIGH])
+    for size in range(_RANGE_BYTES + 1):
+        dropped_bits = _RANGE_BITS - 8 * size
+        value = -(-low >> dropped_bits)  # Rounded up.
+        if value << dropped_bits <= high:
             tail = value.to_bytes(size, "big")
             break
-    return data[: state[_POSITION]].tobytes() + tail
+    return coder.data[: coder.registers[_POSITION]].tobytes() + tail, float(coder.length[0])
 
 
 @compilation.compile_cached
-def start(state, data):
-    """Lets a decoder read its first bytes."""
-    for _ in range(6):
-        state[3] = (state[3] << 8) | _next(state, data)
-
-
-@compilation.compile_cached
-def code_bit(state, data, length, bit, probability):
+def code_bit(coder, bit, probability):
     """Codes one bit.
 
     Args:
-        state: of the coder.
-        data: `[N]` uint8, written or read.
-        length: `[1]` float64; the ideal length in bits is added to it, but in decoding.
-        bit: what to code; anything in decoding.
-        probability: that the bit is set, of `ONE`.
+        coder: the coder.
+        bit: the bit to code; ignored in decoding.
+        probability: that the bit is set, in units of 1 / `ONE`.
 
     Returns:
         The bit.
     """
-    mode = state[0]
+    mode, registers, data = coder.mode, coder.registers, coder.data
     if mode != DECODE:
-        length[0] -= np.log2((probability if bit else ONE - probability) / ONE)
+        coder.length[0] -= np.log2((probability if bit else ONE - probability) / ONE)
         if mode == MEASURE:
             return bit
-    low, high = state[1], state[2]
+    low, high = registers[_LOW], registers[_HIGH]
     middle = low + ((high - low) >> PROBABILITY_BITS) * probability
     if mode == DECODE:
-        bit = 1 if state[3] <= middle else 0
+        bit = 1 if registers[_VALUE] <= middle else 0
     if bit:
         high = middle
     else:
         low = middle + 1
     while (low ^ high) >> _TOP == 0:
+        position = registers[_POSITION]
+        registers[_POSITION] = position + 1
         if mode == ENCODE:
-            data[state[4]] = low >> _TOP
-            state[4] += 1
+            data[position] = low >> _TOP
         else:
-            state[3] = ((state[3] << 8) & _LAST) | _next(state, data)
+            following = np.int64(data[position]) if position < data.size else np.int64(0)
+            registers[_VALUE] = ((registers[_VALUE] << 8) & _LAST) | following
         low = (low << 8) & _LAST
         high = ((high << 8) & _LAST) | 255
-    state[1], state[2] = low, high
+    registers[_LOW], registers[_HIGH] = low, high
     return bit
 
 
-@compilation.compile_cached
-def _next(state, data):
-    """Reads a byte, or zeros beyond the end."""
-    position = state[4]
-    state[4] = position + 1
-    return np.int64(data[position]) if position < data.size else np.int64(0)
+class AdaptiveBits(NamedTuple):
+    """Probabilities that adapt to the bits coded with them, in place.
+
+    probabilities: `[N]` integers, that a bit is set, in units of 1 / `ONE`.
+    counts: `[N]` integers, how many bits each probability stands for.
+    limit: the most that a count reaches: larger limits adapt more slowly.
+    """
+
+    probabilities: np.ndarray
+    counts: np.ndarray
+    limit: int
+
+
+def adaptive_bits(number: int, limit: int) -> AdaptiveBits:
+    """Returns so many adaptive bits, set with a probability of one half at first."""
+    return AdaptiveBits(np.full(number, HALF, np.int64), np.zeros(number, np.int64), limit)
 
 
 @compilation.compile_cached
-def adapt(probabilities, counts, at, bit, limit):
-    """Moves an adaptive probability towards the bit that was coded with it."""
-    count = counts[at]
+def adapt(bits, at, bit):
+    """Moves the adaptive probability at an index towards the bit that was coded with it."""
+    count = bits.counts[at]
     goal = ONE - 1 if bit else 1
-    step = ((goal - probabilities[at]) * RECIPROCALS[count]) >> 16
-    probabilities[at] = min(max(probabilities[at] + step, 1), ONE - 1)
-    if count < limit:
-        counts[at] = count + 1
+    step = ((goal - bits.probabilities[at]) * RECIPROCALS[count]) >> 16
+    bits.probabilities[at] = min(max(bits.probabilities[at] + step, 1), ONE - 1)
+    if count < bits.limit:
+        bits.counts[at] = count + 1
 
 
 @compilation.compile_cached
-def code_adaptive_bit(state, data, length, bit, probabilities, counts, at, limit):
-    """Codes a bit with an adaptive probability, which learns from it; returns the bit."""
-    bit = code_bit(state, data, length, bit, probabilities[at])
-    adapt(probabilities, counts, at, bit, limit)
+def code_adaptive_bit(coder, bit, bits, at):
+    """Codes a bit with the adaptive probability at an index, which adapts; returns the bit."""
+    bit = code_bit(coder, bit, bits.probabilities[at])
+    adapt(bits, at, bit)
     return bit
 
 
 @compilation.compile_cached
-def code_natural(state, data, length, value, probabilities, counts, at, limit, most_bits):
-    """Codes a whole number >= 0: the width of value + 1 in unary, then its bits.
+def code_natural(coder, value, bits, at, max_bits):
+    """Codes an integer >= 0: the width of value + 1 in unary, then its bits.
 
     The unary bits and the bit after the leading one are adaptive.
 
     Args:
-        state, data, length: as of `code_bit`.
-        value: what to code; anything in decoding.
-        probabilities, counts: adaptive bits, `2 * most_bits` of them from `at` on.
+        coder: the coder.
+        value: the integer to code; ignored in decoding.
+        bits: adaptive bits, `2 * max_bits` of which are used.
         at: the first of them.
-        limit: of the counts.
-        most_bits: no value + 1 has more bits.
+        max_bits: the most bits that value + 1 has.
 
     Returns:
-        The value.
+        The integer.
     """
     width = 1
     while (value + 1) >> width > 0:
         width += 1
     coded = 1
-    while coded < most_bits and code_adaptive_bit(
-        state, data, length, 1 if coded < width else 0, probabilities, counts, at + coded, limit
+    while coded < max_bits and code_adaptive_bit(
+        coder, 1 if coded < width else 0, bits, at + coded
     ):
         coded += 1
     result = np.int64(1)
     for place in range(coded - 2, -1, -1):
         bit = ((value + 1) >> place) & 1
         if place == coded - 2:
-            second = at + most_bits + coded - 1
-            bit = code_adaptive_bit(state, data, length, bit, probabilities, counts, second, limit)
+            bit = code_adaptive_bit(coder, bit, bits, at + max_bits + coded - 1)
         else:
-            bit = code_bit(state, data, length, bit, HALF)
+            bit = code_bit(coder, bit, HALF)
         result = 2 * result + bit
     return result - 1
 
 
 @compilation.compile_cached
-def code_integer(state, data, length, value, probabilities, counts, at, limit, most_bits):
-    """Codes a whole number: its magnitude as `code_natural`, then its sign as an even chance.
+def code_integer(coder, value, bits, at, max_bits):
+    """Codes an integer: its magnitude as `code_natural` does, then its sign as an even chance.
 
     Arguments and result are those of `code_natural`.
     """
-    magnitude = code_natural(
-        state, data, length, abs(value), probabilities, counts, at, limit, most_bits
-    )
+    magnitude = code_natural(coder, abs(value), bits, at, max_bits)
     if magnitude == 0:
         return magnitude
-    negative = code_bit(state, data, length, 1 if value < 0 else 0, HALF)
+    negative = code_bit(coder, 1 if value < 0 else 0, HALF)
     return -magnitude if negative else magnitude

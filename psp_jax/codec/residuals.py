@@ -1,8 +1,9 @@
-"""What is left of inverse depth after the patches, pixel by pixel, for those who need more.
+"""Codes what the patches leave of inverse depth, pixel by pixel, to bound the error of every pixel.
 
 The difference from the patch is rounded to whole steps, so no pixel errs by more than half a step.
-Its raster neighbours in the same region say what to expect: their median-edge prediction
-(Weinberger et al. 2000) and, by how much they differ from it and from 0, how far off that may be.
+It is predicted from its raster neighbours in the same region by the median-edge detector
+(Weinberger et al. 2000). The probabilities of the prediction's error depend on how much these
+neighbours differ from one another and from 0.
 """
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from psp_jax.codec import arithmetic
 from psp_jax.partition import compilation
 
-_MOST_BITS = 51
-_MODELS = 2 * _MOST_BITS
+_MAX_BITS = 51
+_BITS_PER_LEVEL = 2 * _MAX_BITS
 _LEVELS = 12  # Of the neighbours' activity.
 _LIMIT = 250
 
@@ -20,27 +21,26 @@ def encode(labels: np.ndarray, steps: np.ndarray) -> tuple[bytes, float]:
     """Codes whole numbers of steps, `[H, W]` int64; returns the stream and its ideal length."""
     # A prediction is as large as the largest number, and a difference from it twice as large.
     bits = int(np.abs(steps).max()).bit_length() + 2
-    data = arithmetic.buffer(labels.size * (2 * bits + 2))
-    state, length = arithmetic.coder(arithmetic.ENCODE), np.zeros(1)
-    _code(state, data, length, labels, steps)
-    return arithmetic.written(state, data), float(length[0])
+    coder = arithmetic.encoder(arithmetic.room_bytes(labels.size * (2 * bits + 2)))
+    _code(coder, _levels(), labels, steps)
+    return arithmetic.written(coder)
 
 
 def decode(data: bytes, labels: np.ndarray) -> np.ndarray:
     """Decodes `[H, W]` int64 whole numbers of steps."""
-    state, length = arithmetic.coder(arithmetic.DECODE), np.zeros(1)
     steps = np.zeros(labels.shape, np.int64)
-    _code(state, arithmetic.readable(data), length, labels, steps)
+    _code(arithmetic.decoder(data), _levels(), labels, steps)
     return steps
 
 
+def _levels() -> arithmetic.AdaptiveBits:
+    return arithmetic.adaptive_bits(_LEVELS * _BITS_PER_LEVEL, _LIMIT)
+
+
 @compilation.compile_cached
-def _code(state, data, length, labels, steps):
-    if state[0] == arithmetic.DECODE:
-        arithmetic.start(state, data)
+def _code(coder, levels, labels, steps):
+    """Codes all pixels of `steps`, or decodes them into it."""
     height, width = labels.shape
-    probabilities = np.full(_LEVELS * _MODELS, arithmetic.HALF, np.int64)
-    counts = np.zeros(_LEVELS * _MODELS, np.int64)
     for row in range(height):
         for column in range(width):
             label = labels[row, column]
@@ -62,7 +62,7 @@ def _code(state, data, length, labels, steps):
                 level += 1
             while activity >> (level - 1) > 0 and level >= 4 and level < _LEVELS - 1:
                 level += 1
+            difference = steps[row, column] - expected
             steps[row, column] = expected + arithmetic.code_integer(
-                state, data, length, steps[row, column] - expected,
-                probabilities, counts, level * _MODELS, _LIMIT, _MOST_BITS,
-            )  # fmt: skip
+                coder, difference, levels, level * _BITS_PER_LEVEL, _MAX_BITS
+            )
