@@ -39,7 +39,7 @@ OWNERS = {
     "grain": ("psp_jax/data.py",),
     "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
     "ml_collections": ("psp_jax/main.py",),
-    "absl": ("psp_jax/main.py", "psp_jax/codec/"),
+    "absl": ("psp_jax/main.py",),
     "cv2": (
         "psp_jax/partition/",
         "psp_jax/recordings/",

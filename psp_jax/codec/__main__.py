@@ -1,8 +1,87 @@
-"""The command line of the codec; `transcode` does the work."""
+"""Codes depth images as regions, and back.
 
-from absl import app
+    python -m psp_jax.codec encode PATH... --out=coded
+    python -m psp_jax.codec decode coded --out=decoded
+
+encode takes depth PNGs (16 bit, millimetres, 0 for no reading), folders of them, `.sens` files, and
+folders of scans in any layout that the data set builder reads; every frame becomes one `.pdr`
+file. decode takes those or folders of them, and writes depth and regions as 16-bit PNGs.
+"""
+
+import argparse
+import functools
+import pathlib
 
 from psp_jax.codec import transcode
+from psp_jax.io import command_line
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Codes or decodes every path of the command line; returns 1 if no frame was."""
+    out = pathlib.Path(arguments.out)
+    if not arguments.overwrite and out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"--out={out} holds files; choose another folder or add --overwrite")
+    paths = [pathlib.Path(path) for path in arguments.paths]
+    if arguments.command == "encode":
+        summary = transcode.encode_all(paths, out, arguments.stride, _coder(arguments))
+    else:
+        summary = transcode.decode_all(paths, out)
+    rate = f", {8 * summary.data_bytes / summary.pixels:.4f} bpp" if summary.pixels else ""
+    print(f"{summary.done} frames are in {out}: {summary.data_bytes} bytes coded{rate}")
+    if summary.skipped:
+        print(f"{len(summary.skipped)} skipped: {', '.join(sorted(summary.skipped))}")
+    return 0 if summary.done else 1
+
+
+def _coder(arguments: argparse.Namespace) -> transcode.Code:
+    options = {"max_error_per_m": arguments.max_error, "holes": arguments.holes}
+    if arguments.rmse is not None:
+        return functools.partial(
+            transcode.segment_and_encode_within, rmse_per_m=arguments.rmse, **options
+        )
+    return functools.partial(transcode.segment_and_encode, trade=arguments.trade, **options)
+
+
+def parser() -> command_line.Parser:
+    """Returns the parser of the command line."""
+    result = command_line.Parser(prog="python -m psp_jax.codec", description=__doc__)
+    commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    encode = commands.add_parser("encode", description="Codes depth images.", help="code depth")
+    decode = commands.add_parser("decode", description="Decodes streams.", help="decode streams")
+    for command in (encode, decode):
+        command.add_argument("paths", nargs="+", metavar="PATH", help="a file or a folder")
+        command.add_argument("--out", default="coded", help="folder of the results; new or empty")
+        command.add_argument(
+            "--overwrite", action="store_true", help="write into a folder that holds files"
+        )
+    positive = command_line.positive_float
+    encode.add_argument(
+        "--trade",
+        type=positive,
+        default=1e-3,
+        help="squared error of inverse depth, in 1/m^2, that a bit may save; default 1e-3",
+    )
+    encode.add_argument(
+        "--rmse",
+        type=positive,
+        help="instead of --trade: RMSE of inverse depth, in 1/m, that no frame exceeds",
+    )
+    encode.add_argument(
+        "--max_error",
+        type=positive,
+        help="largest error of inverse depth of any pixel, in 1/m; adds residuals",
+    )
+    encode.add_argument(
+        "--holes",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep which pixels have no reading; without, they get the nearest one",
+    )
+    encode.add_argument(
+        "--stride", type=command_line.positive_int, default=1, help="code every N-th frame of scans"
+    )
+    return result
+
 
 if __name__ == "__main__":
-    app.run(transcode.main, flags_parser=transcode.parse)
+    command_line.run(main, parser())

@@ -168,15 +168,16 @@ def adaptive_bits(number: int, limit: int) -> AdaptiveBits:
     return AdaptiveBits(np.full(number, HALF, np.int64), np.zeros(number, np.int64), limit)
 
 
-@compilation.compile_cached
+@compilation.inlined
 def adapt(bits, at, bit):
     """Moves the adaptive probability at an index towards the bit that was coded with it."""
-    count = bits.counts[at]
+    probabilities, counts = bits.probabilities, bits.counts
+    count = counts[at]
     goal = ONE - 1 if bit else 1
-    step = ((goal - bits.probabilities[at]) * RECIPROCALS[count]) >> 16
-    bits.probabilities[at] = min(max(bits.probabilities[at] + step, 1), ONE - 1)
+    step = ((goal - probabilities[at]) * RECIPROCALS[count]) >> 16
+    probabilities[at] = min(max(probabilities[at] + step, 1), ONE - 1)
     if count < bits.limit:
-        bits.counts[at] = count + 1
+        counts[at] = count + 1
 
 
 @compilation.compile_cached

@@ -1,9 +1,9 @@
 """The inter-pixel edges of an image as the contour coder lays them out, and its small network.
 
 The network estimates in integers how likely an edge is cut from the edges coded before it, six
-rows up and seven columns to either side. It ships with the package and was trained on drawn rooms
-(`benchmarks/train_contours.py`). A second network of the same kind also gets predicted logits around
-the edge as side information, including those of edges that are coded later
+rows up and seven columns to either side. It ships with the package and was trained on drawn
+rooms (`benchmarks/train_contours.py`). A second network of the same kind also gets predicted logits
+around the edge as side information, including those of edges that are coded later
 (`benchmarks/train_side.py`).
 """
 
@@ -186,7 +186,7 @@ def is_likely(coarse_side, row, column, edge):
     )
 
 
-@compilation.compile_cached
+@compilation.inlined
 def estimate(edges, network, units, row, column, edge):
     """Returns the network's logit of an edge, in the coder's units.
 
@@ -195,17 +195,22 @@ def estimate(edges, network, units, row, column, edge):
     """
     first, then = units
     first[:] = 0
-    side_hidden, hidden = network.side_hidden[edge], network.hidden[edge]
-    second, last = network.second[edge], network.last[edge]
+    # Fields are read once: each read of an array in a tuple counts references.
+    side_hidden, hidden, hidden_bias = (
+        network.side_hidden[edge],
+        network.hidden[edge],
+        network.hidden_bias[edge],
+    )
+    second, second_bias, last = network.second[edge], network.second_bias[edge], network.last[edge]
+    cut, offsets, coarse_side = edges.cut, edges.windows[edge], edges.coarse_side
     for place in range(side_hidden.shape[0]):
         line, across = divmod(place // 2, 2 * SIDE_REACH + 1)
-        value = np.int32(edges.coarse_side[row + line, column + across, place % 2])
+        value = np.int32(coarse_side[row + line, column + across, place % 2])
         for unit in range(first.size):
             first[unit] += value * side_hidden[place, unit]
     for unit in range(first.size):
-        first[unit] = (first[unit] >> _SIDE_WEIGHT_SHIFT) + network.hidden_bias[edge, unit]
-    cut, offsets, at = edges.cut, edges.windows[edge], place_of(edges, row, column)
-    place = edges.sizes[edge]
+        first[unit] = (first[unit] >> _SIDE_WEIGHT_SHIFT) + hidden_bias[unit]
+    at, place = place_of(edges, row, column), edges.sizes[edge]
     for near in range(place):
         if cut[at + offsets[near]]:
             for unit in range(first.size):
@@ -218,7 +223,7 @@ def estimate(edges, network, units, row, column, edge):
                 first[unit] += hidden[place + borders[border], unit]
         place += reach
     for other in range(then.size):
-        then[other] = network.second_bias[edge, other] << WEIGHT_BITS
+        then[other] = second_bias[other] << WEIGHT_BITS
     for unit in range(first.size):
         if first[unit] > 0:
             active = np.int32(min(first[unit], MOST_ACTIVE))

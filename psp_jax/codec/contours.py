@@ -198,7 +198,7 @@ def _run(
 @compilation.compile_cached
 def _code(coder, edges, model):
     """Codes the edges in `edges.cut`, or decodes them into it."""
-    cut, width = edges.cut, edges.width
+    cut, width, quiet, has_side = edges.cut, edges.width, model.quiet, edges.side.size > 0
     row_step = width + 2 * PAD
     columns = np.zeros(row_step, np.int64)  # Cut edges in the window's rows, by column.
     for row in range(edges.height):
@@ -212,31 +212,39 @@ def _code(coder, edges, model):
         for column in range(width):
             around += columns[column + PAD + COLUMNS_ASIDE]
             around -= columns[column + PAD - COLUMNS_ASIDE - 1]
-            at = contour_network.place_of(edges, row, column)
+            at = ((row + PAD) * row_step + column + PAD) * 2
             for edge in range(2):
                 if (column if edge == LEFT else row) == 0:
                     continue
-                bit = _code_edge(coder, edges, model, row, column, edge, around)
+                bit = np.int64(cut[at + edge])
+                at_vertex = np.int64(2)
+                if edge == ABOVE and column > 0:
+                    at_vertex = np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * row_step]
+                if at_vertex < 2:
+                    bit = at_vertex
+                elif around == 0 and not has_side:
+                    which = _quiet_index(row, edge)
+                    bit = arithmetic.code_adaptive_bit(coder, bit, quiet, which)
+                else:
+                    bit = _code_mixed(coder, edges, model, row, column, edge, around)
                 cut[at + edge] = bit
                 columns[column + PAD] += bit
                 around += bit
 
 
 @compilation.compile_cached
-def _code_edge(coder, edges, model, row, column, edge, around):
-    """Codes one edge, of whose window `around` edges are cut; returns whether it is cut."""
-    cut, at = edges.cut, contour_network.place_of(edges, row, column)
-    bit = np.int64(cut[at + edge])
-    if edge == ABOVE and column > 0:
-        at_vertex = np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * (edges.width + 2 * PAD)]
-        if at_vertex < 2:
-            return at_vertex
-    has_side = edges.side.size > 0
-    which = 2 if edge == ABOVE else (1 if row == 0 else 0)
-    if around == 0 and not has_side:
-        return arithmetic.code_adaptive_bit(coder, bit, model.quiet, which)
+def _quiet_index(row, edge):
+    """Returns which of the `quiet` bits an edge has, see `Network`."""
+    return 2 if edge == ABOVE else (1 if row == 0 else 0)
+
+
+@compilation.inlined
+def _code_mixed(coder, edges, model, row, column, edge, around):
+    """Codes one edge with the mixture; `around` edges are cut in its window. Returns the bit."""
+    cut, window, at = edges.cut, edges.windows[edge], contour_network.place_of(edges, row, column)
+    has_side, quiet = edges.side.size > 0, _quiet_index(row, edge)
     if around == 0 and not contour_network.is_likely(edges.coarse_side, row, column, edge):
-        logit = STRETCH[model.quiet.probabilities[which] >> STRETCH_SHIFT]
+        logit = STRETCH[model.quiet.probabilities[quiet] >> STRETCH_SHIFT]
     else:
         logit = contour_network.estimate(edges, model.network, model.units, row, column, edge)
     model.logits[_NETWORK] = logit
@@ -248,18 +256,18 @@ def _code_edge(coder, edges, model, row, column, edge, around):
         chosen = situation * _SIDE_LEVELS + level
     context = np.int64(0)
     for place in range(_WIDE):
-        context |= np.int64(cut[at + edges.windows[edge, place]]) << place
+        context |= np.int64(cut[at + window[place]]) << place
     near, side_near = context & ((1 << _NEAR) - 1), context & ((1 << _SIDE_NEAR) - 1)
     model.entries[0] = near * 2 + edge
     model.entries[1] = _TABLE_SIZE + context * 2 + edge
     model.entries[2] = _SIDE_TABLE + (side_near * _SIDE_LEVELS + level) * 2 + edge
-    bit = _mix(coder, bit, model, model.weights[chosen * 2 + edge], has_side)
+    bit = _mix(coder, np.int64(cut[at + edge]), model, model.weights[chosen * 2 + edge], has_side)
     if around == 0:
-        arithmetic.adapt(model.quiet, which, bit)
+        arithmetic.adapt(model.quiet, quiet, bit)
     return bit
 
 
-@compilation.compile_cached
+@compilation.inlined
 def _look_at_side(edges, row, column, edge, around):
     """Returns the situation of an edge and its predicted logit, given the coded edges."""
     logit = edges.side[row, column, edge]
@@ -283,21 +291,22 @@ def _given_either(logit, other):
     return STRETCH[share >> STRETCH_SHIFT]
 
 
-@compilation.compile_cached
+@compilation.inlined
 def _mix(coder, bit, model, weights, has_side):
     """Codes a bit with the mixture of all logits, which learns from it; returns the bit."""
-    logits, tables = model.logits, model.tables
+    logits, entries, tables = model.logits, model.entries, model.tables
+    probabilities, counts = tables.probabilities, tables.counts
     used = _TABLES if has_side else _TABLES - 1
     start = logits[_NETWORK]
     for table in range(used):
         if table == 2:
             start = (logits[_NETWORK] + logits[_SIDE]) >> 1
-        entry = model.entries[table]
-        if tables.counts[entry] == 0:
-            tables.probabilities[entry] = SQUASH[start + MOST_LOGIT]
-            tables.counts[entry] = _FIRST_COUNT
+        entry = entries[table]
+        if counts[entry] == 0:
+            probabilities[entry] = SQUASH[start + MOST_LOGIT]
+            counts[entry] = _FIRST_COUNT
         place = table + 1 if table < 2 else 4
-        logits[place] = STRETCH[tables.probabilities[entry] >> STRETCH_SHIFT]
+        logits[place] = STRETCH[probabilities[entry] >> STRETCH_SHIFT]
     total = np.int64(0)
     for place in range(_INPUTS):
         total += logits[place] * weights[place]
@@ -309,5 +318,5 @@ def _mix(coder, bit, model, weights, has_side):
     for place in range(_INPUTS):
         weights[place] += (logits[place] * error * rate) >> 26
     for table in range(used):
-        arithmetic.adapt(tables, model.entries[table], bit)
+        arithmetic.adapt(tables, entries[table], bit)
     return bit

@@ -1,66 +1,36 @@
-"""Codes depth images as regions, and back.
-
-    python -m psp_jax.codec encode PATH... --out=coded
-    python -m psp_jax.codec decode coded --out=decoded
-
-encode takes depth PNGs (16 bit, millimetres, 0 for no reading), folders of them, `.sens` files, and
-folders of scans in any layout that the data set builder reads; every frame becomes one `.pdr`
-file. decode takes those or folders of them, and writes depth and regions as 16-bit PNGs. As
-`explore`, this program reads people's own files with the builder's readers.
-"""
+"""Reads depth images, codes them as regions and decodes them: the work of the command line."""
 
 import dataclasses
 import itertools
-import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NoReturn
 
 import cv2
 import numpy as np
-import tqdm
-from absl import flags
 
 from psp_jax import codec
+from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import images, layouts, recording, sens
 
-_OUT = flags.DEFINE_string("out", "coded", "Folder of the results; new or empty.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Write into a folder that holds files.")
-_TRADE = flags.DEFINE_float(
-    "trade",
-    1e-3,
-    "Squared error of inverse depth, in 1/m^2, that a bit may save: smaller is finer.",
-)
-_RMSE = flags.DEFINE_float(
-    "rmse", None, "Instead of --trade: RMSE of inverse depth, in 1/m, that no frame exceeds."
-)
-_MAX_ERROR = flags.DEFINE_float(
-    "max_error", None, "Largest error of inverse depth of any pixel, in 1/m; adds residuals."
-)
-_HOLES = flags.DEFINE_bool(
-    "holes", True, "Keep which pixels have no reading; without, they get the nearest one."
-)
-_STRIDE = flags.DEFINE_integer("stride", 1, "Codes every so many frames of a scan.")
-
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
-# Trades that --rmse chooses from, the coarsest first: half-octave steps.
+# Trades to choose from for a bound of the RMSE, the coarsest first: half-octave steps.
 TRADES = tuple(2.0**-exponent for exponent in np.arange(4.0, 20.5, 0.5))
 Read = Callable[[], np.ndarray]
+Code = Callable[[np.ndarray], bytes]  # Codes `[H, W]` uint16 millimetres.
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What became of the frames.
+    """The result of coding or decoding many frames.
 
     Attributes:
-        done: frames written.
+        done: number of frames written.
         data_bytes: bytes of all streams.
         pixels: pixels of all frames.
-        skipped: why a frame was left out, by its name.
+        skipped: why a frame was skipped, by its name.
     """
 
     done: int
@@ -70,7 +40,7 @@ class Summary:
 
 
 def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Read]]]:
-    """Lists the frames of a file or folder: their number, and names with what reads them.
+    """Lists the frames of a file or folder: their number, and name and reader of each.
 
     Raises:
         ValueError: if the file is no depth image or scan.
@@ -92,11 +62,11 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
         scans = layouts.survey(path).recordings
         parts = [_scan_frames(scan, stride) for scan in scans]
         return sum(scan.count(stride) for scan in scans), itertools.chain.from_iterable(parts)
-    raise FileNotFoundError(f"{path}: a .png, a .sens or a folder of them was expected")
+    raise FileNotFoundError(f"{path}: expected a .png file, a .sens file or a folder of them")
 
 
 def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[tuple[str, Read]]:
-    """Yields the frames of a scan; where the rest can't be read, one whose reading says so."""
+    """Yields the frames of a scan; the last one raises where the rest can't be read."""
     try:
         for frame in scan.frames(stride):
             yield f"{scan.id}/{frame.index:06d}", frame.read_depth
@@ -109,60 +79,63 @@ def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[tuple[str, 
         yield f"{scan.id}/...", fail
 
 
-def cut_and_encode(
-    depth_mm: np.ndarray, *, trade: float, max_error_per_m: float | None = None
+def segment_and_encode(
+    depth_mm: np.ndarray, *, trade: float, max_error_per_m: float | None = None, holes: bool = True
 ) -> bytes:
-    """Cuts a depth image into planar regions and codes it.
+    """Segments a depth image into planar regions and codes it.
 
     Args:
         depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading.
         trade: squared error of inverse depth, in 1/m^2, that a bit or a crack edge may save.
         max_error_per_m: bound of the error of every pixel's inverse depth, or None.
+        holes: whether to code which pixels have no reading; they get the nearest reading without.
 
     Raises:
-        ValueError: if there is no reading at all, or the image is too small to cut.
+        ValueError: if there is no reading at all, or the image is too small to segment.
     """
     filled_mm, _ = fill.fill_nearest(depth_mm)
     labels = smoothing.Smoothed(trade=trade)(filled_mm)
-    return codec.encode(depth_mm, labels, trade=trade, max_error_per_m=max_error_per_m)
+    coded_mm = depth_mm if holes else filled_mm
+    return codec.encode(coded_mm, labels, trade=trade, max_error_per_m=max_error_per_m)
 
 
-def cut_and_encode_within(
-    depth_mm: np.ndarray, *, rmse_per_m: float, max_error_per_m: float | None = None
+def segment_and_encode_within(
+    depth_mm: np.ndarray,
+    *,
+    rmse_per_m: float,
+    max_error_per_m: float | None = None,
+    holes: bool = True,
 ) -> bytes:
-    """Does the same with the coarsest of `TRADES` that keeps the RMSE of inverse depth in bounds.
+    """Does the same with the coarsest of `TRADES` whose RMSE of inverse depth is in bounds.
 
     Raises:
-        ValueError: as `cut_and_encode` does, or if even the finest is too coarse.
+        ValueError: as `segment_and_encode` does, or if even the finest is too coarse.
     """
     filled_mm, _ = fill.fill_nearest(depth_mm)
+    coded_mm = depth_mm if holes else filled_mm
     fine = smoothing.Smoothed().base(filled_mm)
     low, high = 0, len(TRADES)  # Coarser than low is too coarse; high is fine enough, or none is.
     while low < high:
         middle = (low + high) // 2
-        trade = TRADES[middle]
-        labels = smoothing.smooth(fine, filled_mm, trade=trade)
-        if codec.measured_rmse_per_m(depth_mm, labels, trade=trade) <= rmse_per_m:
-            high = middle
-        else:
-            low = middle + 1
+        labels = smoothing.smooth(fine, filled_mm, trade=TRADES[middle])
+        rmse = codec.measured_rmse_per_m(coded_mm, labels, trade=TRADES[middle])
+        low, high = (low, middle) if rmse <= rmse_per_m else (middle + 1, high)
     if high == len(TRADES):
         raise ValueError(
-            f"an RMSE of {rmse_per_m} per metre is out of reach of regions; "
-            "--max_error bounds every pixel instead"
+            f"regions can't reach an RMSE of {rmse_per_m} per metre; --max_error bounds every "
+            "pixel instead"
         )
-    trade = TRADES[high]
-    labels = smoothing.smooth(fine, filled_mm, trade=trade)
-    return codec.encode(depth_mm, labels, trade=trade, max_error_per_m=max_error_per_m)
+    labels = smoothing.smooth(fine, filled_mm, trade=TRADES[high])
+    return codec.encode(coded_mm, labels, trade=TRADES[high], max_error_per_m=max_error_per_m)
 
 
 def describe(name: str, depth_mm: np.ndarray, stream: bytes) -> str:
-    """Says in a line what a stream makes of a frame: it is decoded for that."""
-    found_mm, labels = codec.decode(stream)
+    """Describes a coded frame in a line: it is decoded for that."""
+    decoded_mm, labels = codec.decode(stream)
     seen = depth_mm > 0
-    inverse, found = MM_PER_M / depth_mm[seen], MM_PER_M / found_mm[seen]
-    rmse_per_m = float(np.sqrt(np.mean((found - inverse) ** 2)))
-    rmse_mm = float(np.sqrt(np.mean((found_mm[seen].astype(float) - depth_mm[seen]) ** 2)))
+    inverse, decoded = MM_PER_M / depth_mm[seen], MM_PER_M / decoded_mm[seen]
+    rmse_per_m = float(np.sqrt(np.mean((decoded - inverse) ** 2)))
+    rmse_mm = float(np.sqrt(np.mean((decoded_mm[seen].astype(float) - depth_mm[seen]) ** 2)))
     psnr = "inf"
     if rmse_per_m > 0:
         psnr = f"{20 * np.log10(max(np.ptp(inverse), 1e-9) / rmse_per_m):.1f}"
@@ -174,14 +147,15 @@ def describe(name: str, depth_mm: np.ndarray, stream: bytes) -> str:
 
 
 def encode_all(
-    paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Callable[..., bytes]
+    paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Code
 ) -> Summary:
     """Codes every frame of every path into `out` with a line each; what fails is skipped."""
-    found = [frames(path, stride) for path in paths]
+    listed = [frames(path, stride) for path in paths]
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     written: set[pathlib.Path] = set()
-    with _progress(sum(count for count, _ in found), "encode") as progress:
-        for name, read in itertools.chain.from_iterable(part for _, part in found):
+    total = sum(count for count, _ in listed)
+    with progress.bar(desc="encode", unit="frame", total=total) as bar:
+        for name, read in itertools.chain.from_iterable(part for _, part in listed):
             target = out / f"{name}{SUFFIX}"
             try:
                 if target in written:
@@ -190,46 +164,45 @@ def encode_all(
                 if not depth_mm.any():
                     raise ValueError("no reading at all")
                 stream = code(depth_mm)
-                _write(target, stream)
+                files.write(target, stream)
             except ValueError as error:
                 skipped[name] = str(error)
-                progress.write(f"{name}: skipped, {error}")
+                bar.write(f"{name}: skipped, {error}")
             else:
                 written.add(target)
                 done, data_bytes = done + 1, data_bytes + len(stream)
                 pixels += depth_mm.size
-                progress.write(describe(name, depth_mm, stream))
-            progress.update()
+                bar.write(describe(name, depth_mm, stream))
+            bar.update()
     return Summary(done, data_bytes, pixels, skipped)
 
 
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
     """Decodes every stream of every path to `out`/depth and `out`/regions."""
-    found = [pair for path in paths for pair in _streams(path)]
+    listed = [pair for path in paths for pair in _streams(path)]
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
-    with _progress(len(found), "decode") as progress:
-        for name, path in found:
+    with progress.bar(desc="decode", unit="frame", total=len(listed)) as bar:
+        for name, path in listed:
             try:
                 if path.stat().st_size > MAX_STREAM_BYTES:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
-                target = out / "depth" / f"{name}.png"
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                _write(target, _png(depth_mm))
+                files.write(out / "depth" / f"{name}.png", _png(depth_mm))
                 regions = int(labels.max()) + 1
                 if regions > 65535:
-                    progress.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
+                    bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
-                    _write(out / "regions" / f"{name}.png", _png(labels.astype(np.uint16)))
+                    files.write(out / "regions" / f"{name}.png", _png(labels.astype(np.uint16)))
             except ValueError as error:
                 skipped[name] = str(error)
-                progress.write(f"{name}: skipped, {error}")
+                bar.write(f"{name}: skipped, {error}")
             else:
                 done, data_bytes = done + 1, data_bytes + len(data)
                 pixels += depth_mm.size
                 height, width = depth_mm.shape
-                progress.write(f"{name}: {height}x{width}, {regions} regions, {len(data)} bytes")
-            progress.update()
+                bar.write(f"{name}: {height}x{width}, {regions} regions, {len(data)} bytes")
+            bar.update()
     return Summary(done, data_bytes, pixels, skipped)
 
 
@@ -237,86 +210,13 @@ def _streams(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
     if path.is_file():
         return [(path.stem, path)]
     if path.is_dir():
-        found = sorted(path.glob(f"**/*{SUFFIX}"))
-        if found:
-            return [(str(file.relative_to(path).with_suffix("")), file) for file in found]
-    raise FileNotFoundError(f"{path}: a {SUFFIX} file or a folder of them was expected")
-
-
-def _progress(total: int, what: str) -> tqdm.tqdm:
-    interval_s = 0.1 if sys.stderr.isatty() else 10
-    return tqdm.tqdm(total=total, unit="frame", desc=what, mininterval=interval_s)
+        streams = sorted(path.glob(f"**/*{SUFFIX}"))
+        if streams:
+            return [(str(file.relative_to(path).with_suffix("")), file) for file in streams]
+    raise FileNotFoundError(f"{path}: expected a {SUFFIX} file or a folder of them")
 
 
 def _png(pixels: np.ndarray) -> bytes:
     done, data = cv2.imencode(".png", pixels)
     assert done
     return data.tobytes()
-
-
-def _write(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
-
-
-def _coder() -> Callable[..., bytes]:
-    """The way to code a frame that the flags ask for."""
-    if _MAX_ERROR.value is not None and not _MAX_ERROR.value > 0:
-        raise ValueError(f"--max_error={_MAX_ERROR.value}: more than 0 was expected")
-    rmse_per_m = _RMSE.value
-    if rmse_per_m is not None and not rmse_per_m > 0:
-        raise ValueError(f"--rmse={rmse_per_m}: more than 0 was expected")
-    if not _TRADE.value > 0:
-        raise ValueError(f"--trade={_TRADE.value}: more than 0 was expected")
-
-    def code(depth_mm: np.ndarray) -> bytes:
-        if not _HOLES.value:
-            depth_mm, _ = fill.fill_nearest(depth_mm)
-        if rmse_per_m is None:
-            return cut_and_encode(depth_mm, trade=_TRADE.value, max_error_per_m=_MAX_ERROR.value)
-        return cut_and_encode_within(
-            depth_mm, rmse_per_m=rmse_per_m, max_error_per_m=_MAX_ERROR.value
-        )
-
-    return code
-
-
-def main(argv: list[str]) -> None:
-    """Codes or decodes every path of the command line."""
-    try:
-        if len(argv) < 3 or argv[1] not in ("encode", "decode"):
-            raise ValueError("encode PATH... or decode PATH... was expected")
-        if _STRIDE.value < 1:
-            raise ValueError(f"--stride={_STRIDE.value}: at least 1 was expected")
-        code = _coder()
-        paths, out = [pathlib.Path(path) for path in argv[2:]], pathlib.Path(_OUT.value)
-        if not _OVERWRITE.value and out.is_dir() and any(out.iterdir()):
-            raise ValueError(f"--out={out} holds files; choose another folder or add --overwrite")
-        if argv[1] == "encode":
-            summary = encode_all(paths, out, _STRIDE.value, code)
-        else:
-            summary = decode_all(paths, out)
-    except (ValueError, OSError) as error:
-        _fail(str(error))
-    rate = f", {8 * summary.data_bytes / summary.pixels:.4f} bpp" if summary.pixels else ""
-    print(f"{summary.done} frames are in {out}: {summary.data_bytes} bytes coded{rate}")
-    if summary.skipped:
-        print(f"{len(summary.skipped)} skipped: {', '.join(sorted(summary.skipped))}")
-    if not summary.done:
-        sys.exit(1)
-
-
-def parse(argv: list[str]) -> list[str]:
-    """Parses the flags; what is wrong with them ends the program in one line."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(" ".join(str(error).split()))
-
-
-def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)

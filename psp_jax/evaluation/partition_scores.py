@@ -137,8 +137,8 @@ class EdgeScores:
             truth: `[H, W]` int32 true partition.
             known: `[H, W]` bool, the pixels that count for boundaries; all are coded.
         """
-        unconditional = codec.partition_bits(truth)
-        conditional = codec.partition_bits(truth, (edges.across, edges.along))
+        unconditional = codec.code_length_bits(truth)
+        conditional = codec.code_length_bits(truth, (edges.across, edges.along))
         self._bits.append((unconditional, conditional, scores.crack_edges(truth)))
         probability, true = pixel_probability(edges), scores.boundary(truth)
         for radius_px, counts in self._counts.items():

@@ -42,16 +42,16 @@ def test_a_folder_goes_to_streams_and_back(tmp_path):
     assert "2 skipped: depth/8, depth/9" in done.stdout
     done = run("decode", "coded", "--out=decoded", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = cv2.imread(str(tmp_path / "decoded" / "depth" / "depth" / "7.png"), -1)
+    decoded = cv2.imread(str(tmp_path / "decoded" / "depth" / "depth" / "7.png"), -1)
     regions = cv2.imread(str(tmp_path / "decoded" / "regions" / "depth" / "7.png"), -1)
-    assert found is not None and regions is not None
+    assert decoded is not None and regions is not None
     stream = (tmp_path / "coded" / "depth" / "7.pdr").read_bytes()
     expected, labels = codec.decode(stream)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(decoded, expected)
     np.testing.assert_array_equal(regions, labels)
-    np.testing.assert_array_equal(found == 0, depth_mm == 0)
+    np.testing.assert_array_equal(decoded == 0, depth_mm == 0)
     seen = depth_mm > 0
-    assert np.abs(1000 / found[seen] - 1000 / depth_mm[seen]).max() < 0.0105
+    assert np.abs(1000 / decoded[seen] - 1000 / depth_mm[seen]).max() < 0.0105
 
 
 def test_every_frame_of_a_scan_is_coded(scans_dir, tmp_path):
@@ -61,7 +61,7 @@ def test_every_frame_of_a_scan_is_coded(scans_dir, tmp_path):
     assert [name for name, _ in frames] == [f"{scan.stem}/{index:06d}" for index in range(3)]
 
     def code(depth_mm):
-        return transcode.cut_and_encode(depth_mm, trade=1e-3)
+        return transcode.segment_and_encode(depth_mm, trade=1e-3)
 
     summary = transcode.encode_all([scan], tmp_path / "coded", 2, code)
     assert summary.done == 2 and not summary.skipped
@@ -77,7 +77,7 @@ def test_a_scan_that_is_cut_off_keeps_what_was_read(scans_dir, tmp_path):
         [cut],
         tmp_path / "coded",
         1,
-        lambda depth_mm: transcode.cut_and_encode(depth_mm, trade=1e-3),
+        lambda depth_mm: transcode.segment_and_encode(depth_mm, trade=1e-3),
     )
     assert 1 <= summary.done < 3
     assert "can't be read" in summary.skipped["scene9000_00/..."]
@@ -90,7 +90,7 @@ def test_two_frames_of_one_name_do_not_overwrite_each_other(tmp_path):
         [tmp_path / "a" / "1.png", tmp_path / "b" / "1.png"],
         tmp_path / "coded",
         1,
-        lambda depth_mm: transcode.cut_and_encode(depth_mm, trade=1e-3),
+        lambda depth_mm: transcode.segment_and_encode(depth_mm, trade=1e-3),
     )
     assert summary.done == 1
     assert "another frame has that name" in summary.skipped["1"]
@@ -101,33 +101,53 @@ def test_a_target_error_is_met_and_a_tighter_one_takes_more_bytes():
     seen, sizes = depth_mm > 0, []
     depth_mm[seen] += np.random.default_rng(0).integers(0, 30, seen.sum()).astype(np.uint16)
     for target in (0.02, 0.003):
-        stream = transcode.cut_and_encode_within(depth_mm, rmse_per_m=target)
+        stream = transcode.segment_and_encode_within(depth_mm, rmse_per_m=target)
         found, _ = codec.decode(stream)
         assert np.sqrt(np.mean((1000 / found[seen] - 1000 / depth_mm[seen]) ** 2)) <= target
         sizes.append(len(stream))
     assert sizes[0] < sizes[1]
-    with pytest.raises(ValueError, match="out of reach"):
-        transcode.cut_and_encode_within(depth_mm, rmse_per_m=1e-6)
+    with pytest.raises(ValueError, match="can't reach an RMSE of 1e-06"):
+        transcode.segment_and_encode_within(depth_mm, rmse_per_m=1e-6)
 
 
 def test_damaged_streams_are_skipped_and_counted(tmp_path):
-    good = transcode.cut_and_encode(wall(), trade=1e-3)
+    good = transcode.segment_and_encode(wall(), trade=1e-3)
     (tmp_path / "coded").mkdir()
     (tmp_path / "coded" / "good.pdr").write_bytes(good)
     (tmp_path / "coded" / "short.pdr").write_bytes(good[:-9])
     summary = transcode.decode_all([tmp_path / "coded"], tmp_path / "decoded")
     assert summary.done == 1
-    assert "damaged or cut off" in summary.skipped["short"]
+    assert "damaged or truncated" in summary.skipped["short"]
 
 
 def test_wrong_commands_are_refused_in_one_line(tmp_path):
     write_depth(tmp_path / "1.png", wall())
     for arguments, message in (
-        (["decode", "nowhere"], "nowhere: a .pdr file or a folder"),
+        (["decode", "nowhere"], "nowhere: expected a .pdr file"),
         (["encode", "1.png", "--out=.", "--rmse=0.01"], "--out=. holds files"),
-        (["encode", "1.png", "--out=new", "--rmse=-1"], "--rmse=-1.0: more than 0"),
+        (["encode", "1.png", "--out=new", "--rmse=-1"], "--rmse: expected a positive number"),
+        (["encode", "1.png", "--stride=0"], "--stride: expected an integer from 1"),
+        ([], "COMMAND"),
     ):
         done = run(*arguments, cwd=tmp_path)
         assert done.returncode == 2
         assert message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_ends_well_and_a_run_without_a_result_does_not(tmp_path):
+    done = run("encode", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and "--no-holes" in done.stdout
+    write_depth(tmp_path / "empty.png", np.zeros((60, 80), np.uint16))
+    done = run("encode", "empty.png", "--out=coded", cwd=tmp_path)
+    assert done.returncode == 1 and "no reading at all" in done.stdout
+
+
+def test_holes_are_filled_on_request():
+    depth_mm = wall()
+    kept, filled = (
+        codec.decode(transcode.segment_and_encode(depth_mm, trade=1e-3, holes=holes))[0]
+        for holes in (True, False)
+    )
+    np.testing.assert_array_equal(kept == 0, depth_mm == 0)
+    assert (filled > 0).all()
