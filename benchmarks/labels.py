@@ -75,9 +75,9 @@ def describe(cut: superpixels.Superpixels, frames_mm: list[np.ndarray]) -> list[
         start = time.perf_counter()
         labels = cut(depth_mm)
         elapsed_s = time.perf_counter() - start
-        found, true = scores.boundary(labels), scores.jumps(depth_mm)
+        found, true = scores.boundary(labels), scores.depth_discontinuities(depth_mm)
         recall = scores.boundary_recall(found, true, radius_px=RADIUS_PX)
-        error_mm = planar.render_planes(labels, depth_mm) * planar.MM_PER_M - depth_mm
+        error_mm = planar.render_planes(labels, depth_mm) * MM_PER_M - depth_mm
         rows.append(
             (
                 labels.max() + 1,
@@ -99,7 +99,7 @@ def print_table(frames_mm: list[np.ndarray]) -> None:
     """Prints what every setting makes of the filled frames."""
     print(
         "means over the frames; z RMSE and ms are medians; jumps: steps of depth over "
-        f"{scores.JUMP:.0%}, within {RADIUS_PX} px"
+        f"{scores.DISCONTINUITY:.0%}, within {RADIUS_PX} px"
     )
     print(
         f"{'algorithm':22}{'regions':>9}{'cracks':>9}{'at jumps':>9}{'interior':>9}"
@@ -122,7 +122,7 @@ def print_sources(filled_mm: dict[str, list[np.ndarray]]) -> None:
     for source, frames_mm in filled_mm.items():
         _, cracks, at_jumps, *_, recall, _, _ = describe(planar.Planar(), frames_mm)
         seeds_at_jumps = describe(superpixels.Seeds(), frames_mm)[2]
-        jumps = np.mean([scores.jumps(depth_mm).mean() for depth_mm in frames_mm])
+        jumps = np.mean([scores.depth_discontinuities(depth_mm).mean() for depth_mm in frames_mm])
         print(
             f"{source:28}{len(frames_mm):7}{jumps:8.4f}{cracks:9.0f}"
             f"{at_jumps:8.3f} ({seeds_at_jumps:.3f}){recall:8.3f}"

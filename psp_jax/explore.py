@@ -102,7 +102,7 @@ def measure(
     start_s = time.perf_counter()
     labels = segment(filled_mm)
     elapsed_s = time.perf_counter() - start_s
-    boundary, discontinuities = scores.boundary(labels), scores.jumps(view.depth_mm)
+    boundary, discontinuities = scores.boundary(labels), scores.depth_discontinuities(view.depth_mm)
     object_recall = float("nan")
     if view.instance is not None:
         outlines = scores.boundary(view.instance)

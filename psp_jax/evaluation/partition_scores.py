@@ -73,7 +73,7 @@ class PartitionScores:
             self._first.append({})
             return predicted
         depth_mm = millimetres(image.truth.depth)
-        discontinuities = scores.near(scores.jumps(depth_mm), DISCONTINUITY_RADIUS_PX)
+        discontinuities = scores.near(scores.depth_discontinuities(depth_mm), DISCONTINUITY_RADIUS_PX)
         first = next(iter(predicted))
         regions = int(predicted[first].max()) + 1
         others = {name: make(image, regions) for name, make in self._baselines.items()}
@@ -156,7 +156,7 @@ class EdgeScores:
             "bits_per_crack_edge": unconditional / max(crack_edges, 1.0),
         }
         metrics = {
-            f"{radius_px}px": boundaries.figures(np.stack(counts))
+            f"{radius_px}px": boundaries.metrics(np.stack(counts))
             for radius_px, counts in self._counts.items()
         }
         return {"coding": coding, "boundaries": metrics}

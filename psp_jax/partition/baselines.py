@@ -1,4 +1,4 @@
-"""What a predicted partition has to beat: partitions of as many regions that know less, or more."""
+"""Baselines for predicted partitions: as many regions of the image, its grid, or the true depth."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,12 +9,12 @@ from psp_jax.partition import frontier_classes, superpixels
 
 ITERATIONS = 10
 RULER = 10.0  # SLIC's weight of compactness, in units of Lab with 8 bits a channel.
-# What a wish for a number of regions is multiplied by; the answer nearest to the wish is taken.
-WISHES = (0.7, 0.85, 1.0, 1.2, 1.5)
+# Multiples of the number of regions that are tried; the result with the nearest number is taken.
+TRIED = (0.7, 0.85, 1.0, 1.2, 1.5)
 
 
 def grid(shape: tuple[int, int], regions: int) -> np.ndarray:
-    """Cuts an image into rectangles, as near to square as their number allows.
+    """Divides an image into rectangles, as near to square as their number allows.
 
     Args:
         shape: height and width.
@@ -32,7 +32,7 @@ def grid(shape: tuple[int, int], regions: int) -> np.ndarray:
 
 
 def seeds_on_rgb(rgb: np.ndarray, regions: int) -> np.ndarray:
-    """Cuts colours with SEEDS (Van den Bergh et al. 2012), in Lab with 5 bins a channel.
+    """Segments an RGB image with SEEDS (Van den Bergh et al. 2012), in Lab with 5 bins a channel.
 
     Args:
         rgb: `[H, W, 3]` uint8.
@@ -44,30 +44,30 @@ def seeds_on_rgb(rgb: np.ndarray, regions: int) -> np.ndarray:
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
     height, width = lab.shape[:2]
 
-    def cut(wanted: int) -> np.ndarray:
+    def segment(wanted: int) -> np.ndarray:
         levels = 4 if min(height, width) > 200 else 3
         seeds = cv2.ximgproc.createSuperpixelSEEDS(width, height, 3, max(wanted, 10), levels, 2, 5)
         seeds.iterate(lab, ITERATIONS)
         return frontier_classes.split_connected(seeds.getLabels())
 
-    return _nearest(cut, (max(round(wish * regions), 10) for wish in WISHES), regions)
+    return _nearest(segment, (max(round(share * regions), 10) for share in TRIED), regions)
 
 
 def slic_on_rgb(rgb: np.ndarray, regions: int) -> np.ndarray:
-    """Cuts colours with SLIC (Achanta et al. 2012), in Lab; arguments and result as above."""
+    """Segments an RGB image with SLIC (Achanta et al. 2012), in Lab, as `seeds_on_rgb` does."""
     lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB)
 
-    def cut(region_px: int) -> np.ndarray:
+    def segment(region_px: int) -> np.ndarray:
         slic = cv2.ximgproc.createSuperpixelSLIC(lab, cv2.ximgproc.SLIC, region_px, RULER)
         slic.iterate(ITERATIONS)
         slic.enforceLabelConnectivity(25)
         return frontier_classes.split_connected(slic.getLabels())
 
-    return _nearest(cut, _sides(lab.shape[:2], regions), regions)
+    return _nearest(segment, _sides(lab.shape[:2], regions), regions)
 
 
 def slic_on_depth(depth_mm: np.ndarray, regions: int) -> np.ndarray:
-    """Cuts the true depth with SLIC, which sees what the others have to guess.
+    """Segments the true depth with SLIC, an upper baseline that the others can't see.
 
     Args:
         depth_mm: `[H, W]` uint16 millimetres without holes.
@@ -77,20 +77,22 @@ def slic_on_depth(depth_mm: np.ndarray, regions: int) -> np.ndarray:
         `[H, W]` int32, contiguous from 0, every region 4-connected.
     """
 
-    def cut(region_px: int) -> np.ndarray:
+    def segment(region_px: int) -> np.ndarray:
         return superpixels.Slic(region_px=region_px)(depth_mm)
 
-    return _nearest(cut, _sides(depth_mm.shape, regions), regions)
+    return _nearest(segment, _sides(depth_mm.shape, regions), regions)
 
 
 def _sides(shape: tuple[int, ...], regions: int) -> list[int]:
     """Sides of cells of which about as many fit as regions are wanted, in pixels."""
     side = np.sqrt(shape[0] * shape[1] / max(regions, 1))
-    sides = {int(np.clip(round(side / np.sqrt(wish)), 2, min(shape))) for wish in WISHES}
+    sides = {int(np.clip(round(side / np.sqrt(share)), 2, min(shape))) for share in TRIED}
     return sorted(sides)
 
 
-def _nearest(cut: Callable[[int], np.ndarray], wishes: Iterable[int], regions: int) -> np.ndarray:
+def _nearest(
+    segment: Callable[[int], np.ndarray], settings: Iterable[int], regions: int
+) -> np.ndarray:
     """Takes the partition whose number of regions is nearest to the one wanted."""
-    found = [cut(wish) for wish in wishes]
-    return min(found, key=lambda labels: abs(int(labels.max()) + 1 - regions))
+    partitions = [segment(setting) for setting in settings]
+    return min(partitions, key=lambda labels: abs(int(labels.max()) + 1 - regions))

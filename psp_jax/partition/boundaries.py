@@ -1,9 +1,9 @@
 """Precision and recall of boundaries predicted with a probability, streamed over images.
 
-A found pixel is right if a true one lies in the square window around it, a true one is met if a
-found one does. One pixel may so serve several: within 2 px this differs little from BSDS's
-one-to-one matching, but a thick band is not punished for its thickness inside the window. Nothing
-is thinned beforehand.
+A predicted pixel is correct if a true one lies in the square window around it, a true one is
+recalled if a predicted one does. One pixel may serve several: within 2 px this differs little from
+BSDS's one-to-one matching, but a thick band is not penalised for its thickness inside the window.
+Nothing is thinned beforehand.
 """
 
 import cv2
@@ -15,27 +15,29 @@ THRESHOLDS = np.linspace(0.01, 0.99, 99)  # As many as the BSDS benchmark has.
 def count(
     probability: np.ndarray, true: np.ndarray, *, radius_px: int, known: np.ndarray | None = None
 ) -> np.ndarray:
-    """Counts what precision and recall at every threshold are made of.
+    """Counts the pixels that precision and recall at every threshold are computed from.
 
     Args:
-        probability: `[H, W]` from 0 to 1; a pixel is found where it reaches the threshold. Of a
-            yes or no, 1 and 0 are the probabilities.
+        probability: `[H, W]` from 0 to 1; a pixel is predicted where it reaches the threshold. A
+            mask has the probabilities 1 and 0.
         true: `[H, W]` bool.
         radius_px: half side of the window: 0, 1 or 2.
         known: `[H, W]` bool, the pixels that are counted; all by default.
 
     Returns:
-        `[99, 4]` int64 by `THRESHOLDS`: found pixels, those of them that are right, true pixels,
-        those of them that are met. Counts of images may be added.
+        `[99, 4]` int64 by `THRESHOLDS`: predicted pixels, those of them that are correct, true
+        pixels, those of them that are recalled. Counts of images may be added.
     """
     if probability.shape != true.shape:
-        raise ValueError(f"probabilities are {probability.shape}, the truth is {true.shape}")
+        raise ValueError(
+            f"expected probabilities of {true.shape} like the truth, got {probability.shape}"
+        )
     counted = np.ones(true.shape, bool) if known is None else known
     window = np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8)
-    # The number of thresholds reached says everything; its maximum in a window says who is met.
+    # The number of thresholds that each pixel reaches; its maximum in a window recalls a true one.
     reached = np.searchsorted(THRESHOLDS, probability, side="right").astype(np.uint8)
     close = cv2.dilate(true.astype(np.uint8), window).astype(bool)
-    met = cv2.dilate(reached, window)
+    recalled = cv2.dilate(reached, window)
 
     def at_least(levels: np.ndarray) -> np.ndarray:
         histogram = np.bincount(levels, minlength=len(THRESHOLDS) + 1)
@@ -46,20 +48,20 @@ def count(
         at_least(reached[counted]),
         at_least(reached[counted & close]),
         np.full(len(THRESHOLDS), wanted.sum()),
-        at_least(met[wanted]),
+        at_least(recalled[wanted]),
     ]
     return np.stack(columns, axis=1).astype(np.int64)
 
 
 def precision_recall(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `[..., 99]` precision, 1 where nothing is found, and recall, 0 where nothing is true.
+    """Returns `[..., 99]` precision, 1 without predictions, and recall, 0 without true pixels.
 
     Args:
         counts: `[..., 99, 4]` as from `count`.
     """
-    found, right, true, met = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
-    precision = np.where(found > 0, right / np.maximum(found, 1), 1.0)
-    return precision, met / np.maximum(true, 1)
+    predicted, correct, true, recalled = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
+    precision = np.where(predicted > 0, correct / np.maximum(predicted, 1), 1.0)
+    return precision, recalled / np.maximum(true, 1)
 
 
 def f_measure(counts: np.ndarray) -> np.ndarray:
@@ -68,8 +70,8 @@ def f_measure(counts: np.ndarray) -> np.ndarray:
     return 2 * precision * recall / np.maximum(precision + recall, 1e-12)
 
 
-def figures(counts: np.ndarray) -> dict[str, float]:
-    """Computes the figures of a split from the counts of its images (Arbelaez et al. 2011).
+def metrics(counts: np.ndarray) -> dict[str, float]:
+    """Computes the metrics of a split from the counts of its images (Arbelaez et al. 2011).
 
     Args:
         counts: `[N, 99, 4]` int64, one from `count` per image.

@@ -1,9 +1,8 @@
-"""Fitting edge logits to the frontiers that are really there, before a decoder takes their word.
+"""Calibrates edge logits on true frontiers, so that decoders can read them as probabilities.
 
-Decoders read a logit of 0 as "as likely as not". A network trained with class weights, or for too
-long, says something else; two numbers mend most of it (Guo et al. 2017, arXiv 1706.04599, with a
-bias beside the temperature). From which probabilities on frontiers should be kept is another
-matter, and chosen by the partitions that come out.
+A network trained with class weights, or for too long, is over- or underconfident; a temperature
+and a bias correct most of it (Guo et al. 2017, arXiv 1706.04599, with a bias in addition). The
+decoder's thresholds are chosen by the partitions that result.
 """
 
 import dataclasses
@@ -17,13 +16,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import optimize
 
+from psp_jax.io import files
 from psp_jax.partition import decode, edge_logits, frontier_classes, scores
 from psp_jax.partition.frontier_classes import Side
 
-LIMIT = 40.0  # Logits beyond, which are never wrong by a little, count as this.
+LIMIT = 40.0  # Larger logits, which are either right or very wrong, count as this.
 BINS_PER_LOGIT = 100
-# Pulls the fit to temperature 1 and bias 0 so weakly that it decides only where nothing else
-# does: where no edge is misjudged, the best temperature would be 0.
+# Pulls the fit to temperature 1 and bias 0 so weakly that it matters only where no edge is
+# misjudged: the best temperature would be 0.
 RIDGE = 1e-6
 LEAST_SLOPE, MOST_SLOPE = 1e-3, 1e3  # Of 1 / temperature.
 # A network that knows frontiers to a pixel or two is right to call none likelier than 0.3, so both
@@ -37,7 +37,7 @@ DECODERS = tuple(
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What makes a network's edge logits fit for a decoder: `logit / temperature + bias`.
+    """Calibrates a network's edge logits as `logit / temperature + bias`, and holds its decoder.
 
     Attributes:
         temperature: above 0.
@@ -53,15 +53,15 @@ class Calibration:
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of its range."""
         if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature is {self.temperature}; it must be above 0 and finite")
+            raise ValueError(f"expected a finite temperature above 0, got {self.temperature}")
         if not math.isfinite(self.bias):
-            raise ValueError(f"bias is {self.bias}; it must be finite")
+            raise ValueError(f"expected a finite bias, got {self.bias}")
         decode.Multicut(threshold=self.threshold, cut_above=self.cut_above)
 
-    def __call__(self, scored: edge_logits.EdgeLogits) -> edge_logits.EdgeLogits:
+    def __call__(self, edges: edge_logits.EdgeLogits) -> edge_logits.EdgeLogits:
         """Calibrates the logits of the edges of an image."""
         slope, bias = np.float32(1 / self.temperature), np.float32(self.bias)
-        return edge_logits.transform(scored, lambda logits: logits * slope + bias)
+        return edge_logits.transform(edges, lambda x: x * slope + bias)
 
     @property
     def decoder(self) -> decode.Multicut:
@@ -70,11 +70,8 @@ class Calibration:
 
 
 def save(calibration: Calibration, path: str | os.PathLike) -> None:
-    """Writes a calibration as JSON; one that was there stays whole until the new one is."""
-    text = json.dumps(dataclasses.asdict(calibration), indent=2)
-    partial = pathlib.Path(f"{os.fspath(path)}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    """Writes a calibration as JSON, atomically."""
+    files.write(path, json.dumps(dataclasses.asdict(calibration), indent=2) + "\n")
 
 
 def load(path: str | os.PathLike) -> Calibration:
@@ -82,41 +79,41 @@ def load(path: str | os.PathLike) -> Calibration:
 
     Raises:
         OSError: if there is no such file.
-        ValueError: if it is no calibration.
+        ValueError: if it is not a calibration.
     """
     names = [field.name for field in dataclasses.fields(Calibration)]
     try:
         read = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
         if not isinstance(read, dict) or sorted(read) != sorted(names):
-            raise ValueError(f"an object of the numbers {', '.join(names)} was expected")
+            raise ValueError(f"expected an object of the numbers {', '.join(names)}")
         if not all(type(value) in (int, float) for value in read.values()):
-            raise ValueError(f"numbers were expected, not {read}")
+            raise ValueError(f"expected numbers, got {read}")
         return Calibration(**{name: float(read[name]) for name in names})
     except (ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"{path} is no calibration, fit it anew: {error}") from error
+        raise ValueError(f"{path} is not a calibration; fit it again: {error}") from error
 
 
 class Sample(NamedTuple):
-    """What was predicted of an image and what is true.
+    """The prediction and the truth of an image.
 
     Attributes:
-        scored: joined logits of the edges.
+        edges: joined logits of the edges.
         classes: `[H, W]` uint8 frontier classes of the true partition.
         known: `[H, W]` bool, where they carry truth.
     """
 
-    scored: edge_logits.EdgeLogits
+    edges: edge_logits.EdgeLogits
     classes: np.ndarray
     known: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """How often edges of a logit were frontiers.
+    """Counts of frontiers and other edges by their logit.
 
     Attributes:
         logits: `[N]` float64, the mean of the logits of a bin, ascending.
-        cut, uncut: `[N]` float64 number of edges that are frontiers and that are none.
+        cut, uncut: `[N]` float64 number of edges that are frontiers and that are not.
     """
 
     logits: np.ndarray
@@ -128,25 +125,22 @@ def tally(samples: Iterable[Sample]) -> Tally:
     """Counts true frontiers by logit, in bins of a hundredth, over any number of images.
 
     Args:
-        samples: an edge counts where the truth of both its pixels is known.
+        samples: an edge counts where both its pixels are known.
 
     Raises:
-        ValueError: if shapes differ, or not both kinds of edges are met.
+        ValueError: if shapes differ, or all edges are of one kind.
     """
     bins = 2 * int(LIMIT * BINS_PER_LOGIT) + 1
     sums, cut, uncut = np.zeros(bins), np.zeros(bins), np.zeros(bins)
-    for scored, classes, known in samples:
-        if not scored.shape == classes.shape == known.shape:
+    for edges, classes, known in samples:
+        if not edges.shape == classes.shape == known.shape:
             raise ValueError(
-                f"logits of {scored.shape} pixels, classes of {classes.shape}, known {known.shape}"
+                f"expected logits, classes and known pixels of one shape, got {edges.shape}, "
+                f"{classes.shape} and {known.shape}"
             )
         for logits, is_cut, is_known in (
-            (
-                scored.across,
-                classes[:, :-1] & Side.RIGHT.mask,
-                known[:, :-1] & known[:, 1:],
-            ),
-            (scored.along, classes[:-1] & Side.DOWN.mask, known[:-1] & known[1:]),
+            (edges.across, classes[:, :-1] & Side.RIGHT.mask, known[:, :-1] & known[:, 1:]),
+            (edges.along, classes[:-1] & Side.DOWN.mask, known[:-1] & known[1:]),
         ):
             value = np.clip(logits[is_known].astype(np.float64), -LIMIT, LIMIT)
             place = np.rint((value + LIMIT) * BINS_PER_LOGIT).astype(np.int64)
@@ -156,15 +150,15 @@ def tally(samples: Iterable[Sample]) -> Tally:
             uncut += np.bincount(place, minlength=bins) - cuts
     if not cut.any() or not uncut.any():
         raise ValueError(
-            f"{cut.sum():.0f} edges with and {uncut.sum():.0f} without a frontier; both are "
-            "needed to calibrate"
+            f"expected edges with and without a frontier, both are needed to calibrate; got "
+            f"{cut.sum():.0f} and {uncut.sum():.0f}"
         )
-    met = cut + uncut > 0
-    return Tally(logits=sums[met] / (cut + uncut)[met], cut=cut[met], uncut=uncut[met])
+    some = cut + uncut > 0
+    return Tally(logits=sums[some] / (cut + uncut)[some], cut=cut[some], uncut=uncut[some])
 
 
 def cross_entropy(counts: Tally, calibration: Calibration) -> float:
-    """Computes the mean over edges of -log2 P(what the edge is), in bits."""
+    """Computes the mean cross-entropy of an edge, in bits."""
     slope_bias = np.array([1 / calibration.temperature, calibration.bias])
     return _loss(slope_bias, counts, 0.0)[0] / math.log(2)
 
@@ -175,7 +169,7 @@ def fit(counts: Tally) -> Calibration:
     Raises:
         ValueError: if frontiers don't get larger logits than other edges.
     """
-    found = optimize.minimize(
+    result = optimize.minimize(
         _loss,
         np.array([1.0, 0.0]),
         (counts, RIDGE),
@@ -184,7 +178,7 @@ def fit(counts: Tally) -> Calibration:
         bounds=[(LEAST_SLOPE, MOST_SLOPE), (-LIMIT, LIMIT)],
         options={"ftol": 0.0, "gtol": 1e-9},
     )
-    slope, bias = found.x
+    slope, bias = result.x
     if slope <= LEAST_SLOPE:
         raise ValueError(
             "frontiers don't get larger logits than other edges, so there is nothing to "
@@ -195,28 +189,28 @@ def fit(counts: Tally) -> Calibration:
 
 def _loss(slope_bias: np.ndarray, counts: Tally, ridge: float) -> tuple[float, np.ndarray]:
     """Mean cross-entropy in nats with its gradient, both with the pull to slope 1 and bias 0."""
-    edges_met = (counts.cut + counts.uncut).sum()
+    edges = (counts.cut + counts.uncut).sum()
     logits = slope_bias[0] * counts.logits + slope_bias[1]
     # -log P(cut) = softplus(-logit), -log P(uncut) = softplus(logit).
     nats = counts.cut * np.logaddexp(0, -logits) + counts.uncut * np.logaddexp(0, logits)
     pull = slope_bias - np.array([1.0, 0.0])
     probability = 0.5 + 0.5 * np.tanh(0.5 * logits)
     slope = (counts.cut + counts.uncut) * probability - counts.cut
-    gradient = np.array([(slope * counts.logits).sum(), slope.sum()]) / edges_met + ridge * pull
-    return float(nats.sum() / edges_met + 0.5 * ridge * (pull**2).sum()), gradient
+    gradient = np.array([(slope * counts.logits).sum(), slope.sum()]) / edges + ridge * pull
+    return float(nats.sum() / edges + 0.5 * ridge * (pull**2).sum()), gradient
 
 
 def fit_decoder(calibration: Calibration, samples: Iterable[Sample]) -> Calibration:
     """Chooses the decoder of the best partitions among `DECODERS`; about 2 s an image of 480x640.
 
     Args:
-        calibration: what makes the samples' logits fit for a decoder.
+        calibration: of the samples' logits.
         samples: some validation images, uncalibrated.
 
     Raises:
         ValueError: as `adjusted_rand` does.
     """
-    calibrated = (sample._replace(scored=calibration(sample.scored)) for sample in samples)
+    calibrated = (sample._replace(edges=calibration(sample.edges)) for sample in samples)
     best = DECODERS[int(adjusted_rand(calibrated, DECODERS).argmax())]
     return dataclasses.replace(calibration, threshold=best.threshold, cut_above=best.cut_above)
 
@@ -226,16 +220,16 @@ def adjusted_rand(samples: Iterable[Sample], decoders: Sequence[decode.Multicut]
 
     Args:
         samples: with calibrated logits; images without any known pixel are left out.
-        decoders: cut into fragments only once where they agree on that.
+        decoders: fragments are made once for those that agree on them.
 
     Returns:
         `[D]` float64, the mean adjusted Rand index of every decoder.
 
     Raises:
-        ValueError: if there is no image, or if classes are those of no partition.
+        ValueError: if there is no image, or if classes are not those of a partition.
     """
     rows = []
-    for scored, classes, known in samples:
+    for edges, classes, known in samples:
         if not known.any():
             continue
         labels = frontier_classes.decode_exact(classes)
@@ -244,10 +238,11 @@ def adjusted_rand(samples: Iterable[Sample], decoders: Sequence[decode.Multicut]
         for decoder in decoders:
             same = dataclasses.replace(decoder, threshold=decode.Multicut.threshold)
             if same not in pieces:
-                pieces[same] = decoder.fragments(scored)
-            found = decode.absorb(decoder.merge(pieces[same], scored), scored, decoder.tiny_px)
-            row.append(scores.adjusted_rand(scores.overlap(found, labels, known)))
+                pieces[same] = decoder.fragments(edges)
+            merged = decoder.merge(pieces[same], edges)
+            predicted = decode.absorb(merged, edges, decoder.tiny_px)
+            row.append(scores.adjusted_rand(scores.overlap(predicted, labels, known)))
         rows.append(row)
     if not rows:
-        raise ValueError("no image with any known pixel to choose a decoder by")
+        raise ValueError("expected an image with known pixels to choose a decoder by, got none")
     return np.mean(rows, axis=0)

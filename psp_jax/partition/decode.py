@@ -1,18 +1,17 @@
-"""From logits at the edges between pixels to regions. A decoder is an object with one call.
+"""Decodes logits of the edges between pixels into regions. A decoder is an object with one call.
 
 Connected components, the inverse of exact classes, fail on predictions: a frontier of 25 edges
-leaks as soon as one is missed. The others weigh all edges between two regions. Labels are int32,
+leaks as soon as one is missed. `Multicut` weighs all edges between two regions. Labels are int32,
 contiguous from 0 in the order of the regions' first pixels, and every region is 4-connected.
 Everything is deterministic.
 """
 
 import dataclasses
-import enum
 from typing import Protocol
 
 import bioimage_cpp.graph as graphs
 import numpy as np
-from bioimage_cpp.graph import agglomeration, multicut
+from bioimage_cpp.graph import multicut
 
 from psp_jax.partition import compilation, edge_logits, fragments, frontier_classes, merging
 
@@ -20,27 +19,26 @@ TINY_PX = 16  # Smaller pieces are rather noise than regions,
 SURE = 0.95  # unless the mean probability of their frontier is at least this.
 # Mean probabilities of a frontier are kept this far from 0 and 1, where logits are infinite.
 PROBABILITY_MARGIN = 0.01
-TIE = 1e-6  # The weight that undecided edges (logit 0) attract with.
 
 
 class Decoder(Protocol):
-    """What cuts an image into regions along likely frontiers."""
+    """Segments an image along likely frontiers."""
 
-    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
+    def __call__(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
         """Maps logits of the edges of an image to `[H, W]` int32 labels."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class ConnectedComponents:
-    """Regions that no path of uncut edges leads out of, the decoder the thesis implies.
+    """Connected components of uncut edges, the decoder that the thesis implies.
 
     With `Votes.both` an edge is cut if both its pixels say so, with `Votes.either` if one does.
     """
 
-    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
-        """Cuts edges with a logit above 0; result as the module says."""
-        return fragments.connect(np.zeros(scored.shape, np.int32), scored)
+    def __call__(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
+        """Cuts edges with a logit above 0; returns `[H, W]` int32 labels."""
+        return fragments.connect(np.zeros(edges.shape, np.int32), edges)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Multicut:
     """Fragments between all frontiers and their continuations, merged by multicut; the default.
 
     The frontier between two fragments counts as a whole: by the mean probability of its edges, so
-    that a gap weighs what its length is worth and not what a network says of it so surely. Two
+    that a gap weighs by its length and not by how sure the network is of it. Two
     fragments attract each other with `length * (logit(threshold) - logit(mean))`, and the
     partition of the least cost is approached by greedy additive edge contraction (Keuper et al.
     2015, arXiv 1505.06973). Then tiny regions are absorbed.
@@ -71,32 +69,27 @@ class Multicut:
         """Raises ValueError for a value out of its range."""
         for name, value in (("threshold", self.threshold), ("cut_above", self.cut_above)):
             if not 0 < value < 1:
-                raise ValueError(f"{name} is {value}; it must be between 0 and 1")
+                raise ValueError(f"expected {name} between 0 and 1, got {value}")
         if not 1 <= self.spacing_cells <= 100:
-            raise ValueError(f"spacing_cells is {self.spacing_cells}; it must be 1 to 100")
+            raise ValueError(f"expected spacing_cells from 1 to 100, got {self.spacing_cells}")
 
-    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
-        """Cuts an image into regions; result as the module says."""
-        return absorb(self.merge(self.fragments(scored), scored), scored, self.tiny_px)
+    def __call__(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
+        """Segments an image; returns `[H, W]` int32 labels."""
+        return absorb(self.merge(self.fragments(edges), edges), edges, self.tiny_px)
 
-    def fragments(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
-        """Cuts an image into what `merge` starts from, `[H, W]` int32, contiguous from 0."""
+    def fragments(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
+        """Over-segments an image for `merge`; returns `[H, W]` int32, contiguous from 0."""
         level = np.float32(_logit(self.cut_above))
-        return fragments.cut(
-            edge_logits.transform(scored, lambda logits: logits - level), self.spacing_cells
+        return fragments.segment(
+            edge_logits.transform(edges, lambda x: x - level), self.spacing_cells
         )
 
-    def merge(self, labels: np.ndarray, scored: edge_logits.EdgeLogits) -> np.ndarray:
+    def merge(self, labels: np.ndarray, edges: edge_logits.EdgeLogits) -> np.ndarray:
         """Merges regions whose common frontier is unlikely.
 
-        Args:
-            labels: `[H, W]` int32, contiguous from 0.
-            scored: logits of the edges.
-
-        Returns:
-            `[H, W]` int32, contiguous from 0 in the order of first pixels.
+        Labels and result are `[H, W]` int32, contiguous from 0 in the order of first pixels.
         """
-        common = frontiers(labels, scored)
+        common = frontiers(labels, edges)
         if not len(common.length):
             return labels
         mean = np.clip(
@@ -112,48 +105,9 @@ class Multicut:
         return frontier_classes.renumber(owner.astype(np.int32)[labels])
 
 
-class Linkage(enum.Enum):
-    """How strongly two clusters of pixels attract or repel each other."""
-
-    MUTEX = "mutex_watershed"  # As their surest edge; repelled once, apart for good.
-    MEAN = "mean"  # As their edges do on the mean.
-    SUM = "sum"  # As their edges do together: greedy additive contraction for multicut.
-
-
-@dataclasses.dataclass(frozen=True)
-class Agglomeration:
-    """Pixels merged by their surest edges first (GASP, Bailoni et al. 2022, arXiv 1906.11713).
-
-    With `Linkage.MUTEX` it is the mutex watershed (Wolf et al. 2020, arXiv 1904.12654) of the
-    edges to the 4 neighbours. It does well where logits are calibrated and no part of a frontier
-    is missed outright.
-
-    Attributes:
-        linkage: see `Linkage`.
-        tiny_px: regions of fewer pixels are absorbed if no sure frontier surrounds them.
-    """
-
-    linkage: Linkage = Linkage.MUTEX
-    tiny_px: int = TINY_PX
-
-    def __call__(self, scored: edge_logits.EdgeLogits) -> np.ndarray:
-        """Cuts an image into regions; result as the module says."""
-        graph = graphs.GridGraph2D(scored.shape)
-        # The library lists the edges to the pixel below before those to the right.
-        weights = -np.concatenate([scored.along.ravel(), scored.across.ravel()])
-        if not len(weights):
-            return np.zeros(scored.shape, np.int32)
-        weights[weights == 0] = TIE
-        clusters = agglomeration.GaspClusterPolicy(linkage=self.linkage.value).optimize(
-            graph, weights
-        )
-        labels = frontier_classes.split_connected(clusters.reshape(scored.shape).astype(np.int64))
-        return absorb(labels, scored, self.tiny_px)
-
-
 @dataclasses.dataclass(frozen=True)
 class Frontiers:
-    """What lies between every two regions that touch.
+    """The common frontiers of every two regions that touch.
 
     Attributes:
         pairs: `[E, 2]` int64 regions, first < second, sorted.
@@ -166,36 +120,29 @@ class Frontiers:
     probability: np.ndarray
 
 
-def frontiers(labels: np.ndarray, scored: edge_logits.EdgeLogits) -> Frontiers:
-    """Adds up the edges between every two regions.
-
-    Args:
-        labels: `[H, W]` int32, numbered from 0.
-        scored: logits of the edges.
-    """
+def frontiers(labels: np.ndarray, edges: edge_logits.EdgeLogits) -> Frontiers:
+    """Adds up the edges between every two regions of `[H, W]` int32 labels, numbered from 0."""
     pairs, probabilities = [], []
     sides = ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:]))
-    for (first, second), probability in zip(sides, scored.probabilities, strict=True):
+    for (first, second), probability in zip(sides, edges.probabilities, strict=True):
         cut = first != second
         pairs.append(np.stack([first[cut], second[cut]], axis=1).astype(np.int64))
         probabilities.append(probability[cut].astype(np.float64))
-    found = np.concatenate(pairs)
-    return _collected(found, np.ones(len(found), np.int64), np.concatenate(probabilities))
+    ends = np.concatenate(pairs)
+    return _collected(ends, np.ones(len(ends), np.int64), np.concatenate(probabilities))
 
 
-def absorb(
-    labels: np.ndarray, scored: edge_logits.EdgeLogits, tiny_px: int = TINY_PX
-) -> np.ndarray:
+def absorb(labels: np.ndarray, edges: edge_logits.EdgeLogits, tiny_px: int = TINY_PX) -> np.ndarray:
     """Merges every tiny region without a sure frontier into the neighbour it is closest to.
 
     That is the neighbour with the largest sum of P(no frontier) over the common edges, and one
-    that is not tiny itself where there is one. Regions grow by it, so it goes on until none is
-    tiny.
+    that is not tiny itself where there is one. This is repeated until no
+    region is tiny.
 
     Args:
         labels: `[H, W]` int32, contiguous from 0, every region 4-connected.
-        scored: logits of the edges.
-        tiny_px: least number of pixels of a region that stays in any case.
+        edges: logits of the edges.
+        tiny_px: smallest number of pixels of a region that stays in any case.
 
     Returns:
         `[H, W]` int32, contiguous from 0 in the order of first pixels, every region 4-connected.
@@ -203,7 +150,7 @@ def absorb(
     regions = int(labels.max()) + 1
     sizes = np.bincount(labels.ravel(), minlength=regions)
     owner = np.arange(regions)
-    common = frontiers(labels, scored)
+    common = frontiers(labels, edges)
     while len(common.length):
         ends = common.pairs.ravel()
         around = np.bincount(ends, np.repeat(common.length, 2), regions)
@@ -233,7 +180,7 @@ def _collected(pairs: np.ndarray, length: np.ndarray, probability: np.ndarray) -
 
 @compilation.compile_cached
 def _join_closest(owner, tiny, pairs, affinity):
-    """Joins every tiny region to the best neighbour, as `absorb` says; changes `owner`."""
+    """Joins every tiny region to the best neighbour, as `absorb` describes; changes `owner`."""
     closest = np.full(len(owner), -1, np.int64)
     most = np.empty(len(owner))
     for edge in range(len(pairs)):

@@ -1,7 +1,7 @@
-"""Logits of "cut here" at the edges between pixels: what networks say and what decoders take.
+"""Logits of a frontier at the edges between pixels: outputs of networks, inputs of decoders.
 
-A network with 16 classes or four bits per pixel votes on every edge twice, from either side; one
-with a channel per edge says it once. `Votes` keeps both, and joining them makes `EdgeLogits`.
+A network with classes or four bits per pixel votes on every edge twice, from either side; one with
+a channel per edge has one logit for it. `Votes` keeps both votes, joined they are `EdgeLogits`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ BITS = np.array([side.mask for side in Side])
 
 @dataclasses.dataclass(frozen=True)
 class EdgeLogits:
-    """How sure it is that a frontier runs between two pixels, one logit per inter-pixel edge.
+    """Logits of a frontier between two pixels, one per inter-pixel edge.
 
     Attributes:
         across: `[H, W-1]` float32 logits of a frontier between a pixel and its right neighbour.
@@ -30,7 +30,7 @@ class EdgeLogits:
     along: np.ndarray
 
     def __post_init__(self) -> None:
-        """Raises ValueError for arrays that don't fit together or logits that aren't finite."""
+        """Raises ValueError for shapes that don't match or logits that aren't finite."""
         _check(self.across, self.along, 2)
 
     @property
@@ -51,32 +51,32 @@ class Votes:
 
     Attributes:
         across: `[2, H, W-1]` float32 logits of a frontier between a pixel and its right
-            neighbour; 0 is what the left pixel says, 1 what the right one says.
-        along: `[2, H-1, W]` float32, the same between a pixel and the one below it; 0 is what the
-            upper pixel says.
+            neighbour; 0 is the left pixel's vote, 1 the right one's.
+        along: `[2, H-1, W]` float32, the same between a pixel and the one below it; 0 is the
+            upper pixel's vote.
     """
 
     across: np.ndarray
     along: np.ndarray
 
     def __post_init__(self) -> None:
-        """Raises ValueError for arrays that don't fit together or logits that aren't finite."""
+        """Raises ValueError for shapes that don't match or logits that aren't finite."""
         _check(self.across, self.along, 3)
         if len(self.across) != 2 or len(self.along) != 2:
             raise ValueError(
-                f"two votes per edge were expected, not {len(self.across)} and {len(self.along)}"
+                f"expected two votes per edge, got {len(self.across)} and {len(self.along)}"
             )
 
     def mean(self) -> EdgeLogits:
-        """Joins two votes by their mean; what a decoder that weighs evidence should get."""
+        """Joins two votes by their mean; for decoders that weigh evidence."""
         return EdgeLogits(*((side[0] + side[1]) * np.float32(0.5) for side in self._sides))
 
     def either(self) -> EdgeLogits:
-        """Joins two votes by the larger: an edge is cut if either side says so."""
+        """Joins two votes by the larger: an edge is cut if either side votes for it."""
         return EdgeLogits(*(np.maximum(side[0], side[1]) for side in self._sides))
 
     def both(self) -> EdgeLogits:
-        """Joins two votes by the smaller: an edge is cut if both sides say so."""
+        """Joins two votes by the smaller: an edge is cut if both sides vote for it."""
         return EdgeLogits(*(np.minimum(side[0], side[1]) for side in self._sides))
 
     @property
@@ -95,26 +95,6 @@ def from_bit_logits(logits: np.ndarray) -> Votes:
     return Votes(across=np.stack([right[:, :-1], left[:, 1:]]), along=np.stack([down[:-1], up[1:]]))
 
 
-def from_class_logits(logits: np.ndarray) -> Votes:
-    """Collects the votes of a network with 16 classes per pixel.
-
-    P(bit) is the sum of the probabilities of the 8 classes that have it.
-
-    Args:
-        logits: `[H, W, 16]` floats; the logarithms of probabilities above 0 are logits too.
-
-    Returns:
-        The logits of the bits, within -87 and 87, where float32 ends.
-    """
-    _check_channels(logits, frontier_classes.CLASSES)
-    logits = logits.astype(np.float32)
-    scaled = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    has_bit = ((np.arange(frontier_classes.CLASSES)[:, None] & BITS) > 0).astype(np.float32)
-    least = np.finfo(np.float32).tiny
-    cut = np.log(np.maximum(scaled @ has_bit, least))
-    return from_bit_logits(cut - np.log(np.maximum(scaled @ (1 - has_bit), least)))
-
-
 def from_classes(classes: np.ndarray) -> Votes:
     """Collects the votes of frontier classes without probabilities, each 98 % sure.
 
@@ -127,7 +107,7 @@ def from_classes(classes: np.ndarray) -> Votes:
         or (classes >= frontier_classes.CLASSES).any()
     ):
         raise ValueError(
-            f"[H, W] uint8 in 0..15 was expected, not {classes.shape} {classes.dtype} up to "
+            f"expected classes as [H, W] uint8 in 0..15, got {classes.shape} {classes.dtype} up to "
             f"{classes.max(initial=0)}"
         )
     return from_bit_logits(np.where(classes[..., None] & BITS, CERTAIN, -CERTAIN))
@@ -147,7 +127,7 @@ def from_edge_head(logits: np.ndarray) -> EdgeLogits:
 
 
 def from_labels(labels: np.ndarray) -> EdgeLogits:
-    """Makes the logits that a sure and faultless network would give for a partition.
+    """Returns the logits of a confident and perfect prediction of a partition.
 
     Args:
         labels: `[H, W]` integers, one number per region.
@@ -162,7 +142,7 @@ def transform(edges: EdgeLogits, change: Callable[[np.ndarray], np.ndarray]) -> 
 
 def _check_channels(logits: np.ndarray, channels: int) -> None:
     if logits.ndim != 3 or logits.shape[-1] != channels or 0 in logits.shape:
-        raise ValueError(f"[H, W, {channels}] logits were expected, not {logits.shape}")
+        raise ValueError(f"expected logits of [H, W, {channels}], got {logits.shape}")
 
 
 def _check(across: np.ndarray, along: np.ndarray, dimensions: int) -> None:
@@ -173,14 +153,14 @@ def _check(across: np.ndarray, along: np.ndarray, dimensions: int) -> None:
         or along.shape[-1] != across.shape[-1] + 1
     ):
         raise ValueError(
-            f"logits of [H, W-1] and [H-1, W] edges were expected, not {across.shape} and "
-            f"{along.shape}"
+            f"expected logits of [H, W-1] and [H-1, W] edges, got {across.shape} and {along.shape}"
         )
     for side in (across, along):
         if side.dtype != np.float32:
-            raise ValueError(f"logits must be float32, not {side.dtype}; convert them")
+            raise ValueError(f"expected float32 logits, got {side.dtype}; convert them")
         if not np.isfinite(side).all():
+            count = np.count_nonzero(~np.isfinite(side))
             raise ValueError(
-                f"{np.count_nonzero(~np.isfinite(side))} of {side.size} logits are infinite or "
-                "not a number; the network has diverged, or probabilities of 0 were given"
+                f"{count} of {side.size} logits are infinite or NaN, expected none; the network "
+                "has diverged, or its probabilities are 0"
             )

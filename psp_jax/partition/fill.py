@@ -1,4 +1,4 @@
-"""Depth holes filled with the nearest reading (thesis, section 3.2.1)."""
+"""Fills depth holes with the nearest reading (thesis, section 3.2.1)."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ def fill_nearest(depth_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Gives every pixel without a reading the value of the nearest one that has a reading.
 
     Nearest is exact in Euclidean pixel distance. Of several equally near readings the one of the
-    nearer surface (the smallest depth) is taken, so that no order of scanning decides: the fill
-    of a mirrored image is the mirrored fill. The method is the lower envelope of parabolas
+    nearer surface (the smallest depth) is taken, independent of scanning order: the fill of
+    a mirrored image is the mirrored fill. The method is the lower envelope of parabolas
     (Felzenszwalb and Huttenlocher 2012, section 2.1), in integers and within each run of holes.
 
     Args:
@@ -27,10 +27,10 @@ def fill_nearest(depth_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         ValueError: if the array is not `[H, W]` uint16 or holds no reading at all.
     """
     if depth_mm.ndim != 2 or depth_mm.dtype != np.uint16:
-        raise ValueError(f"[H, W] uint16 was expected, not {depth_mm.shape} {depth_mm.dtype}")
+        raise ValueError(f"expected depth as [H, W] uint16, got {depth_mm.shape} {depth_mm.dtype}")
     filled = depth_mm == 0
     if filled.all():
-        raise ValueError("the depth image holds no reading at all, so nothing can fill it")
+        raise ValueError("expected a depth image with readings, got no reading at all")
     filled_mm = np.array(depth_mm, order="C")
     if filled.any():
         _fill(np.ascontiguousarray(depth_mm), filled_mm)

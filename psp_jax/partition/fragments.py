@@ -1,4 +1,4 @@
-"""Over-segmentation by uncertain frontiers: every gap is closed, most falsely, then merged away.
+"""Over-segments an image along uncertain frontiers; gaps are closed, and `decode` merges again.
 
 All of it happens on the inter-pixel (Khalimsky) grid of `[2H-1, 2W-1]` cells. A cell of even row
 and column is a pixel, one of odd row and column is a vertex between four, the others are edges.
@@ -15,37 +15,37 @@ BLUR_CELLS = 1.0
 # Heights per cell of distance: distances of 64 cells, 32 pixels, and more are one height. Finer
 # heights don't decode better.
 STEPS = 4
-# Fragments also end where an edge is nearly cut, this far below 0: a missed edge between two
-# basins that have met lets none through then. Falsely cut pieces are merged later.
+# Fragments also end where an edge is nearly cut, this far below 0: then a missed edge between
+# two basins that touch does not join them. Falsely cut pieces are merged later.
 DOUBT = 1.0
 
 
-def cut(scored: edge_logits.EdgeLogits, spacing_cells: int) -> np.ndarray:
-    """Cuts an image along its likely frontiers, and on through their gaps.
+def segment(edges: edge_logits.EdgeLogits, spacing_cells: int) -> np.ndarray:
+    """Segments an image along its likely frontiers and their continuations through gaps.
 
-    A watershed of the distance to the nearest cut edge: a gap narrower than the regions beside it
-    is a pass between two basins.
+    A watershed of the distance to the nearest cut edge: a gap narrower than the regions on both
+    sides of it is a pass between two basins.
 
     Args:
-        scored: logits; an edge is cut where its logit is above 0.
+        edges: logits; an edge is cut where its logit is above 0.
         spacing_cells: seeds are the largest distances within this many cells; 2 to a pixel.
 
     Returns:
         `[H, W]` int32, contiguous from 0 in the order of first pixels, every fragment
         4-connected. No fragment lies on both sides of a closed frontier.
     """
-    cells = grid(scored)
+    cells = grid(edges)
     distance = distance_to_frontiers(cells)
     basins = flood(distance, place_seeds(distance, cells, spacing_cells))
-    return connect(basins, edge_logits.transform(scored, lambda logits: logits + np.float32(DOUBT)))
+    return connect(basins, edge_logits.transform(edges, lambda x: x + np.float32(DOUBT)))
 
 
-def grid(scored: edge_logits.EdgeLogits) -> np.ndarray:
-    """Draws the cut edges and the vertices at their ends, `[2H-1, 2W-1]` bool."""
-    height, width = scored.shape
+def grid(edges: edge_logits.EdgeLogits) -> np.ndarray:
+    """Marks the cut edges and the vertices at their ends, `[2H-1, 2W-1]` bool."""
+    height, width = edges.shape
     cells = np.zeros((2 * height - 1, 2 * width - 1), bool)
-    cells[::2, 1::2] = scored.across > 0
-    cells[1::2, ::2] = scored.along > 0
+    cells[::2, 1::2] = edges.across > 0
+    cells[1::2, ::2] = edges.along > 0
     cells[1::2, 1::2] = (
         cells[:-1:2, 1::2] | cells[2::2, 1::2] | cells[1::2, :-1:2] | cells[1::2, 2::2]
     )
@@ -90,10 +90,6 @@ def place_seeds(distance: np.ndarray, cells: np.ndarray, spacing_cells: int) -> 
 def flood(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Floods the distance from its maxima down.
 
-    Args:
-        distance: `[2H-1, 2W-1]` float32 in cells.
-        seeds: `[S]` int64 flat indices of cells.
-
     Returns:
         `[H, W]` int32 number of the seed whose basin a pixel is in. Basins may meet at a vertex
         only, so not all are 4-connected.
@@ -102,17 +98,17 @@ def flood(distance: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     return flooding.flood(height, seeds)[::2, ::2]
 
 
-def connect(labels: np.ndarray, scored: edge_logits.EdgeLogits) -> np.ndarray:
+def connect(labels: np.ndarray, edges: edge_logits.EdgeLogits) -> np.ndarray:
     """Finds the pieces of a label map that uncut edges hold together.
 
     Args:
         labels: `[H, W]` int32; pixels of different numbers are never held together.
-        scored: logits; an edge is cut where its logit is above 0.
+        edges: logits; an edge is cut where its logit is above 0.
 
     Returns:
         `[H, W]` int32, contiguous from 0 in the order of first pixels, every piece 4-connected.
     """
-    return frontier_classes.renumber(_connect(labels, scored.across, scored.along))
+    return frontier_classes.renumber(_connect(labels, edges.across, edges.along))
 
 
 @compilation.compile_cached

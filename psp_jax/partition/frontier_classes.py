@@ -4,7 +4,6 @@ A class has one bit per 4-neighbour, set where that neighbour is in another regi
 image counts as the same region, so a pixel inside its region is class 0 everywhere.
 """
 
-import dataclasses
 import enum
 
 import cc3d
@@ -50,7 +49,7 @@ def split_connected(labels: np.ndarray) -> np.ndarray:
 
 
 def renumber(labels: np.ndarray) -> np.ndarray:
-    """Numbers the regions of a partition anew, in the order in which they first appear.
+    """Renumbers the regions of a partition in the order in which they first appear.
 
     Args:
         labels: integers from 0 of any shape, one number per region.
@@ -63,15 +62,15 @@ def renumber(labels: np.ndarray) -> np.ndarray:
 
 @compilation.compile_cached
 def _renumber(labels, numbers):
-    anew = np.full(numbers, -1, np.int32)
+    new = np.full(numbers, -1, np.int32)
     renumbered = np.empty(labels.size, np.int32)
     used = 0
     for pixel in range(labels.size):
         label = labels[pixel]
-        if anew[label] < 0:
-            anew[label] = used
+        if new[label] < 0:
+            new[label] = used
             used += 1
-        renumbered[pixel] = anew[label]
+        renumbered[pixel] = new[label]
     return renumbered
 
 
@@ -98,7 +97,7 @@ def decode_exact(classes: np.ndarray) -> np.ndarray:
     """Finds the regions of exact frontier classes; the inverse of `encode`.
 
     For labels as `split_connected` makes them, `decode_exact(encode(labels))` is `labels`, number
-    by number. Predicted classes contradict themselves and need a decoder that weighs them.
+    by number. Predicted classes contradict one another and need a decoder of `decode`.
 
     Args:
         classes: `[H, W]` uint8 in 0..15.
@@ -117,77 +116,11 @@ def decode_exact(classes: np.ndarray) -> np.ndarray:
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{wrong.sum()} pixels, the first at row {row} and column {column}, contradict their "
-            "surroundings: classes of no partition; decode predictions with another decoder"
+            f"expected the classes of a partition, got {wrong.sum()} pixels that contradict their "
+            f"surroundings, the first at row {row} and column {column}; decode predicted classes "
+            "with psp_jax.partition.decode"
         )
     return labels
-
-
-@dataclasses.dataclass(frozen=True)
-class Edges:
-    """What the classes say of every inter-pixel edge: two votes, one from either side.
-
-    Attributes:
-        across: `[2, H, W-1]` bool, is there a frontier between a pixel and its right neighbour?
-            0 is what the left pixel says, 1 what the right one says.
-        along: `[2, H-1, W]` bool, the same between a pixel and the one below it; 0 is what the
-            upper pixel says.
-    """
-
-    across: np.ndarray
-    along: np.ndarray
-
-    @property
-    def joined(self) -> tuple[np.ndarray, np.ndarray]:
-        """`[H, W-1]` and `[H-1, W]` bool: an edge is cut if either side says so.
-
-        A missed edge joins two regions and a false one only adds a dangling piece of frontier, so
-        either vote is enough: decoded from classes with 1 % of random errors, "either" keeps the
-        regions and "both" loses them all.
-        """
-        return self.across[0] | self.across[1], self.along[0] | self.along[1]
-
-
-def edges(classes: np.ndarray) -> Edges:
-    """Collects the votes on every inter-pixel edge.
-
-    Args:
-        classes: `[H, W]` uint8 in 0..15.
-    """
-    return Edges(
-        across=np.stack([classes[:, :-1] & Side.RIGHT.mask, classes[:, 1:] & Side.LEFT.mask]) > 0,
-        along=np.stack([classes[:-1] & Side.DOWN.mask, classes[1:] & Side.UP.mask]) > 0,
-    )
-
-
-def vote_disagreement(classes: np.ndarray) -> float:
-    """Computes the share of inter-pixel edges whose two votes differ; 0 for a true partition.
-
-    Args:
-        classes: `[H, W]` uint8 in 0..15.
-    """
-    votes = edges(classes)
-    differ = sum(int((vote[0] != vote[1]).sum()) for vote in (votes.across, votes.along))
-    return differ / max(votes.across[0].size + votes.along[0].size, 1)
-
-
-def dangling_vertices(classes: np.ndarray) -> float:
-    """Computes the share of vertices between 2x2 pixels where a single cut edge ends.
-
-    No frontier of a true partition ends inside the image, so it is 0 there. Edges are cut as
-    `Edges.joined` has it.
-
-    Args:
-        classes: `[H, W]` uint8 in 0..15.
-    """
-    across, along = edges(classes).joined
-    cuts = (
-        across[:-1].astype(np.uint8)
-        + across[1:].astype(np.uint8)
-        + along[:, :-1].astype(np.uint8)
-        + along[:, 1:].astype(np.uint8)
-    )
-    return int((cuts == 1).sum()) / max(cuts.size, 1)
 
 
 def mirror(classes: np.ndarray) -> np.ndarray:

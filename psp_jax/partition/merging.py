@@ -1,4 +1,4 @@
-"""Regions merged greedily under a planar model, until a merge costs more than it saves.
+"""Merges regions greedily under a planar model, until a merge costs more than it saves.
 
 Regions are described by sums over their pixels, which add when regions merge, so no merge looks
 at a pixel. A sum vector holds, over the pixels of a region,
@@ -22,7 +22,7 @@ def region_sums(labels, values, regions):
 
     Args:
         labels: `[H, W]` int32 in 0..regions-1.
-        values: `[H, W]` float64, what is modelled.
+        values: `[H, W]` float64, the modelled values.
         regions: number of regions.
 
     Returns:
@@ -81,6 +81,16 @@ def plane(sums):
     return slope_x, slope_y, q - slope_x * x - slope_y * y, max(error, 0.0)
 
 
+@compilation.compile_cached
+def planes(sums):
+    """Fits the planes of all regions, `[R, 3]` as `plane` does; 0 for a region without pixels."""
+    fitted = np.zeros((sums.shape[0], 3))
+    for region in range(sums.shape[0]):
+        if sums[region, 0] > 0:
+            fitted[region, 0], fitted[region, 1], fitted[region, 2], _ = plane(sums[region])
+    return fitted
+
+
 def adjacency(labels: np.ndarray, regions: int) -> tuple[np.ndarray, np.ndarray]:
     """Lists the pairs of regions that touch, with the length of their common frontier.
 
@@ -135,8 +145,8 @@ def merge_greedily(sums, pairs, cracks, trade):
             _chain(following, head, tail, pairs[edge, side], 2 * edge + side)
         cost[edge] = _rise(sums, error, pairs[edge, 0], pairs[edge, 1]) / cracks[edge]
         _lift(heap, place, cost, edge)
-    met = np.full(regions, -1, np.int64)  # By which edge a neighbour was met,
-    met_at = np.full(regions, -1, np.int64)  # and at which step that was.
+    last_edge = np.full(regions, -1, np.int64)  # The edge by which a neighbour was last reached,
+    last_step = np.full(regions, -1, np.int64)  # and the step at which it was.
     step = 0
     while edges > 0 and cost[heap[0]] <= trade:
         kept = find(owner, pairs[heap[0], 0])
@@ -156,13 +166,13 @@ def merge_greedily(sums, pairs, cracks, trade):
             other = find(owner, pairs[edge, 1 - half % 2])
             if cost[edge] == np.inf:
                 pass  # It went earlier and is only left in the chain of its other end.
-            elif other != kept and met_at[other] != step:
-                met_at[other] = step
-                met[other] = edge
+            elif other != kept and last_step[other] != step:
+                last_step[other] = step
+                last_edge[other] = edge
                 _chain(following, head, tail, kept, half)
             else:
                 if other != kept:
-                    cracks[met[other]] += cracks[edge]
+                    cracks[last_edge[other]] += cracks[edge]
                 cost[edge] = np.inf
                 _sink(heap, place, cost, edge)
             half = after
@@ -181,7 +191,7 @@ def merge_greedily(sums, pairs, cracks, trade):
 
 @compilation.compile_cached
 def find(owner, region):
-    """Follows a region to the one it ended up in, shortening the way for the next time."""
+    """Follows a region to the one it ended up in, shortening the path for the next call."""
     while owner[region] != region:
         owner[region] = owner[owner[region]]
         region = owner[region]
@@ -201,7 +211,7 @@ def _chain(following, head, tail, region, half):
 
 @compilation.compile_cached
 def _rise(sums, error, first, second):
-    """Rise of the squared error if two regions became one."""
+    """Returns by how much the squared error rises if two regions are merged."""
     both = np.empty(SUMS)
     for entry in range(SUMS):
         both[entry] = sums[first, entry] + sums[second, entry]

@@ -1,4 +1,4 @@
-"""Planar regions: a partition whose frontiers are in the scene, at jumps and creases of depth."""
+"""Planar regions: a partition with frontiers at depth discontinuities and creases of the scene."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ import numpy as np
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import frontier_classes, merging, refining, superpixels
 
-# Recalls 95 % of real depth jumps within 2 px and leaves about 1,560 regions at 480x640.
+# Recalls 95 % of real depth discontinuities within 2 px and leaves about 1,560 regions at 480x640.
 FINE = superpixels.Slic(region_px=14, ruler=20.0, iterations=5)
 EARLY = 0.1  # Share of the trade at which frontiers are moved for the first time.
 SWEEPS = 10  # 30 lower the functional by another percent, in a third more time.
@@ -31,7 +31,7 @@ class Planar:
     what has merged does not part again.
 
     Attributes:
-        base: cuts the fine partition; a frontier it misses is never found.
+        base: makes the fine partition; a frontier that it misses stays missing.
         trade: squared error of inverse depth, in 1/m^2, that one crack edge may save. A captured
             480x640 frame keeps 365 regions at 1e-4, 107 at 1e-3 and 29 at 1e-2, on the mean of
             17 (`benchmarks/labels.py`).
@@ -43,10 +43,10 @@ class Planar:
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of its range."""
         if not self.trade >= 0:
-            raise ValueError(f"trade is {self.trade}; it must be 0 or more")
+            raise ValueError(f"expected a trade of 0 or more, got {self.trade}")
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into planar regions.
+        """Segments a depth image into planar regions.
 
         Args:
             depth_mm: `[H, W]` uint16 millimetres without holes.
@@ -67,8 +67,8 @@ def merge(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray:
     """Merges the regions of a partition as `Planar` does.
 
     Args:
-        labels: `[H, W]` integers, one number per region; pieces of one number are regions of
-            their own.
+        labels: `[H, W]` integers, one number per region; its 4-connected pieces become
+            regions.
         depth_mm: `[H, W]` uint16 millimetres without holes.
         trade: squared error of inverse depth, in 1/m^2, that one crack edge may save.
 
@@ -137,5 +137,5 @@ def render_planes(labels: np.ndarray, depth_mm: np.ndarray) -> np.ndarray:
 
 def _inverse_depth(depth_mm: np.ndarray) -> np.ndarray:
     if not depth_mm.all():
-        raise ValueError("the depth image has holes; fill them first (partition.fill)")
+        raise ValueError("expected depth without holes; fill them first (partition.fill)")
     return MM_PER_M / depth_mm.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Frontiers of a partition moved to where the planes of the regions meet, pixel by pixel."""
+"""Moves the frontiers of a partition to where the planes of its regions meet, pixel by pixel."""
 
 import numpy as np
 
@@ -14,8 +14,8 @@ def refine(labels, values, regions, trade, sweeps):
     """Moves frontier pixels to the neighbouring region whose plane and frontiers cost them less.
 
     Iterated conditional modes (Besag 1986) of (squared error) + `trade` * (crack edges): in every
-    sweep the planes are fitted, then each pixel in turn joins the touching region that is the
-    cheapest for it. A pixel stays where its region would fall apart without it or end.
+    sweep the planes are fitted, then each pixel joins the touching region with the least cost,
+    one after the other. A pixel stays where its region would fall apart without it or end.
 
     Args:
         labels: `[H, W]` int32 in 0..regions-1, every region 4-connected.
@@ -28,14 +28,11 @@ def refine(labels, values, regions, trade, sweeps):
         `[H, W]` int32, as many regions, every one 4-connected.
     """
     height, width = labels.shape
-    # A rim that belongs to no region saves every question about the border.
+    # With a rim that belongs to no region, the border needs no special case.
     rimmed = np.full((height + 2, width + 2), -1, np.int32)
     rimmed[1:-1, 1:-1] = labels
-    planes = np.empty((regions, 3))
     for _ in range(sweeps):
-        sums = merging.region_sums(rimmed[1:-1, 1:-1], values, regions)
-        for region in range(regions):
-            planes[region, 0], planes[region, 1], planes[region, 2], _ = merging.plane(sums[region])
+        planes = merging.planes(merging.region_sums(rimmed[1:-1, 1:-1], values, regions))
         moved = 0
         for row in range(height):
             for column in range(width):

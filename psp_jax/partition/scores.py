@@ -1,8 +1,8 @@
-"""How well a partition agrees with another one, or describes an image. All in float64.
+"""Scores how well a partition agrees with another one, or describes an image, in float64.
 
 Definitions are those of Stutz, Hermans and Leibe (2018), "Superpixels: an evaluation of the
 state of the art", where they give one; deviations are named. Labels are `[H, W]` integers, one
-number per region; `labels` is what is judged and `truth` what it is judged by. Where a function
+number per region; `labels` is the partition that is scored, `truth` the true one. Where a function
 takes `known` (`[H, W]` bool), only those pixels are counted.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from psp_jax.partition import frontier_classes
 
-JUMP = 0.04  # A step of 4 % between neighbours is more than a slanted wall or the noise makes.
+DISCONTINUITY = 0.04  # Neighbours on a slanted wall, with noise, differ by less than 4 %.
 
 
 def boundary(labels: np.ndarray) -> np.ndarray:
@@ -21,11 +21,11 @@ def boundary(labels: np.ndarray) -> np.ndarray:
     return frontier_classes.encode(labels) > 0
 
 
-def jumps(depth_mm: np.ndarray) -> np.ndarray:
-    """Marks both pixels of every step in depth, relative to the nearer one, of more than 4 %.
+def depth_discontinuities(depth_mm: np.ndarray) -> np.ndarray:
+    """Marks pairs of neighbours whose depths differ by more than 4 % of the nearer one.
 
     Args:
-        depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading, beside which no step is known.
+        depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading, which is no neighbour.
 
     Returns:
         `[H, W]` bool.
@@ -38,9 +38,9 @@ def jumps(depth_mm: np.ndarray) -> np.ndarray:
     ):
         step = np.abs(depth[first] - depth[second])
         nearer = np.minimum(depth[first], depth[second])
-        is_jump = (step > JUMP * nearer) & (nearer > 0)
-        marked[first] |= is_jump
-        marked[second] |= is_jump
+        is_discontinuous = (step > DISCONTINUITY * nearer) & (nearer > 0)
+        marked[first] |= is_discontinuous
+        marked[second] |= is_discontinuous
     return marked
 
 
@@ -51,16 +51,16 @@ def near(marked: np.ndarray, radius_px: int) -> np.ndarray:
 
 
 def boundary_recall(
-    found: np.ndarray, true: np.ndarray, *, radius_px: int, known: np.ndarray | None = None
+    boundary: np.ndarray, true: np.ndarray, *, radius_px: int, known: np.ndarray | None = None
 ) -> float:
-    """Computes the share of true boundary pixels with a found one in a square window.
+    """Computes the share of true boundary pixels with a predicted one in a square window.
 
-    Exchanging the arguments gives the share of found pixels that are near a true one, a precision
-    that counts on one side only.
+    With the first two arguments exchanged it is a precision: the share of predicted pixels near a
+    true one.
 
     Args:
-        found: `[H, W]` bool, boundary pixels of the partition judged.
-        true: `[H, W]` bool, boundary pixels or jumps it should have.
+        boundary: `[H, W]` bool, boundary pixels of the partition.
+        true: `[H, W]` bool, true boundary pixels or depth discontinuities.
         radius_px: half side of the window, 0 for the pixel itself.
         known: `[H, W]` bool, the true pixels that count; all by default.
 
@@ -68,22 +68,7 @@ def boundary_recall(
         0 to 1; NaN without true pixels.
     """
     counted = true if known is None else true & known
-    return _share(int((near(found, radius_px) & counted).sum()), int(counted.sum()))
-
-
-def boundary_precision(
-    found: np.ndarray, true: np.ndarray, *, radius_px: int, known: np.ndarray | None = None
-) -> float:
-    """Computes hits / (hits + false alarms) as the benchmark of Stutz et al. does.
-
-    Hits are counted on the true side (true pixels with a found one in the window), false alarms
-    on the found side (found pixels that are not true ones and have none in their window).
-    Arguments and result as of `boundary_recall`; NaN where both counts are 0.
-    """
-    counted = np.ones(true.shape, bool) if known is None else known
-    hits = int((near(found, radius_px) & true & counted).sum())
-    false_alarms = int((found & ~near(true, radius_px) & counted).sum())
-    return _share(hits, hits + false_alarms)
+    return _share(int((near(boundary, radius_px) & counted).sum()), int(counted.sum()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,13 +94,13 @@ class Overlap:
 
 
 def overlap(labels: np.ndarray, truth: np.ndarray, known: np.ndarray | None = None) -> Overlap:
-    """Counts what the scores of regions need, once for all of them.
+    """Counts the pixels that each region shares with each true region, for all scores of regions.
 
     Raises:
         ValueError: if the shapes differ or no pixel is known.
     """
     if labels.shape != truth.shape:
-        raise ValueError(f"labels are {labels.shape}, the truth is {truth.shape}")
+        raise ValueError(f"expected labels of the truth's shape {truth.shape}, got {labels.shape}")
     chosen = np.ones(labels.shape, bool) if known is None else known
     if not chosen.any():
         raise ValueError("no pixel is known, so nothing can be scored")
@@ -134,11 +119,6 @@ def overlap(labels: np.ndarray, truth: np.ndarray, known: np.ndarray | None = No
     )
 
 
-def under_segmentation_error(shared: Overlap) -> float:
-    """Computes the share of pixels outside the true region that their region mostly lies in."""
-    return 1.0 - achievable_segmentation_accuracy(shared)
-
-
 def under_segmentation_error_neubert_protzel(shared: Overlap) -> float:
     """Computes sum over true regions and regions touching them of min(inside, outside), / pixels.
 
@@ -146,15 +126,6 @@ def under_segmentation_error_neubert_protzel(shared: Overlap) -> float:
     """
     outside = shared.sizes[shared.region] - shared.counts
     return float(np.minimum(shared.counts, outside).sum()) / shared.pixels
-
-
-def under_segmentation_error_levinshtein(shared: Overlap) -> float:
-    """Computes the mean over true regions of (area of the regions touching it - its own) / own.
-
-    Source: Levinshtein et al. (2009). It has no upper bound.
-    """
-    covered = np.bincount(shared.true_region, weights=shared.sizes[shared.region])
-    return float(np.mean((covered - shared.true_sizes) / shared.true_sizes))
 
 
 def achievable_segmentation_accuracy(shared: Overlap) -> float:
@@ -171,9 +142,9 @@ def adjusted_rand(shared: Overlap) -> float:
         numbers = counts.astype(np.float64)
         return float((numbers * (numbers - 1)).sum() / 2)
 
-    both, found, true = pairs(shared.counts), pairs(shared.sizes), pairs(shared.true_sizes)
-    expected = found * true / max(pairs(np.array([shared.pixels])), 1.0)
-    most = (found + true) / 2
+    both, own, true = pairs(shared.counts), pairs(shared.sizes), pairs(shared.true_sizes)
+    expected = own * true / max(pairs(np.array([shared.pixels])), 1.0)
+    most = (own + true) / 2
     # Both all one region, or both all single pixels: the same partition, by chance or not.
     return 1.0 if most == expected else (both - expected) / (most - expected)
 
@@ -209,21 +180,6 @@ def explained_variation(labels: np.ndarray, image: np.ndarray) -> float:
     return float(kept / total) if total > 0 else 1.0
 
 
-def compactness(labels: np.ndarray) -> float:
-    """Computes the mean over pixels of 4 pi area / perimeter^2 of their region.
-
-    The perimeter counts crack edges, the image's border included: a square scores pi / 4.
-    """
-    padded = np.pad(np.unique(labels, return_inverse=True)[1].reshape(labels.shape), 1)
-    padded[1:-1, 1:-1] += 1
-    perimeter = np.zeros(padded.max() + 1)
-    for first, second in ((padded[:, :-1], padded[:, 1:]), (padded[:-1], padded[1:])):
-        for side in (first, second):
-            perimeter += np.bincount(side[first != second], minlength=len(perimeter))
-    area = np.bincount(padded[1:-1, 1:-1].ravel())[1:].astype(np.float64)
-    return float((area / labels.size * 4 * np.pi * area / perimeter[1:] ** 2).sum())
-
-
 def crack_edges(labels: np.ndarray) -> int:
     """Counts the inter-pixel edges between different regions."""
     return int((labels[:, 1:] != labels[:, :-1]).sum() + (labels[1:] != labels[:-1]).sum())
@@ -234,7 +190,7 @@ def crack_edges_near(labels: np.ndarray, marked: np.ndarray, *, radius_px: int) 
 
     Args:
         labels: `[H, W]` integers.
-        marked: `[H, W]` bool, such as `jumps`.
+        marked: `[H, W]` bool, such as `depth_discontinuities`.
         radius_px: half side of the window.
     """
     close = near(marked, radius_px)

@@ -1,21 +1,22 @@
-"""Planar regions with frontiers that are cheap to code.
+"""Planar regions with smooth frontiers, which are cheap to code.
 
-`planar` counts crack edges, which makes a ragged line as long as a straight one beside it. Here a
-frontier's length is what the eight neighbours of its pixels see, regions that lost their reason
-merge again, and pieces may come off.
+`planar` counts crack edges, so a ragged line is as long as a straight one along it. Here the length
+of a frontier is measured over the eight neighbours of its pixels, regions that became superfluous
+merge again, and regions may fall apart.
 """
 
 import dataclasses
 
 import numpy as np
 
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import compilation, merging, planar, superpixels
 
 # Shares of the trade at which frontiers move after a merge: planes part before they settle.
 ROUNDS = (0.1, 1.0, 1.0)
 SWEEPS = 6  # Over all pixels between two merges; later ones move next to nothing.
 # Length of a frontier that a pixel's eight neighbours see: of an edge and of a corner, in cracks.
-# Together they price all directions about alike, and a pixel that sticks out twice its edges.
+# Together they make length nearly independent of direction, and penalise single protruding pixels.
 EDGE_LENGTH, CORNER_LENGTH = 1.4, 0.42
 
 
@@ -26,7 +27,7 @@ class Smoothed:
     Meant for coding: it takes fewer bits than `Planar` at the same error (`benchmarks/coding.py`).
 
     Attributes:
-        base: cuts the fine partition.
+        base: makes the fine partition.
         trade: squared error of inverse depth, in 1/m^2, that one crack edge may save.
     """
 
@@ -36,10 +37,10 @@ class Smoothed:
     def __post_init__(self) -> None:
         """Raises ValueError for a value out of its range."""
         if not self.trade >= 0:
-            raise ValueError(f"trade is {self.trade}; it must be 0 or more")
+            raise ValueError(f"expected a trade of 0 or more, got {self.trade}")
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into planar regions.
+        """Segments a depth image into planar regions.
 
         Args:
             depth_mm: `[H, W]` uint16 millimetres without holes.
@@ -55,7 +56,7 @@ class Smoothed:
 
 def smooth(labels: np.ndarray, depth_mm: np.ndarray, *, trade: float) -> np.ndarray:
     """Merges regions and moves frontiers as `Smoothed` does; arguments as of `planar.merge`."""
-    inverse_depth_per_m = planar.MM_PER_M / depth_mm.astype(np.float64)
+    inverse_depth_per_m = MM_PER_M / depth_mm.astype(np.float64)
     for share in ROUNDS:
         labels = planar.merge(labels, depth_mm, share * trade)
         regions = int(labels.max()) + 1
@@ -68,14 +69,11 @@ def smooth(labels: np.ndarray, depth_mm: np.ndarray, *, trade: float) -> np.ndar
 
 @compilation.compile_cached
 def _move(labels, values, sums, trade, backwards):
-    """Iterated conditional modes (Besag 1986), one sweep of them.
+    """Does one sweep of iterated conditional modes (Besag 1986).
 
     Gives every pixel at a frontier the best region around it; returns how many changed."""
     height, width = labels.shape
-    planes = np.zeros((sums.shape[0], 3))
-    for region in range(sums.shape[0]):
-        if sums[region, 0] > 0:
-            planes[region, 0], planes[region, 1], planes[region, 2], _ = merging.plane(sums[region])
+    planes = merging.planes(sums)
     moved = 0
     for index in range(labels.size):
         pixel = labels.size - 1 - index if backwards else index

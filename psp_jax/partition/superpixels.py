@@ -1,10 +1,9 @@
 """Superpixels of a depth image. An algorithm is an object with one call: depth -> labels.
 
-What all of them do with depth is said here once. They get uint16 millimetres without holes and
-stretch them to gray levels of 0 to 255 over the range of the frame, since OpenCV would take raw
-millimetres for a fraction of the range of their type. Numbers of regions are what an algorithm
-makes of the wish, not what was asked for. Labels are int32, contiguous from 0 in the order of
-the regions' first pixels, and every region is 4-connected, which OpenCV's own need not be.
+All of them get uint16 millimetres without holes and stretch them to gray levels of 0 to 255 over
+the range of the frame, since OpenCV would take raw millimetres for a fraction of the range of their
+type. The requested number of regions is only approximate. Labels are int32, contiguous from 0 in
+the order of the regions' first pixels, and every region is 4-connected, unlike some of OpenCV's.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ GRADIENT_STEPS = 8.0  # Heights of the watershed's relief per gray level of slop
 
 
 class Superpixels(Protocol):
-    """What cuts a depth image into regions."""
+    """Segments a depth image into regions."""
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
         """Maps `[H, W]` uint16 millimetres without holes to `[H, W]` int32 labels."""
@@ -61,7 +60,7 @@ class Seeds:
         _require("iterations", self.iterations, 0, math.inf)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into superpixels.
+        """Segments a depth image into superpixels.
 
         Args:
             depth_mm: `[H, W]` uint16 millimetres without holes.
@@ -131,7 +130,7 @@ class Slic:
         _require("min_size_percent", self.min_size_percent, 0, 100)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
         _check(depth_mm, self.region_px)
         slic = cv2.ximgproc.createSuperpixelSLIC(
             _stretched(depth_mm, *_percentiles(depth_mm)),
@@ -172,7 +171,7 @@ class Lsc:
         _require("min_size_percent", self.min_size_percent, 0, 100)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
         # With fewer than two cells to a side OpenCV divides by zero and ends the process.
         _check(depth_mm, 2 * self.region_px)
         # OpenCV divides by the largest value, which a frame of one depth would make 0.
@@ -206,7 +205,7 @@ class Watershed:
         _require("region_px", self.region_px, 2, math.inf)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Cuts a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
         _check(depth_mm, self.region_px)
         height = relief(depth_mm)
         return frontier_classes.split_connected(
@@ -215,7 +214,7 @@ class Watershed:
 
 
 def relief(depth_mm: np.ndarray) -> np.ndarray:
-    """Computes what `Watershed` floods.
+    """Computes the relief that `Watershed` floods.
 
     Args:
         depth_mm: `[H, W]` uint16 millimetres without holes.
@@ -233,22 +232,22 @@ def relief(depth_mm: np.ndarray) -> np.ndarray:
 
 def _require(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:
-        raise ValueError(f"{name} is {value}; it must be between {least} and {most}")
+        raise ValueError(f"expected {name} between {least} and {most}, got {value}")
 
 
 def _check(depth_mm: np.ndarray, region_px: int = 1) -> None:
     if depth_mm.ndim != 2 or depth_mm.dtype != np.uint16:
-        raise ValueError(f"[H, W] uint16 was expected, not {depth_mm.shape} {depth_mm.dtype}")
+        raise ValueError(f"expected depth as [H, W] uint16, got {depth_mm.shape} {depth_mm.dtype}")
     height, width = depth_mm.shape
     least = max(MIN_SIDE_PX, region_px)
     if min(height, width) < least:
-        raise ValueError(f"a {height}x{width} image; both sides need at least {least} pixels")
+        raise ValueError(f"expected sides of {least} pixels or more, got a {height}x{width} image")
     if not depth_mm.all():
-        raise ValueError("the depth image has holes; fill them first (partition.fill)")
+        raise ValueError("expected depth without holes; fill them first (partition.fill)")
 
 
 def _percentiles(depth_mm: np.ndarray) -> tuple[int, int]:
-    """Two depths, in millimetres, between which the frame is stretched."""
+    """Returns two depths, in millimetres, between which the frame is stretched."""
     below = np.cumsum(np.bincount(depth_mm.ravel()))
     low, high = np.searchsorted(below, np.array(PERCENTILES) / 100 * depth_mm.size)
     return int(low), int(high)

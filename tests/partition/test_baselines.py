@@ -29,7 +29,7 @@ def test_a_grid_has_about_as_many_rectangles_as_wanted(regions):
 
 @pytest.mark.parametrize("name", ["seeds_on_rgb", "slic_on_rgb", "slic_on_depth"])
 @pytest.mark.parametrize("regions", [12, 40])
-def test_rivals_come_near_the_number_wanted_and_follow_what_they_see(scene, name, regions):
+def test_baselines_come_near_the_number_wanted_and_follow_what_they_see(scene, name, regions):
     box, rgb, depth_mm = scene
     labels = getattr(baselines, name)(depth_mm if name == "slic_on_depth" else rgb, regions)
     np.testing.assert_array_equal(labels, frontier_classes.split_connected(labels))

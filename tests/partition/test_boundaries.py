@@ -15,15 +15,15 @@ def make_pair(seed, size=(13, 17)):
 
 def counts_by_hand(probability, true, radius, known, threshold):
     """One window at a time, as the convention is worded."""
-    found = probability >= threshold
-    right = met = 0
+    predicted = probability >= threshold
+    correct = recalled = 0
     height, width = true.shape
-    for y, x in np.argwhere((found | true) & known):
+    for y, x in np.argwhere((predicted | true) & known):
         rows = slice(max(y - radius, 0), min(y + radius + 1, height))
         columns = slice(max(x - radius, 0), min(x + radius + 1, width))
-        right += found[y, x] and true[rows, columns].any()
-        met += true[y, x] and found[rows, columns].any()
-    return (found & known).sum(), right, (true & known).sum(), met
+        correct += predicted[y, x] and true[rows, columns].any()
+        recalled += true[y, x] and predicted[rows, columns].any()
+    return (predicted & known).sum(), correct, (true & known).sum(), recalled
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
@@ -41,26 +41,26 @@ def test_average_precision_without_a_window_is_that_of_scikit_learn():
     counts = np.stack([boundaries.count(p, t, radius_px=0) for p, t in pairs])
     probability = np.concatenate([p.ravel() for p, _ in pairs])
     true = np.concatenate([t.ravel() for _, t in pairs])
-    # The lowest threshold is above 0, so the least probable true pixels are never met.
+    # The lowest threshold is above 0, so the least probable true pixels are never recalled.
     probability = np.maximum(probability, 0.011)
     counts = counts + 0
     expected = sklearn_metrics.average_precision_score(true, probability)
-    figures = boundaries.figures(counts)
-    np.testing.assert_allclose(figures["ap"], expected, atol=2e-3)
+    metrics = boundaries.metrics(counts)
+    np.testing.assert_allclose(metrics["ap"], expected, atol=2e-3)
     half = sklearn_metrics.f1_score(true, probability >= 0.5)
-    np.testing.assert_allclose(figures["f"], half, rtol=1e-12)
+    np.testing.assert_allclose(metrics["f"], half, rtol=1e-12)
     best = max(
         float(sklearn_metrics.f1_score(true, probability >= t)) for t in boundaries.THRESHOLDS
     )
-    np.testing.assert_allclose(figures["ods"], best, rtol=1e-12)
+    np.testing.assert_allclose(metrics["ods"], best, rtol=1e-12)
 
 
 def test_a_threshold_for_each_image_is_at_least_as_good_as_one_for_all():
     first, second = make_pair(0), make_pair(1)
     faint = second[0] / 4, second[1]
     counts = np.stack([boundaries.count(*pair, radius_px=1) for pair in (first, faint)])
-    figures = boundaries.figures(counts)
-    assert figures["ods"] < figures["ois"]
+    metrics = boundaries.metrics(counts)
+    assert metrics["ods"] < metrics["ois"]
 
 
 def test_a_boundary_one_pixel_aside_is_right_only_within_a_window():
@@ -68,12 +68,12 @@ def test_a_boundary_one_pixel_aside_is_right_only_within_a_window():
     true[:, 4] = True
     aside = np.roll(true, 1, axis=1).astype(np.float32)
     scores = [
-        boundaries.figures(boundaries.count(aside, true, radius_px=r))["f"] for r in (0, 1, 2)
+        boundaries.metrics(boundaries.count(aside, true, radius_px=r))["f"] for r in (0, 1, 2)
     ]
     assert scores == [0, 1, 1]
-    perfect = boundaries.figures(boundaries.count(true.astype(np.float32), true, radius_px=0))
+    perfect = boundaries.metrics(boundaries.count(true.astype(np.float32), true, radius_px=0))
     assert perfect == {"f": 1, "ods": 1, "ois": 1, "ap": 1}
-    nothing = boundaries.figures(boundaries.count(np.zeros((9, 9)), true, radius_px=2))
+    nothing = boundaries.metrics(boundaries.count(np.zeros((9, 9)), true, radius_px=2))
     assert nothing == {"f": 0, "ods": 0, "ois": 0, "ap": 0}
 
 

@@ -16,11 +16,7 @@ from psp_jax.partition import (
 )
 from tests import captures
 
-DECODERS = [
-    decode.ConnectedComponents(),
-    decode.Multicut(),
-    *(decode.Agglomeration(linkage) for linkage in decode.Linkage),
-]
+DECODERS = [decode.ConnectedComponents(), decode.Multicut()]
 names = pytest.mark.parametrize("decoder", DECODERS, ids=str)
 
 
@@ -51,41 +47,14 @@ def bit_logits(labels, rng, noise):
 # Votes and edges.
 
 
-def test_votes_of_class_logits_are_the_marginals_by_brute_force():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, (5, 7, 16))
-    odds = np.exp(logits)
-    votes = edge_logits.from_class_logits(logits)
-    for name, bit, column, row in (("left", 1, 1, 0), ("right", 4, 0, 0)):
-        expected = np.empty((5, 6))
-        for i, j in itertools.product(range(5), range(6)):
-            having = sum(odds[i + row, j + column, c] for c in range(16) if c & bit)
-            expected[i, j] = np.log(having / (odds[i + row, j + column].sum() - having))
-        vote = votes.across[1 if name == "left" else 0]
-        np.testing.assert_allclose(vote, expected, rtol=1e-5, atol=1e-5)
-    for vote, bit, row in ((votes.along[0], 8, 0), (votes.along[1], 2, 1)):
-        expected = np.empty((4, 7))
-        for i, j in itertools.product(range(4), range(7)):
-            having = sum(odds[i + row, j, c] for c in range(16) if c & bit)
-            expected[i, j] = np.log(having / (odds[i + row, j].sum() - having))
-        np.testing.assert_allclose(vote, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_class_logits_of_any_size_give_finite_votes():
-    logits = np.zeros((2, 2, 16), np.float32)
-    logits[0, 0] = 1e30
-    logits[1, 1, 15] = 1e4
-    assert edge_logits.from_class_logits(logits).across[1, 1, 0] > 80
-
-
 def test_votes_of_classes_are_those_of_their_bits():
     classes = np.random.default_rng(0).integers(0, 16, (6, 9)).astype(np.uint8)
-    votes, expected = edge_logits.from_classes(classes), frontier_classes.edges(classes)
-    np.testing.assert_array_equal(votes.across > 0, expected.across)
-    np.testing.assert_array_equal(votes.along > 0, expected.along)
-    joined = votes.either()
-    np.testing.assert_array_equal(joined.across > 0, expected.joined[0])
-    np.testing.assert_array_equal(joined.along > 0, expected.joined[1])
+    left, up, right, down = (classes & side.mask > 0 for side in frontier_classes.Side)
+    votes = edge_logits.from_classes(classes)
+    np.testing.assert_array_equal(votes.across > 0, [right[:, :-1], left[:, 1:]])
+    np.testing.assert_array_equal(votes.along > 0, [down[:-1], up[1:]])
+    np.testing.assert_array_equal(votes.either().across > 0, right[:, :-1] | left[:, 1:])
+    np.testing.assert_array_equal(votes.either().along > 0, down[:-1] | up[1:])
 
 
 def test_votes_join_by_mean_by_the_larger_and_by_the_smaller():
@@ -98,14 +67,14 @@ def test_votes_join_by_mean_by_the_larger_and_by_the_smaller():
 
 def test_an_edge_head_points_right_and_down():
     logits = np.arange(2 * 3 * 2, dtype=np.float32).reshape(2, 3, 2)
-    scored = edge_logits.from_edge_head(logits)
-    np.testing.assert_array_equal(scored.across, [[0, 2], [6, 8]])
-    np.testing.assert_array_equal(scored.along, [[1, 3, 5]])
+    edges = edge_logits.from_edge_head(logits)
+    np.testing.assert_array_equal(edges.across, [[0, 2], [6, 8]])
+    np.testing.assert_array_equal(edges.along, [[1, 3, 5]])
 
 
 def test_probabilities_are_those_of_the_logits():
-    scored = edge_logits.EdgeLogits(np.array([[0, np.log(3)]], "f"), np.zeros((0, 3), "f"))
-    np.testing.assert_allclose(scored.probabilities[0], [[0.5, 0.75]], rtol=1e-6)
+    edges = edge_logits.EdgeLogits(np.array([[0, np.log(3)]], "f"), np.zeros((0, 3), "f"))
+    np.testing.assert_allclose(edges.probabilities[0], [[0.5, 0.75]], rtol=1e-6)
 
 
 def test_what_cannot_be_logits_is_refused():
@@ -113,17 +82,15 @@ def test_what_cannot_be_logits_is_refused():
     for value in (np.nan, np.inf):
         bad = good[0].copy()
         bad[1, 1] = value
-        with pytest.raises(ValueError, match="1 of 12 logits are infinite or not a number"):
+        with pytest.raises(ValueError, match="1 of 12 logits"):
             edge_logits.EdgeLogits(bad, good[1])
-    with pytest.raises(ValueError, match="must be float32, not float64"):
+    with pytest.raises(ValueError, match="float64"):
         edge_logits.EdgeLogits(good[0].astype(float), good[1])
-    with pytest.raises(ValueError, match=r"not \(3, 4\) and \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"got \(3, 4\) and \(2, 4\)"):
         edge_logits.EdgeLogits(good[0], good[1][:, 1:])
-    with pytest.raises(ValueError, match=r"\[H, W, 16\] logits"):
-        edge_logits.from_class_logits(np.zeros((2, 2, 4)))
-    with pytest.raises(ValueError, match=r"\[H, W, 2\] logits"):
+    with pytest.raises(ValueError, match=r"\[H, W, 2\]"):
         edge_logits.from_edge_head(np.zeros((0, 2, 2)))
-    with pytest.raises(ValueError, match="0..15 was expected.*255"):
+    with pytest.raises(ValueError, match="0..15.*255"):
         edge_logits.from_classes(np.full((2, 2), 255, np.uint8))
     with pytest.raises(ValueError, match="two votes per edge"):
         edge_logits.Votes(np.zeros((3, 3, 4), "f"), np.zeros((2, 2, 5), "f"))
@@ -156,59 +123,58 @@ def test_connected_components_are_those_that_scipy_finds_on_the_doubled_grid():
     rng = np.random.default_rng(0)
     for _ in range(50):
         height, width = rng.integers(1, 20, 2)
-        scored = edge_logits.EdgeLogits(
+        edges = edge_logits.EdgeLogits(
             rng.standard_normal((height, width - 1)).astype(np.float32),
             rng.standard_normal((height - 1, width)).astype(np.float32),
         )
         open_cells = np.zeros((2 * height - 1, 2 * width - 1), bool)
         open_cells[::2, ::2] = True
-        open_cells[::2, 1::2] = scored.across <= 0
-        open_cells[1::2, ::2] = scored.along <= 0
+        open_cells[::2, 1::2] = edges.across <= 0
+        open_cells[1::2, ::2] = edges.along <= 0
         expected = np.empty(open_cells.shape, np.int32)
         ndimage.label(open_cells, output=expected)
-        labels = decode.ConnectedComponents()(scored)
+        labels = decode.ConnectedComponents()(edges)
         np.testing.assert_array_equal(labels, frontier_classes.renumber(expected[::2, ::2] - 1))
 
 
-def test_one_missed_edge_joins_components_and_not_the_regions_of_other_decoders():
+def test_one_missed_edge_joins_components_and_not_the_regions_of_multicut():
     labels = blocks(1, 2, 16)
-    scored = edge_logits.from_labels(labels)
-    scored.across[7, 15] = -1.0
-    assert decode.ConnectedComponents()(scored).max() == 0
-    for decoder in DECODERS[1:]:
-        np.testing.assert_array_equal(decoder(scored), labels)
+    edges = edge_logits.from_labels(labels)
+    edges.across[7, 15] = -1.0
+    assert decode.ConnectedComponents()(edges).max() == 0
+    np.testing.assert_array_equal(decode.Multicut()(edges), labels)
 
 
-def test_a_gap_missed_surely_is_closed_by_multicut_and_by_no_decoder_of_single_edges():
+def test_a_gap_missed_surely_is_closed_by_multicut_and_not_by_components():
     labels = blocks(1, 2, 40)
-    scored = edge_logits.from_labels(labels)
-    scored.across[16:24, 39] = -8.0
-    decoded = decode.Multicut()(scored)
+    edges = edge_logits.from_labels(labels)
+    edges.across[16:24, 39] = -8.0
+    decoded = decode.Multicut()(edges)
     assert decoded.max() == 1
     # The frontier is known above and below, and may bulge by the gap's half length between.
     wrong = decoded != labels
     assert not wrong[:16].any() and not wrong[24:].any()
     assert wrong.sum() <= 8 * 4
-    assert decode.ConnectedComponents()(scored).max() == 0
+    assert decode.ConnectedComponents()(edges).max() == 0
 
 
 def test_a_frontier_that_ends_inside_a_region_is_dropped():
     labels = np.zeros((40, 40), np.int32)
-    scored = edge_logits.from_labels(labels)
-    scored.across[:10, 19] = edge_logits.CERTAIN
-    for decoder in DECODERS[:2]:
-        np.testing.assert_array_equal(decoder(scored), labels)
+    edges = edge_logits.from_labels(labels)
+    edges.across[:10, 19] = edge_logits.CERTAIN
+    for decoder in DECODERS:
+        np.testing.assert_array_equal(decoder(edges), labels)
 
 
 def test_a_frontier_is_kept_where_its_mean_probability_exceeds_the_threshold():
     labels = blocks(1, 2, 32)
-    scored = edge_logits.from_labels(labels)
+    edges = edge_logits.from_labels(labels)
     half_of_it = np.arange(32) % 2 == 0
-    scored.across[half_of_it, 31] = -20.0  # What is left has a mean probability of 0.49.
+    edges.across[half_of_it, 31] = -20.0  # What is left has a mean probability of 0.49.
     for threshold, regions in ((0.3, 2), (0.48, 2), (0.5, 1), (0.7, 1)):
         decoder = decode.Multicut(threshold=threshold)
         halves = labels.copy()
-        assert decoder.merge(halves, scored).max() + 1 == regions
+        assert decoder.merge(halves, edges).max() + 1 == regions
 
 
 def test_tiny_pieces_join_the_neighbour_they_are_closest_to_unless_they_are_sure():
@@ -216,26 +182,26 @@ def test_tiny_pieces_join_the_neighbour_they_are_closest_to_unless_they_are_sure
     labels[:, 10:] = 1
     labels[5, 9] = 2  # One pixel of the left side at the frontier.
     labels = frontier_classes.split_connected(labels)
-    scored = edge_logits.from_labels(labels)
-    np.testing.assert_array_equal(decode.absorb(labels, scored), labels)
-    scored.across[5, 8] = 1.0  # Its frontier to the left is doubtful now,
-    absorbed = decode.absorb(labels, scored)
+    edges = edge_logits.from_labels(labels)
+    np.testing.assert_array_equal(decode.absorb(labels, edges), labels)
+    edges.across[5, 8] = 1.0  # Its frontier to the left is doubtful now,
+    absorbed = decode.absorb(labels, edges)
     assert absorbed.max() == 1 and absorbed[5, 9] == absorbed[5, 8]
-    scored.across[5, 8], scored.across[5, 9] = (
+    edges.across[5, 8], edges.across[5, 9] = (
         edge_logits.CERTAIN,
         -4.0,
     )  # and now that to the right.
-    absorbed = decode.absorb(labels, scored)
+    absorbed = decode.absorb(labels, edges)
     assert absorbed.max() == 1 and absorbed[5, 9] == absorbed[5, 10]
-    np.testing.assert_array_equal(decode.absorb(labels, scored, tiny_px=1), labels)
+    np.testing.assert_array_equal(decode.absorb(labels, edges, tiny_px=1), labels)
 
 
 def test_a_band_of_doubtful_frontiers_is_divided_between_its_sides():
     labels = blocks(1, 2, 24)
-    scored = edge_logits.from_labels(labels)
-    scored.across[:, 21:26] = 1.0
-    scored.along[:, 22:26] = 1.0
-    decoded = decode.Multicut()(scored)
+    edges = edge_logits.from_labels(labels)
+    edges.across[:, 21:26] = 1.0
+    edges.along[:, 22:26] = 1.0
+    decoded = decode.Multicut()(edges)
     assert decoded.max() == 1
     assert (decoded[:, :22] == 0).all() and (decoded[:, 26:] == 1).all()
 
@@ -243,11 +209,10 @@ def test_a_band_of_doubtful_frontiers_is_divided_between_its_sides():
 def test_soft_errors_are_weighed():
     rng = np.random.default_rng(0)
     labels = blocks(4, 5, 24)
-    scored = edge_logits.from_bit_logits(bit_logits(labels, rng, noise=0.7)).mean()
+    edges = edge_logits.from_bit_logits(bit_logits(labels, rng, noise=0.7)).mean()
     # 8 % of the bits are wrong, so some frontier of every region is broken.
-    assert adjusted_rand(decode.ConnectedComponents()(scored), labels) < 0.2
-    for decoder in DECODERS[1:]:
-        assert adjusted_rand(decoder(scored), labels) > 0.97, decoder
+    assert adjusted_rand(decode.ConnectedComponents()(edges), labels) < 0.2
+    assert adjusted_rand(decode.Multicut()(edges), labels) > 0.97
 
 
 def test_random_classes_among_exact_ones_are_outvoted():
@@ -271,8 +236,8 @@ def test_results_are_repeatable_contiguous_and_connected_whatever_the_logits(dec
             (mean + 3 * rng.standard_normal(shape)).astype(np.float32)
             for shape in ((height, width - 1), (height - 1, width))
         )
-        scored = edge_logits.EdgeLogits(across, along)
-        labels = decoder(scored)
+        edges = edge_logits.EdgeLogits(across, along)
+        labels = decoder(edges)
         assert labels.shape == (height, width) and labels.dtype == np.int32
         np.testing.assert_array_equal(labels, frontier_classes.split_connected(labels))
         again = decoder(edge_logits.EdgeLogits(across.copy(), along.copy()))
@@ -282,35 +247,35 @@ def test_results_are_repeatable_contiguous_and_connected_whatever_the_logits(dec
 @names
 def test_unlikely_edges_cut_nothing_and_likely_ones_everything(decoder):
     for logit, regions in ((-1.5, 1), (6.0, 900)):
-        scored = edge_logits.EdgeLogits(
+        edges = edge_logits.EdgeLogits(
             np.full((30, 29), logit, np.float32), np.full((29, 30), logit, np.float32)
         )
-        assert decoder(scored).max() + 1 == regions
+        assert decoder(edges).max() + 1 == regions
 
 
 def test_where_no_edge_is_likely_fragments_need_a_lower_level():
     labels = blocks(1, 2, 24)
-    scored = edge_logits.transform(
+    edges = edge_logits.transform(
         edge_logits.from_labels(labels), lambda logits: logits - np.float32(5)
     )
-    assert decode.Multicut(threshold=0.2)(scored).max() == 0
-    np.testing.assert_array_equal(decode.Multicut(threshold=0.2, cut_above=0.2)(scored), labels)
+    assert decode.Multicut(threshold=0.2)(edges).max() == 0
+    np.testing.assert_array_equal(decode.Multicut(threshold=0.2, cut_above=0.2)(edges), labels)
 
 
 def test_fragments_never_cross_a_closed_frontier():
     rng = np.random.default_rng(0)
     for _ in range(30):
         labels = random_labels(rng)
-        pieces = fragments.cut(edge_logits.from_labels(labels), spacing_cells=4)
+        pieces = fragments.segment(edge_logits.from_labels(labels), spacing_cells=4)
         np.testing.assert_array_equal(pieces, frontier_classes.split_connected(pieces))
         assert scores.overlap(pieces, labels).counts.size == pieces.max() + 1
 
 
 def test_settings_out_of_range_are_refused():
     for threshold in (0.0, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="threshold is"):
+        with pytest.raises(ValueError, match="threshold .* got"):
             decode.Multicut(threshold=threshold)
-    with pytest.raises(ValueError, match="cut_above is 0"):
+    with pytest.raises(ValueError, match="cut_above .* got 0"):
         decode.Multicut(cut_above=0.0)
-    with pytest.raises(ValueError, match="spacing_cells is 0"):
+    with pytest.raises(ValueError, match="spacing_cells .* got 0"):
         decode.Multicut(spacing_cells=0)

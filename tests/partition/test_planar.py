@@ -149,7 +149,7 @@ def test_real_captures_cost_less_than_half_of_seeds_edges_and_keep_the_depth_dis
     for depth_mm in captures.depth_frames((480, 640)):
         filled_mm, _ = fill.fill_nearest(depth_mm)
         labels = planar.Planar(trade=1e-3)(filled_mm)
-        boundary, true = scores.boundary(labels), scores.jumps(filled_mm)
+        boundary, true = scores.boundary(labels), scores.depth_discontinuities(filled_mm)
         recall = scores.boundary_recall(boundary, true, radius_px=2)
         error = planar.render_planes(labels, filled_mm) * 1000.0 / filled_mm - 1
         rows.append(

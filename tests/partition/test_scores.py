@@ -23,26 +23,23 @@ def window_holds(marked, row, column, radius):
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2])
-def test_boundary_recall_and_precision_are_those_counted_pixel_by_pixel(radius):
+def test_boundary_recall_is_that_counted_pixel_by_pixel(radius):
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        found, true, known = rng.random((3, 15, 18)) < np.array([0.1, 0.1, 0.8])[:, None, None]
-        pixels = [(r, c) for r, c in np.ndindex(found.shape) if known[r, c]]
-        hits = sum(true[p] and window_holds(found, *p, radius) for p in pixels)
-        alarms = sum(found[p] and not window_holds(true, *p, radius) for p in pixels)
-        recall = scores.boundary_recall(found, true, radius_px=radius, known=known)
+        boundary, true, known = rng.random((3, 15, 18)) < np.array([0.1, 0.1, 0.8])[:, None, None]
+        pixels = [(r, c) for r, c in np.ndindex(boundary.shape) if known[r, c]]
+        hits = sum(true[p] and window_holds(boundary, *p, radius) for p in pixels)
+        recall = scores.boundary_recall(boundary, true, radius_px=radius, known=known)
         assert recall == hits / sum(true[p] for p in pixels)
-        precision = scores.boundary_precision(found, true, radius_px=radius, known=known)
-        assert precision == hits / (hits + alarms)
 
 
 def test_a_boundary_shifted_by_two_pixels_is_found_at_radius_two_only():
-    true, found = np.zeros((8, 12), int), np.zeros((8, 12), int)
-    true[:, 5:], found[:, 8:] = 1, 1
-    true, found = scores.boundary(true), scores.boundary(found)
-    recalls = [scores.boundary_recall(found, true, radius_px=radius) for radius in (0, 1, 2)]
+    true, boundary = np.zeros((8, 12), int), np.zeros((8, 12), int)
+    true[:, 5:], boundary[:, 8:] = 1, 1
+    true, boundary = scores.boundary(true), scores.boundary(boundary)
+    recalls = [scores.boundary_recall(boundary, true, radius_px=radius) for radius in (0, 1, 2)]
     assert recalls == [0.0, 0.0, 0.5]
-    assert math.isnan(scores.boundary_recall(found, np.zeros_like(true), radius_px=1))
+    assert math.isnan(scores.boundary_recall(boundary, np.zeros_like(true), radius_px=1))
 
 
 def test_under_segmentation_and_accuracy_follow_their_sums_over_masks():
@@ -50,17 +47,12 @@ def test_under_segmentation_and_accuracy_follow_their_sums_over_masks():
         labels, truth = two_partitions(seed)
         shared = scores.overlap(labels, truth)
         regions, trues = masks(labels), masks(truth)
-        n = labels.size
-        accuracy = sum(max((s & g).sum() for g in trues) for s in regions) / n
-        plain = sum(min((s & ~g).sum() for g in trues) for s in regions) / n
-        neubert = sum(min((s & g).sum(), (s & ~g).sum()) for g in trues for s in regions) / n
-        levinshtein = np.mean(
-            [(sum(s.sum() for s in regions if (s & g).any()) - g.sum()) / g.sum() for g in trues]
-        )
+        accuracy = sum(max((s & g).sum() for g in trues) for s in regions) / labels.size
+        error = sum(min((s & g).sum(), (s & ~g).sum()) for g in trues for s in regions)
         assert scores.achievable_segmentation_accuracy(shared) == pytest.approx(accuracy)
-        assert scores.under_segmentation_error(shared) == pytest.approx(plain)
-        assert scores.under_segmentation_error_neubert_protzel(shared) == pytest.approx(neubert)
-        assert scores.under_segmentation_error_levinshtein(shared) == pytest.approx(levinshtein)
+        assert scores.under_segmentation_error_neubert_protzel(shared) == pytest.approx(
+            error / labels.size
+        )
 
 
 def test_adjusted_rand_counts_pairs_of_pixels():
@@ -84,8 +76,8 @@ def test_variation_of_information_is_the_entropies_of_the_joint_histogram():
         return -(share * np.log2(share)).sum()
 
     expected = 2 * entropy_bits(joint) - entropy_bits(joint.sum(0)) - entropy_bits(joint.sum(1))
-    found = scores.variation_of_information(scores.overlap(labels, truth))
-    assert found == pytest.approx(expected)
+    score = scores.variation_of_information(scores.overlap(labels, truth))
+    assert score == pytest.approx(expected)
 
 
 def test_four_quarters_against_one_region_cost_two_bits():
@@ -96,7 +88,6 @@ def test_four_quarters_against_one_region_cost_two_bits():
     assert scores.achievable_segmentation_accuracy(shared) == 1.0
     reverse = scores.overlap(np.zeros((8, 8), int), quarters)
     assert scores.achievable_segmentation_accuracy(reverse) == 0.25
-    assert scores.under_segmentation_error_levinshtein(reverse) == 3.0
 
 
 def test_the_same_partition_under_other_numbers_scores_perfectly():
@@ -104,9 +95,7 @@ def test_the_same_partition_under_other_numbers_scores_perfectly():
     shared = scores.overlap(labels, 40 - 3 * labels)
     assert scores.adjusted_rand(shared) == pytest.approx(1.0, abs=1e-12)
     assert scores.variation_of_information(shared) == pytest.approx(0.0, abs=1e-12)
-    assert scores.under_segmentation_error(shared) == 0.0
     assert scores.under_segmentation_error_neubert_protzel(shared) == 0.0
-    assert scores.under_segmentation_error_levinshtein(shared) == 0.0
     whole = np.zeros((4, 4), int)
     assert scores.adjusted_rand(scores.overlap(whole, whole)) == 1.0
 
@@ -120,7 +109,7 @@ def test_unknown_pixels_do_not_count():
     assert scores.adjusted_rand(scores.overlap(noise, truth, known)) == scores.adjusted_rand(shared)
     with pytest.raises(ValueError, match="no pixel is known"):
         scores.overlap(labels, truth, np.zeros_like(known))
-    with pytest.raises(ValueError, match="truth is"):
+    with pytest.raises(ValueError, match="truth's shape"):
         scores.overlap(labels, truth[:-1])
 
 
@@ -129,24 +118,19 @@ def test_explained_variation_is_what_region_means_leave():
     image = np.random.default_rng(0).normal(1e3, 1.0, (*labels.shape, 3))
     residual = sum(((image[mask] - image[mask].mean(axis=0)) ** 2).sum() for mask in masks(labels))
     total = ((image - image.mean(axis=(0, 1))) ** 2).sum()
-    found = scores.explained_variation(labels, image)
-    assert found == pytest.approx(1 - residual / total, rel=1e-9)
+    score = scores.explained_variation(labels, image)
+    assert score == pytest.approx(1 - residual / total, rel=1e-9)
     assert scores.explained_variation(labels, labels * 7) == pytest.approx(1.0)
     assert scores.explained_variation(labels, np.ones(labels.shape)) == 1.0
 
 
-def test_squares_and_a_strip_are_as_compact_as_their_sides_say():
-    squares = np.kron(np.arange(6).reshape(2, 3), np.ones((5, 5), int))
-    assert scores.compactness(squares) == pytest.approx(np.pi / 4)
-    strips = np.repeat(np.arange(3), 2)[:, None].repeat(10, axis=1)
-    assert scores.compactness(strips) == pytest.approx(4 * np.pi * 20 / 24**2)
-
-
-def test_jumps_are_both_sides_of_a_step_of_more_than_four_percent_of_the_nearer():
+def test_depth_discontinuities_are_pairs_that_differ_by_four_percent_of_the_nearer():
     depth = np.array([[1000, 1040, 1082, 1082], [1000, 1040, 1082, 1020]], np.uint16)
     expected = [[False, True, True, True], [False, True, True, True]]
-    np.testing.assert_array_equal(scores.jumps(depth), expected)
-    assert not scores.jumps(np.array([[1000, 0, 3000]], np.uint16)).any()  # Nothing is known.
+    np.testing.assert_array_equal(scores.depth_discontinuities(depth), expected)
+    assert not scores.depth_discontinuities(
+        np.array([[1000, 0, 3000]], np.uint16)
+    ).any()  # Nothing is known.
 
 
 def test_crack_edges_and_those_near_a_mark():

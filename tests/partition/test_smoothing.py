@@ -15,7 +15,7 @@ def room():
 
 def functional(labels, depth_mm, trade):
     """Squared error of one plane per region, and the length of all frontiers at its price."""
-    inverse = planar.MM_PER_M / depth_mm.astype(np.float64)
+    inverse = 1000.0 / depth_mm.astype(np.float64)
     sums = merging.region_sums(labels, inverse, int(labels.max()) + 1)
     return sum(merging.plane(one)[3] for one in sums) + trade * scores.crack_edges(labels)
 
@@ -49,5 +49,5 @@ def test_nothing_moves_where_nothing_can_be_gained():
 
 
 def test_a_negative_trade_is_refused():
-    with pytest.raises(ValueError, match="trade is -1"):
+    with pytest.raises(ValueError, match="got -1"):
         smoothing.Smoothed(trade=-1.0)

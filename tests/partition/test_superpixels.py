@@ -117,8 +117,6 @@ def test_decoding_inverts_encoding_number_by_number():
         decoded = frontier_classes.decode_exact(classes)
         assert decoded.dtype == np.int32
         np.testing.assert_array_equal(decoded, labels)
-        assert frontier_classes.vote_disagreement(classes) == 0
-        assert frontier_classes.dangling_vertices(classes) == 0
 
 
 def test_classes_of_no_partition_are_not_decoded():
@@ -128,29 +126,8 @@ def test_classes_of_no_partition_are_not_decoded():
     ended[1:3, 2:4] = 0
     outward[0, 0] |= Side.UP.mask
     for wrong in (one_sided, ended, outward, np.full((3, 3), 255, np.uint8)):
-        with pytest.raises(ValueError, match="classes of no partition"):
+        with pytest.raises(ValueError, match="expected the classes of a partition"):
             frontier_classes.decode_exact(wrong)
-
-
-def test_votes_are_those_of_either_side_and_a_single_one_cuts():
-    classes = np.array(
-        [
-            [Side.RIGHT.mask | Side.DOWN.mask, 0],
-            [0, Side.LEFT.mask],
-        ],
-        np.uint8,
-    )
-    votes = frontier_classes.edges(classes)
-    np.testing.assert_array_equal(votes.across, [[[True], [False]], [[False], [True]]])
-    np.testing.assert_array_equal(votes.along, [[[True, False]], [[False, False]]])
-    across, along = votes.joined
-    np.testing.assert_array_equal(across, [[True], [True]])
-    np.testing.assert_array_equal(along, [[True, False]])
-    assert frontier_classes.vote_disagreement(classes) == 3 / 4
-    assert frontier_classes.dangling_vertices(classes) == 0
-    assert (
-        frontier_classes.dangling_vertices(np.array([[0, 0], [0, Side.LEFT.mask]], np.uint8)) == 1
-    )
 
 
 def test_pieces_of_one_number_become_regions_of_their_own():
@@ -223,7 +200,7 @@ def test_every_algorithm_refuses_holes_tiny_images_and_other_types(cut):
     ],
 )
 def test_values_that_make_no_sense_are_refused_when_they_are_given(make):
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(ValueError, match="expected .* got"):
         make()
 
 
