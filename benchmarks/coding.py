@@ -1,4 +1,4 @@
-"""Depth coded as regions against image codecs: rate, distortion, and time.
+"""Compares depth coded as regions with image codecs: rate, distortion, and time.
 
 Run `python -m benchmarks.coding [FOLDER] [--rooms=FOLDER]`. FOLDER holds `SOURCE/depth/*.png`,
 uint16 millimetres, as of `benchmarks/labels.py`; drawn rooms of 480x640, other ones than the
@@ -8,7 +8,6 @@ in 8 and 16 bits, and the extremes for free; PSNR is of inverse depth against th
 are of real streams, decoded again. Everything runs on one thread.
 """
 
-import argparse
 import json
 import pathlib
 import time
@@ -23,6 +22,7 @@ import numpy as np
 from benchmarks import labels as label_benchmark
 from data_builders.rooms import generate
 from psp_jax import codec
+from psp_jax.io import command_line
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import (
     fill,
@@ -33,7 +33,6 @@ from psp_jax.partition import (
     smoothing,
     superpixels,
 )
-from psp_jax.recordings import sens
 
 ROOMS = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=480, depth_width=640, seed=1)
 LEVELS_DB = (41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 48.0, 50.0, 52.0, 54.0)
@@ -48,28 +47,19 @@ JPEG_XL = (
 # Largest errors of residuals as shares of the range of a frame.
 MAX_ERRORS = (0.02, 0.01, 0.006, 0.0035, 0.002)
 BLOCK_TRADE = 3e-4  # Of partitions whose number of regions, not their trade, sets the rate.
-BITS_OF_A_PLANE = 27.0  # What a block of the quadtree is thought to cost when it is cut.
+BITS_OF_A_PLANE = 27.0  # The estimated cost of a block when the quadtree is built.
 Point = tuple[float, float]  # Bytes and dB.
 
 
-def rooms(folder: pathlib.Path) -> list[np.ndarray]:
-    """Draws the rooms, unless they are there, and returns their depth images."""
-    generate.generate(ROOMS, folder)
-    images = []
-    for path in sorted(folder.glob("scans/*/*.sens")):
-        images += [frame.read_depth() for frame in sens.SensRecording(path).frames(1)]
-    return [image for image in images if image.any()]
-
-
-def psnr_db(found_mm: np.ndarray, depth_mm: np.ndarray) -> float:
-    """PSNR of inverse depth against the frame's own range."""
+def psnr_db(decoded_mm: np.ndarray, depth_mm: np.ndarray) -> float:
+    """Returns the PSNR of inverse depth against the frame's own range."""
     inverse = MM_PER_M / depth_mm
-    error = MM_PER_M / found_mm - inverse
+    error = MM_PER_M / decoded_mm - inverse
     return float(20 * np.log10(np.ptp(inverse) / max(np.sqrt(np.mean(error**2)), 1e-12)))
 
 
 def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
-    """What the image codecs make of a frame at many settings."""
+    """Returns the points of the image codecs at many settings."""
     inverse = MM_PER_M / depth_mm
     unit = (inverse - inverse.min()) / np.ptp(inverse)
     scaled = {
@@ -82,8 +72,8 @@ def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
     ) -> Iterator[Point]:
         for setting in settings:
             data = encode(scaled[bits], setting)
-            found = decode(data).astype(np.float64).reshape(unit.shape) / (2**bits - 1)
-            yield len(data), float(-20 * np.log10(np.sqrt(np.mean((found - unit) ** 2))))
+            decoded = decode(data).astype(np.float64).reshape(unit.shape) / (2**bits - 1)
+            yield len(data), float(-20 * np.log10(np.sqrt(np.mean((decoded - unit) ** 2))))
 
     def jpeg2000(image: np.ndarray, level: float) -> bytes:
         return imagecodecs.jpeg2k_encode(image, level=level, codecformat="j2k", reversible=False)
@@ -108,7 +98,7 @@ def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
             points(
                 8,
                 (0, 3, 8, 15, 25, 40, 55, 70, 80, 90, 95, 100),
-                # It has no gray images: three equal channels, of which one is looked at.
+                # It has no gray images: three equal channels, of which one is used.
                 lambda image, level: imagecodecs.webp_encode(
                     np.stack([image] * 3, axis=-1), level=level, lossless=False, method=6
                 ),
@@ -126,25 +116,25 @@ def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
     }
 
 
-def kept_image_codecs(depth_mm: np.ndarray, kept: pathlib.Path | None) -> dict[str, list[Point]]:
-    """Does what `image_codecs` does, or reads what it did with this frame before."""
-    if kept is None:
+def cached_image_codecs(depth_mm: np.ndarray, cache: pathlib.Path | None) -> dict[str, list[Point]]:
+    """Calls `image_codecs`, or reads its result for this frame from the cache."""
+    if cache is None:
         return image_codecs(depth_mm)
-    path = kept / f"{zlib.crc32(depth_mm.tobytes()):08x}.json"
+    path = cache / f"{zlib.crc32(depth_mm.tobytes()):08x}.json"
     if not path.exists():
-        kept.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(image_codecs(depth_mm)))
     return json.loads(path.read_text())
 
 
 def coded(depth_mm: np.ndarray, labels: np.ndarray, trade: float, **residual: float) -> Point:
-    """Bytes and dB of a frame as regions."""
+    """Returns bytes and dB of a frame as regions."""
     stream = codec.encode(depth_mm, labels, trade=trade, **residual)
     return len(stream), psnr_db(codec.decode(stream)[0], depth_mm)
 
 
 def superpixel_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
-    """Points of the partitions that are made without the coder in mind."""
+    """Returns the points of superpixels."""
     families: dict[str, list[superpixels.Superpixels]] = {
         "SEEDS": [superpixels.Seeds(superpixels=count) for count in (100, 200, 400, 1200)],
         "SLIC": [
@@ -155,13 +145,13 @@ def superpixel_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
         "watershed": [superpixels.Watershed(region_px=size) for size in (56, 40, 28, 20)],
     }
     return {
-        name: [coded(depth_mm, cut(depth_mm), BLOCK_TRADE) for cut in cuts]
-        for name, cuts in families.items()
+        name: [coded(depth_mm, segment(depth_mm), BLOCK_TRADE) for segment in settings]
+        for name, settings in families.items()
     }
 
 
 def block_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
-    """Points of square blocks: no partition to code, or one bit for every block that may split."""
+    """Returns the points of square blocks, without a partition or with a bit per possible split."""
     grid, tree = [], []
     rows, columns = np.indices(depth_mm.shape)
     for size in (64, 40, 32, 20, 16, 10, 8, 5):
@@ -169,18 +159,18 @@ def block_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
             rows // size * depth_mm.shape[1] + columns // size
         )
         parts = codec.encode_parts(depth_mm, labels, trade=BLOCK_TRADE)
-        found_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
-        grid.append((len(parts.stream) - parts.partition, found_db))
+        decoded_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
+        grid.append((len(parts.stream) - parts.partition, decoded_db))
     for trade in TRADES[::2]:
         labels, flags = quadtree(depth_mm, trade)
         parts = codec.encode_parts(depth_mm, labels, trade=trade)
-        found_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
-        tree.append((len(parts.stream) - parts.partition + flags / 8, found_db))
+        decoded_db = psnr_db(codec.decode(parts.stream)[0], depth_mm)
+        tree.append((len(parts.stream) - parts.partition + flags / 8, decoded_db))
     return {"grid": grid, "quadtree": tree}
 
 
 def quadtree(depth_mm: np.ndarray, trade: float) -> tuple[np.ndarray, int]:
-    """Cuts a frame into square blocks of 64 to 4 pixels; returns labels and split flags."""
+    """Divides a frame into square blocks of 64 to 4 pixels; returns labels and split flags."""
     inverse = MM_PER_M / depth_mm.astype(np.float64)
     rows, columns = np.indices(depth_mm.shape)
 
@@ -214,7 +204,7 @@ def quadtree(depth_mm: np.ndarray, trade: float) -> tuple[np.ndarray, int]:
 
 
 def planar_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
-    """Points of planar regions, with their frontiers as they are, smoothed, and with residuals."""
+    """Returns the points of planar regions: as they are, smoothed, and with residuals."""
     fine = planar.FINE(depth_mm)
     merged = [coded(depth_mm, planar.Planar(trade=trade)(depth_mm), trade) for trade in TRADES]
     smoothed, residual = [], []
@@ -236,7 +226,7 @@ def planar_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
 def bytes_at(points: list[Point], level_db: float) -> float:
     """Fewest bytes for a PSNR: on the lower convex hull of all settings, bytes logarithmic.
 
-    NaN if no setting reaches it. Below the coarsest setting, that one is what can be had.
+    NaN if no setting reaches it. Below the coarsest setting it is constant.
     """
     hull: list[Point] = []  # From the best PSNR down, dB and logarithm of bytes.
     for level, size in sorted(((db, np.log(size)) for size, db in points), reverse=True):
@@ -254,15 +244,15 @@ def bytes_at(points: list[Point], level_db: float) -> float:
 
 
 def print_rates(
-    frames_mm: list[np.ndarray], kept: pathlib.Path | None, codecs: Sequence[Callable]
+    frames_mm: list[np.ndarray], cache: pathlib.Path | None, codecs: Sequence[Callable]
 ) -> None:
     """Prints bits per pixel at equal PSNR, and what planar regions save, averaged in two ways."""
     points: dict[str, list[list[Point]]] = {}
     for depth_mm in frames_mm:
-        found = kept_image_codecs(depth_mm, kept)
+        by_codec = cached_image_codecs(depth_mm, cache)
         for one in codecs:
-            found |= one(depth_mm)
-        for name, of_frame in found.items():
+            by_codec |= one(depth_mm)
+        for name, of_frame in by_codec.items():
             points.setdefault(name, []).append(of_frame)
     pixels = frames_mm[0].size
     print("bits per pixel at equal PSNR of inverse depth")
@@ -270,7 +260,7 @@ def print_rates(
     print(
         "mean over the frames of bytes and of dB at every setting, between settings interpolated:"
     )
-    curves = {name: np.array(found).mean(axis=0).tolist() for name, found in points.items()}
+    curves = {name: np.array(frames).mean(axis=0).tolist() for name, frames in points.items()}
     means = {
         name: np.array([[bytes_at(curve, level) for level in LEVELS_DB]])
         for name, curve in curves.items()
@@ -278,20 +268,20 @@ def print_rates(
     _print_table(means, pixels)
     print("every frame at that PSNR, mean over the frames that reach it (their number if not all):")
     table = {
-        name: np.array([[bytes_at(one, level) for level in LEVELS_DB] for one in found])
-        for name, found in points.items()
+        name: np.array([[bytes_at(one, level) for level in LEVELS_DB] for one in frames])
+        for name, frames in points.items()
     }
     _print_table(table, pixels)
     for own in ("planar", "planar smoothed", "smoothed + residuals"):
-        for rival in ("JPEG XL", "JPEG 2000"):
-            _print_savings(own, rival, means, table)
+        for other in ("JPEG XL", "JPEG 2000"):
+            _print_savings(own, other, means, table)
         _print_crossing(own, table)
 
 
 def _print_table(table: dict[str, np.ndarray], pixels: int) -> None:
-    for name, found in table.items():
+    for name, sizes in table.items():
         cells = []
-        for column in found.T:
+        for column in sizes.T:
             reached = ~np.isnan(column)
             few = f" ({reached.sum()})" if 0 < reached.sum() < len(column) else ""
             mean = f"{8 * column[reached].mean() / pixels:.4f}" if reached.any() else "-"
@@ -300,20 +290,20 @@ def _print_table(table: dict[str, np.ndarray], pixels: int) -> None:
 
 
 def _print_savings(
-    own: str, rival: str, means: dict[str, np.ndarray], table: dict[str, np.ndarray]
+    own: str, other: str, means: dict[str, np.ndarray], table: dict[str, np.ndarray]
 ) -> None:
-    """Prints the share of a rival's bytes saved, of mean curves and as a mean over the frames."""
+    """Prints the share of another codec's bytes saved, of mean curves and as a mean over frames."""
     inside = np.array([BAR_DB[0] <= level <= BAR_DB[1] for level in LEVELS_DB])
-    saved = 1 - means[own][0] / means[rival][0]
+    saved = 1 - means[own][0] / means[other][0]
     with np.errstate(invalid="ignore"):
-        logarithms = np.log(table[own] / table[rival])
+        logarithms = np.log(table[own] / table[other])
     ratios = [column[~np.isnan(column)] for column in logarithms.T]
     by_frame = [1 - np.exp(ratio.mean()) if ratio.size else np.nan for ratio in ratios]
     bar = "" if "residuals" in own else " (at least 65 %)"
     for what, values in (("mean curves", saved), ("frame by frame", by_frame)):
         cells = "".join(f"{value:>12.1%}" for value in values)
         least = np.nanmin(np.array(values)[inside])
-        print(f"{own} saves of {rival}, {what}: least at 41 to 46 dB {least:.1%}{bar}")
+        print(f"{own} saves of {other}, {what}: least at 41 to 46 dB {least:.1%}{bar}")
         print(f"{'':22}{cells}")
     bd = np.mean([ratio.mean() for ratio, counts in zip(ratios, inside, strict=True) if counts])
     print(f"{'':22}BD-rate at 41 to 46 dB, frame by frame {np.expm1(bd):+.1%}", flush=True)
@@ -331,8 +321,8 @@ def _print_crossing(own: str, table: dict[str, np.ndarray]) -> None:
     print(f"the better of JPEG XL and JPEG 2000 beats {own} on most frames {where}", flush=True)
 
 
-def print_cuts(frames_mm: list[np.ndarray]) -> None:
-    """Prints what each cut costs at its usual setting, and how fast it is coded."""
+def print_segmentations(frames_mm: list[np.ndarray]) -> None:
+    """Prints the cost of each segmentation at its usual setting, and the time to code it."""
     print("means over the frames; trade 1e-3; bits/crack of the partition; ms: median CPU time")
     columns = (
         "regions",
@@ -344,9 +334,12 @@ def print_cuts(frames_mm: list[np.ndarray]) -> None:
         "PSNR dB",
         "RMSE mm",
     )
-    print(f"{'cut':20}" + "".join(f"{name:>11}" for name in (*columns, "encode ms", "decode ms")))
+    print(
+        f"{'segmentation':20}"
+        + "".join(f"{name:>11}" for name in (*columns, "encode ms", "decode ms"))
+    )
     bars = {"SEEDS 192": 1.40, "SLIC 40, ruler 40": 1.15}
-    cuts: dict[str, superpixels.Superpixels] = {
+    algorithms: dict[str, superpixels.Superpixels] = {
         "SEEDS 192": superpixels.Seeds(),
         "SLIC 40, ruler 40": superpixels.Slic(region_px=40, ruler=40.0),
         "SLIC": superpixels.Slic(),
@@ -355,14 +348,14 @@ def print_cuts(frames_mm: list[np.ndarray]) -> None:
         "planar": planar.Planar(),
         "planar smoothed": smoothing.Smoothed(),
     }
-    for name, cut in cuts.items():
+    for name, segment in algorithms.items():
         rows, times = [], []
         for index, depth_mm in enumerate([frames_mm[0], *frames_mm]):
-            labels = cut(depth_mm)
+            labels = segment(depth_mm)
             began_s = time.process_time()
             parts = codec.encode_parts(depth_mm, labels)
             middle_s = time.process_time()
-            found_mm, decoded = codec.decode(parts.stream)
+            decoded_mm, decoded = codec.decode(parts.stream)
             ended_s = time.process_time()
             if not np.array_equal(decoded, labels):
                 raise SystemExit(f"{name}: frame {index - 1} decodes to another partition")
@@ -377,18 +370,18 @@ def print_cuts(frames_mm: list[np.ndarray]) -> None:
                     len(parts.stream),
                     parts.partition / len(parts.stream),
                     8 * coded_bytes / parts.ideal_bits - 1,
-                    psnr_db(found_mm, depth_mm),
-                    np.sqrt(np.mean((found_mm.astype(float) - depth_mm) ** 2)),
+                    psnr_db(decoded_mm, depth_mm),
+                    np.sqrt(np.mean((decoded_mm.astype(float) - depth_mm) ** 2)),
                 )
             )
             times.append((1e3 * (middle_s - began_s), 1e3 * (ended_s - middle_s)))
-        regions, cracks, bits, size, share, over, found_db, rmse_mm = np.array(rows).T
+        regions, cracks, bits, size, share, over, decoded_db, rmse_mm = np.array(rows).T
         encode_ms, decode_ms = np.median(times, axis=0)
         bar = f"  bits/crack at most {bars[name]:.2f}" if name in bars else ""
         print(
             f"{name:20}{regions.mean():11.0f}{cracks.mean():11.0f}{bits.sum() / cracks.sum():11.3f}"
             f"{8 * size.mean() / frames_mm[0].size:11.4f}{share.mean():11.1%}{over.max():11.2%}"
-            f"{found_db.mean():11.1f}{rmse_mm.mean():11.1f}{encode_ms:11.0f}{decode_ms:11.0f}{bar}",
+            f"{decoded_db.mean():11.1f}{rmse_mm.mean():11.1f}{encode_ms:11.0f}{decode_ms:11.0f}{bar}",
             flush=True,
         )
     print("ideal+ is the most that a stream exceeds its ideal length by (at most 2 %);")
@@ -397,7 +390,7 @@ def print_cuts(frames_mm: list[np.ndarray]) -> None:
 
 def main() -> None:
     """Runs the tables on captures and on rooms."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.Parser(prog="python -m benchmarks.coding", description=__doc__)
     parser.add_argument(
         "folder", nargs="?", type=pathlib.Path, default=label_benchmark.DEFAULT_FOLDER
     )
@@ -407,33 +400,39 @@ def main() -> None:
         "--table", choices=("all", "segmentations", "rates", "planar"), default="all"
     )
     parser.add_argument("--of", choices=("all", "captures", "rooms"), default="all")
-    parser.add_argument("--frames", type=int, help="so many of each, evenly spread; default all")
     parser.add_argument(
-        "--kept", type=pathlib.Path, help="folder that keeps what the image codecs, slow ones, did"
+        "--frames",
+        type=command_line.positive_int,
+        help="number of each, evenly spread; all by default",
     )
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--cache",
+        type=pathlib.Path,
+        help="folder for the results of the image codecs, which are slow",
+    )
+    arguments = parser.parse()
     cv2.setNumThreads(1)
     numba.set_num_threads(1)
     for name in ("captures", "rooms"):
         if arguments.of not in ("all", name):
             continue
         if name == "rooms":
-            images = rooms(arguments.rooms)
+            images = label_benchmark.drawn_rooms(ROOMS, arguments.rooms)
         else:
-            found = label_benchmark.captures(arguments.folder).values()
-            images = [image for source in found for image in source]
+            sources = label_benchmark.captures(arguments.folder).values()
+            images = [image for source in sources for image in source]
         if arguments.frames:
             chosen = np.linspace(0, len(images) - 1, min(arguments.frames, len(images)))
             images = [images[int(index)] for index in chosen]
         print(f"\n{len(images)} frames of 480x640: {name}", flush=True)
         frames_mm = [fill.fill_nearest(depth_mm)[0] for depth_mm in images]
         if frames_mm and arguments.table in ("all", "segmentations"):
-            print_cuts(frames_mm)
+            print_segmentations(frames_mm)
         if frames_mm and arguments.table != "segmentations":
             codecs = [superpixel_codecs, block_codecs, planar_codecs]
             if arguments.table == "planar":
                 codecs = [planar_codecs]
-            print_rates(frames_mm, arguments.kept, codecs)
+            print_rates(frames_mm, arguments.cache, codecs)
 
 
 if __name__ == "__main__":

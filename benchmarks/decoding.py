@@ -1,25 +1,28 @@
-"""What decoders make of damaged frontier classes, and what decoding costs.
+"""Measures decoders on damaged frontier classes, and the time of decoding.
 
-Run `python benchmarks/decoding.py [FOLDER] [--frames=N] [--part=exact|bars|noise|time]`. FOLDER
+Run `python -m benchmarks.decoding [FOLDER] [--frames=N] [--part=exact|bars|noise|time]`. FOLDER
 holds `SOURCE/depth/*.png`, uint16 millimetres; by default `../shared/rgbd` beside the checkout.
 Noise and time are those of the 480x640 captures that `benchmarks/labels.py` uses. Everything runs
 on one thread.
 """
 
-import argparse
 import dataclasses
+import enum
 import pathlib
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+import bioimage_cpp.graph as graphs
 import cv2
 import numpy as np
-from labels import DEFAULT_FOLDER, captures
+from bioimage_cpp.graph import agglomeration
 from scipy import stats
 
+from benchmarks.labels import DEFAULT_FOLDER, captures
 from data_builders.rooms import generate
+from psp_jax.io import command_line
 from psp_jax.partition import (
     calibration,
     decode,
@@ -41,6 +44,7 @@ CORRELATION_PX = 2.0
 REPEATS = 5
 FITTED = 3  # Frames that a calibration is fitted on.
 MOST_S = 0.6
+TIE = 1e-6  # The weight that undecided edges (logit 0) attract with.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Noise:
 
 
 def flip(rng: np.random.Generator, classes: np.ndarray, share: float) -> edge_logits.Votes:
-    """Turns a share of all pixels into another class, each as likely as the other."""
+    """Turns a share of all pixels into another class, all equally likely."""
     damaged = classes.copy()
     hit = rng.random(classes.shape) < share
     damaged[hit] = (
@@ -101,6 +105,45 @@ def soften(rng: np.random.Generator, classes: np.ndarray, share: float) -> edge_
     return edge_logits.from_bit_logits(2 * signal * ((2 * bits - 1) * signal + noise))
 
 
+class Linkage(enum.Enum):
+    """How strongly two clusters of pixels attract or repel each other."""
+
+    MUTEX = "mutex_watershed"  # As their surest edge; repelled once, apart for good.
+    MEAN = "mean"  # As their edges do on the mean.
+    SUM = "sum"  # As their edges do together: greedy additive contraction for multicut.
+
+
+@dataclasses.dataclass(frozen=True)
+class Agglomeration:
+    """Merges pixels by their surest edges first (GASP, Bailoni et al. 2022, arXiv 1906.11713).
+
+    With `Linkage.MUTEX` it is the mutex watershed (Wolf et al. 2020, arXiv 1904.12654) of the
+    edges to the 4 neighbours. It does well where logits are calibrated and no part of a frontier
+    is missed outright.
+
+    Attributes:
+        linkage: see `Linkage`.
+        tiny_px: regions of fewer pixels are absorbed if no sure frontier surrounds them.
+    """
+
+    linkage: Linkage = Linkage.MUTEX
+    tiny_px: int = decode.TINY_PX
+
+    def __call__(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
+        """Segments an image; returns `[H, W]` int32 labels."""
+        graph = graphs.GridGraph2D(edges.shape)
+        # The library lists the edges to the pixel below before those to the right.
+        weights = -np.concatenate([edges.along.ravel(), edges.across.ravel()])
+        if not len(weights):
+            return np.zeros(edges.shape, np.int32)
+        weights[weights == 0] = TIE
+        clusters = agglomeration.GaspClusterPolicy(linkage=self.linkage.value).optimize(
+            graph, weights
+        )
+        labels = frontier_classes.split_connected(clusters.reshape(edges.shape).astype(np.int64))
+        return decode.absorb(labels, edges, self.tiny_px)
+
+
 NOISES = [
     Noise("random flips, share of pixels", flip, (0.005, 0.01, 0.02, 0.05, 0.1, 0.2), {0.05: 0.99}),
     Noise(
@@ -115,9 +158,9 @@ DECODERS: list[
     ("multicut of fragments", edge_logits.Votes.mean, decode.Multicut()),
     ("  threshold 0.3", edge_logits.Votes.mean, decode.Multicut(threshold=0.3)),
     ("  threshold 0.5", edge_logits.Votes.mean, decode.Multicut(threshold=0.5)),
-    ("mutex watershed", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.MUTEX)),
-    ("mean linkage", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.MEAN)),
-    ("greedy multicut", edge_logits.Votes.mean, decode.Agglomeration(decode.Linkage.SUM)),
+    ("mutex watershed", edge_logits.Votes.mean, Agglomeration(Linkage.MUTEX)),
+    ("mean linkage", edge_logits.Votes.mean, Agglomeration(Linkage.MEAN)),
+    ("greedy multicut", edge_logits.Votes.mean, Agglomeration(Linkage.SUM)),
     ("components, either", edge_logits.Votes.either, decode.ConnectedComponents()),
     ("components, both", edge_logits.Votes.both, decode.ConnectedComponents()),
 ]
@@ -140,7 +183,7 @@ def room_frames() -> Iterator[np.ndarray]:
 
 
 def print_exact(folder: pathlib.Path) -> None:
-    """Prints how many frames' exact classes are decoded to the very partition."""
+    """Prints how many frames' exact classes are decoded to the same partition."""
     for source, frames in (
         ("real frames", real_frames(folder)),
         ("frames of rooms", room_frames()),
@@ -163,7 +206,7 @@ def print_exact(folder: pathlib.Path) -> None:
 
 
 def print_noise(frames_mm: list[np.ndarray], noises: list[Noise]) -> None:
-    """Prints what every decoder makes of noises."""
+    """Prints the metrics of every decoder at every level of noise."""
     print(
         "ARI and ASA are means over the frames, ARI also the least; regions are a mean, ms a median"
     )
@@ -193,7 +236,7 @@ def print_noise(frames_mm: list[np.ndarray], noises: list[Noise]) -> None:
 
 
 def calibrated(votes: list[edge_logits.Votes], truths: list[np.ndarray]) -> list[Way]:
-    """Calibrates on some frames of either half what decodes the other half."""
+    """Calibrates on some frames of each half the decoder of the other half."""
     ways = []
     for half in range(2):
         samples = [
@@ -236,9 +279,9 @@ def stages(votes: edge_logits.Votes) -> dict[str, float]:
         times[name] = now - last
         last = now
 
-    scored = votes.mean()
+    edges = votes.mean()
     lap("join")
-    cells = fragments.grid(scored)
+    cells = fragments.grid(edges)
     lap("grid")
     distance = fragments.distance_to_frontiers(cells)
     lap("distance")
@@ -246,13 +289,13 @@ def stages(votes: edge_logits.Votes) -> dict[str, float]:
     lap("seeds")
     basins = fragments.flood(distance, seeds)
     lap("flood")
-    pieces = fragments.connect(basins, edge_logits.transform(scored, lambda x: x + fragments.DOUBT))
+    pieces = fragments.connect(basins, edge_logits.transform(edges, lambda x: x + fragments.DOUBT))
     lap("connect")
-    merged = decoder.merge(pieces, scored)
+    merged = decoder.merge(pieces, edges)
     lap("multicut")
-    labels = decode.absorb(merged, scored, decoder.tiny_px)
+    labels = decode.absorb(merged, edges, decoder.tiny_px)
     lap("absorb")
-    assert np.array_equal(labels, decoder(scored)), "these are not the decoder's stages"
+    assert np.array_equal(labels, decoder(edges)), "these are not the decoder's stages"
     return times
 
 
@@ -286,15 +329,17 @@ def print_time(frames_mm: list[np.ndarray]) -> None:
 
 def main() -> None:
     """Runs all, or a part."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.Parser(prog="python -m benchmarks.decoding", description=__doc__)
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--frames", type=int, help="how many of the captures; all by default")
+    parser.add_argument(
+        "--frames", type=command_line.positive_int, help="how many of the captures; all by default"
+    )
     parser.add_argument("--part", choices=["exact", "bars", "noise", "time"], help="all by default")
-    chosen = parser.parse_args()
+    chosen = parser.parse()
     sources = captures(chosen.folder)
     frames_mm = [fill.fill_nearest(depth_mm)[0] for each in sources.values() for depth_mm in each]
     if not frames_mm:
-        raise SystemExit(
+        parser.error(
             f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {chosen.folder}"
         )
     if chosen.frames:

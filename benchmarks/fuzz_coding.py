@@ -1,12 +1,11 @@
-"""Damages coded depth images at random, for as long as one likes.
+"""Decodes coded depth images that were damaged at random.
 
 Run `python -m benchmarks.fuzz_coding [--streams=20000] [--seed=0]`. Streams of random
-partitions and depth are cut, spliced, overwritten and bit-flipped; three of four get a fitting
-check sum, as an attacker's would. Every one has to decode to an image or be refused with
+partitions and depth are truncated, spliced, overwritten and bit-flipped; three of four get a
+matching check sum, as an attacker's would. Every one has to decode to an image or be refused with
 ValueError, soon.
 """
 
-import argparse
 import collections
 import re
 import resource
@@ -17,9 +16,11 @@ import zlib
 import numpy as np
 
 from psp_jax import codec
+from psp_jax.codec import stream as container
+from psp_jax.io import command_line
 from psp_jax.partition import frontier_classes
 
-# A stream that takes longer is as good as endless; some of them claim to be large images.
+# A stream that takes longer fails; some of them claim to be large images.
 MOST_S, MOST_S_PER_PIXEL = 2.0, 3e-6
 
 
@@ -64,10 +65,10 @@ def damage(rng: np.random.Generator, stream: bytes) -> bytes:
 
 def main() -> None:
     """Damages and decodes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--streams", type=int, default=20000)
+    parser = command_line.Parser(prog="python -m benchmarks.fuzz_coding", description=__doc__)
+    parser.add_argument("--streams", type=command_line.positive_int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = parser.parse()
     rng = np.random.default_rng(arguments.seed)
     ends, slowest_s = collections.Counter(), 0.0
     for _ in range(20):
@@ -83,7 +84,7 @@ def main() -> None:
         took_s = time.perf_counter() - began_s
         slowest_s = max(slowest_s, took_s)
         height, width = struct.unpack_from("<HH", stream.ljust(8, b"\0"), 4)
-        pixels = min(height * width, stream.MAX_PIXELS)
+        pixels = min(height * width, container.MAX_PIXELS)
         if took_s > MOST_S + MOST_S_PER_PIXEL * pixels:
             raise SystemExit(f"stream {index} of seed {arguments.seed} took {took_s:.1f} s")
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,11 +1,10 @@
-"""What the label algorithms make of real depth frames, and what the label path costs.
+"""Measures the label algorithms on real depth frames, and the cost of the label path.
 
-Run `python benchmarks/labels.py [FOLDER]`. FOLDER holds `SOURCE/depth/*.png`, uint16 millimetres;
+Run `python -m benchmarks.labels [FOLDER]`. FOLDER holds `SOURCE/depth/*.png`, uint16 millimetres;
 by default `../shared/rgbd` beside the checkout. Frames of 480x640 are used; sources whose name
 ends in `_SYNTH` are rendered, not captured, and left out. Everything runs on one thread.
 """
 
-import argparse
 import collections
 import pathlib
 import statistics
@@ -16,14 +15,18 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
+from data_builders.rooms import generate
+from psp_jax.codec import transcode
+from psp_jax.io import command_line
+from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, frontier_classes, planar, scores, superpixels
 
 DEFAULT_FOLDER = pathlib.Path(__file__).parents[2] / "shared" / "rgbd"
 SIZE = (480, 640)
 REPEATS = 5
 RADIUS_PX = 2
-# A recall over fewer pixels than this says nothing about the frame.
-LEAST_JUMP_PIXELS = 300
+# A recall over fewer pixels than this is left out.
+MIN_DISCONTINUITY_PIXELS = 300
 SETTINGS: list[tuple[str, superpixels.Superpixels]] = [
     ("SEEDS", superpixels.Seeds()),
     ("SEEDS, 64 bins", superpixels.Seeds(histogram_bins=64)),
@@ -42,7 +45,7 @@ SETTINGS: list[tuple[str, superpixels.Superpixels]] = [
 
 def captures(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
     """Reads the captured depth frames of 480x640 under a folder by source, uint16 millimetres."""
-    found: dict[str, list[np.ndarray]] = {}
+    frames_mm: dict[str, list[np.ndarray]] = {}
     others = collections.Counter()
     for path in sorted(folder.glob("*/depth/*.png")):
         source = path.parts[-3]
@@ -50,12 +53,19 @@ def captures(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
             continue
         image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         if image is not None and image.shape == SIZE:
-            found.setdefault(source, []).append(image)
+            frames_mm.setdefault(source, []).append(image)
         else:
             others[source] += 1
     for source, count in others.items():
         print(f"left out, of another size: {count} of {source}")
-    return found
+    return frames_mm
+
+
+def drawn_rooms(rooms: generate.Rooms, folder: pathlib.Path) -> list[np.ndarray]:
+    """Draws rooms, unless they are there, and returns their depth images that have readings."""
+    generate.generate(rooms, folder)
+    images = [read() for _, read in transcode.frames(folder, 1)[1]]
+    return [image for image in images if image.any()]
 
 
 def time_s(call: Callable[[], object]) -> float:
@@ -75,17 +85,17 @@ def describe(cut: superpixels.Superpixels, frames_mm: list[np.ndarray]) -> list[
         start = time.perf_counter()
         labels = cut(depth_mm)
         elapsed_s = time.perf_counter() - start
-        found, true = scores.boundary(labels), scores.depth_discontinuities(depth_mm)
-        recall = scores.boundary_recall(found, true, radius_px=RADIUS_PX)
+        boundary, true = scores.boundary(labels), scores.depth_discontinuities(depth_mm)
+        recall = scores.boundary_recall(boundary, true, radius_px=RADIUS_PX)
         error_mm = planar.render_planes(labels, depth_mm) * MM_PER_M - depth_mm
         rows.append(
             (
                 labels.max() + 1,
                 scores.crack_edges(labels),
                 scores.crack_edges_near(labels, true, radius_px=RADIUS_PX),
-                1 - found.mean(),
+                1 - boundary.mean(),
                 scores.explained_variation(labels, depth_mm),
-                recall if true.sum() >= LEAST_JUMP_PIXELS else np.nan,
+                recall if true.sum() >= MIN_DISCONTINUITY_PIXELS else np.nan,
                 np.sqrt(np.mean(error_mm**2)),
                 elapsed_s * 1e3,
             )
@@ -96,41 +106,41 @@ def describe(cut: superpixels.Superpixels, frames_mm: list[np.ndarray]) -> list[
 
 
 def print_table(frames_mm: list[np.ndarray]) -> None:
-    """Prints what every setting makes of the filled frames."""
+    """Prints the metrics of every setting on the filled frames."""
     print(
-        "means over the frames; z RMSE and ms are medians; jumps: steps of depth over "
+        "means over the frames; z RMSE and ms are medians; steps: depth discontinuities over "
         f"{scores.DISCONTINUITY:.0%}, within {RADIUS_PX} px"
     )
     print(
-        f"{'algorithm':22}{'regions':>9}{'cracks':>9}{'at jumps':>9}{'interior':>9}"
+        f"{'algorithm':22}{'regions':>9}{'cracks':>9}{'at steps':>9}{'interior':>9}"
         f"{'expl.var':>9}{'recall':>8}{'RMSE mm':>9}{'ms':>7}"
     )
     for name, cut in SETTINGS:
         cut(frames_mm[0])  # Compiles.
-        regions, cracks, at_jumps, interior, explained, recall, rmse, ms = describe(cut, frames_mm)
+        regions, cracks, at_steps, interior, explained, recall, rmse, ms = describe(cut, frames_mm)
         print(
-            f"{name:22}{regions:9.0f}{cracks:9.0f}{at_jumps:9.3f}{interior:9.4f}"
+            f"{name:22}{regions:9.0f}{cracks:9.0f}{at_steps:9.3f}{interior:9.4f}"
             f"{explained:9.4f}{recall:8.3f}{rmse:9.1f}{ms:7.0f}",
             flush=True,
         )
 
 
 def print_sources(filled_mm: dict[str, list[np.ndarray]]) -> None:
-    """Prints, source by source, what planar regions and SEEDS make of the filled frames."""
-    print("\nby source, planar 0.001; in brackets SEEDS; jumps: share of pixels at one")
-    print(f"{'source':28}{'frames':>7}{'jumps':>8}{'cracks':>9}{'at jumps':>16}{'recall':>8}")
+    """Prints the metrics of planar regions and of SEEDS, source by source."""
+    print("\nby source, planar 0.001; in brackets SEEDS; steps: share of pixels at one")
+    print(f"{'source':28}{'frames':>7}{'steps':>8}{'cracks':>9}{'at steps':>16}{'recall':>8}")
     for source, frames_mm in filled_mm.items():
-        _, cracks, at_jumps, *_, recall, _, _ = describe(planar.Planar(), frames_mm)
-        seeds_at_jumps = describe(superpixels.Seeds(), frames_mm)[2]
-        jumps = np.mean([scores.depth_discontinuities(depth_mm).mean() for depth_mm in frames_mm])
+        _, cracks, at_steps, *_, recall, _, _ = describe(planar.Planar(), frames_mm)
+        seeds_at_steps = describe(superpixels.Seeds(), frames_mm)[2]
+        steps = np.mean([scores.depth_discontinuities(depth_mm).mean() for depth_mm in frames_mm])
         print(
-            f"{source:28}{len(frames_mm):7}{jumps:8.4f}{cracks:9.0f}"
-            f"{at_jumps:8.3f} ({seeds_at_jumps:.3f}){recall:8.3f}"
+            f"{source:28}{len(frames_mm):7}{steps:8.4f}{cracks:9.0f}"
+            f"{at_steps:8.3f} ({seeds_at_steps:.3f}){recall:8.3f}"
         )
 
 
 def print_ratios(frames_mm: list[np.ndarray]) -> None:
-    """Prints the cost of the label path and of the fill, each against its rival in the same run."""
+    """Prints the cost of the label path and of the fill, each against its baseline."""
     cut = superpixels.Seeds()
     path_ratios, fill_ratios, fill_ms = [], [], []
     for depth_mm in frames_mm:
@@ -175,13 +185,13 @@ def print_ratios(frames_mm: list[np.ndarray]) -> None:
 
 def main() -> None:
     """Runs both on the captures of a folder."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command_line.Parser(prog="python -m benchmarks.labels", description=__doc__)
     parser.add_argument("folder", nargs="?", type=pathlib.Path, default=DEFAULT_FOLDER)
-    folder = parser.parse_args().folder
+    folder = parser.parse().folder
     sources = captures(folder)
     frames_mm = [depth_mm for frames in sources.values() for depth_mm in frames]
     if not frames_mm:
-        raise SystemExit(f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {folder}")
+        parser.error(f"no captured depth frames of 480x640 as SOURCE/depth/*.png in {folder}")
     cv2.setNumThreads(1)
     print(f"{len(frames_mm)} captured frames of 480x640 of {len(sources)} sources in {folder}")
     print_ratios(frames_mm)

@@ -1,20 +1,17 @@
-"""Compares losses in strips with losses of the resized outputs: `python benchmarks/strips.py`.
+"""Compares losses in strips with losses of the resized outputs: `python -m benchmarks.strips`.
 
 256 outputs at 60x80 for an image of 480x640, values and gradients. Memory is XLA's own count of
 temporaries; runs alternate, and the ratio of their medians is what counts.
 """
 
-import pathlib
 import statistics
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-
+from psp_jax.io import command_line
 from psp_jax.models import resampling
 from psp_jax.objectives import bins, losses, strips
 
@@ -40,6 +37,7 @@ def expected(logits, labels):
 
 def main() -> None:
     """Prints one line per loss."""
+    command_line.Parser(prog="python -m benchmarks.strips", description=__doc__).parse()
     rng = np.random.default_rng(0)
     output = jnp.asarray(rng.normal(size=(1, *OUTPUTS)), jnp.float32)
     labels = jnp.asarray(rng.integers(0, OUTPUTS[-1], (1, *SIZE)), jnp.int32)

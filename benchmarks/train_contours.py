@@ -1,13 +1,12 @@
 """Trains the network that the contour coder ships with, on drawn rooms only.
 
 Run `python -m benchmarks.train_contours [--rooms=FOLDER] [--steps=10000]`. It draws rooms of
-480x640, cuts them with `Smoothed` at several trades and with SEEDS and SLIC, collects what is known
-around every edge that has to be coded, fits one network for the edges to the left and one for those
-above, and writes their whole numbers to `psp_jax/partition/coding/contours.npz`. The file is part
-of the format: a stream decodes only with the network it was encoded with.
+480x640, segments them with `Smoothed` at several trades and with SEEDS and SLIC, collects the
+inputs of every edge that has to be coded, fits one network for the edges to the left and one for
+those above, and writes their integers to `psp_jax/codec/contours.npz`. The file is part of the
+format: a stream decodes only with the network it was encoded with.
 """
 
-import argparse
 import pathlib
 from typing import Any, NamedTuple
 
@@ -16,19 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks import labels as label_benchmark
 from data_builders.rooms import generate
-from psp_jax.codec import arithmetic, contours
-from psp_jax.codec.contours import ABOVE, COLUMNS_ASIDE, LEFT, PAD, ROWS_UP
+from psp_jax.codec import arithmetic, contour_network
+from psp_jax.codec.contour_network import ABOVE, COLUMNS_ASIDE, LEFT, ROWS_UP
+from psp_jax.io import command_line
 from psp_jax.partition import compilation, fill, planar, smoothing, superpixels
-from psp_jax.recordings import sens
 
 ROOMS = generate.Rooms(spaces=12, frames_per_scan=3, depth_height=480, depth_width=640)
 LAYERS = (32, 16)
 BATCH = 8192
 LEARNING_RATE = 3e-3
-TARGET = pathlib.Path(contours.__file__).parent / "contours.npz"
-# What the network shall know: cuts, and of how many frames each takes one.
-CUTS: list[tuple[superpixels.Superpixels, int]] = [
+TARGET = contour_network.FILE
+# What the network is trained on: algorithms, each on every N-th frame, and N.
+ALGORITHMS: list[tuple[superpixels.Superpixels, int]] = [
     *((smoothing.Smoothed(trade=trade), 1) for trade in (3e-4, 1e-3, 3e-3)),
     (planar.Planar(), 3),
     (superpixels.Seeds(), 8),
@@ -38,20 +38,16 @@ CUTS: list[tuple[superpixels.Superpixels, int]] = [
 
 def depth_frames(folder: pathlib.Path) -> list[np.ndarray]:
     """Draws the rooms, unless they are there, and returns their filled depth images."""
-    generate.generate(ROOMS, folder)
-    images = []
-    for path in sorted(folder.glob("scans/*/*.sens")):
-        images += [frame.read_depth() for frame in sens.SensRecording(path).frames(1)]
-    return [fill.fill_nearest(image)[0] for image in images if image.any()]
+    return [fill.fill_nearest(image)[0] for image in label_benchmark.drawn_rooms(ROOMS, folder)]
 
 
 class Samples(NamedTuple):
-    """What is known at the edges of one kind that have to be coded, and whether they are cut.
+    """The inputs of the edges of one kind that have to be coded, and whether they are cut.
 
     inputs: `[N, M]` uint8, packed bits.
     sides: `[N, S]` int8, predicted logits around the edge; S is 0 where nothing is predicted.
     bits: `[N]` uint8.
-    quiet, born: `[3]`, edges with nothing around, and how many of them are cut.
+    quiet, born: `[3]`, edges without cut edges in the window, and how many of them are cut.
     """
 
     inputs: np.ndarray
@@ -62,65 +58,69 @@ class Samples(NamedTuple):
 
 
 @compilation.compile_cached
-def _collect(cut, height, width, edge, near, beside, inputs, sides, bits):
-    """Writes what is known at every edge that the network is asked of; returns counts."""
-    row_step = width + 2 * PAD
-    found, quiet, born = 0, np.zeros(3), np.zeros(3)
+def _collect(edges, edge, inputs, sides, bits):
+    """Writes the inputs of every edge that the network is used for; returns counts."""
+    cut, near = edges.cut, edges.windows[edge][: edges.sizes[edge]]
+    width, height, coarse = edges.width, edges.height, edges.coarse_side
+    count, quiet, born = 0, np.zeros(3), np.zeros(3)
     for row in range(height):
         for column in range(width):
             if (column if edge == LEFT else row) == 0:
                 continue
-            at = ((row + PAD) * row_step + column + PAD) * 2
+            at = contour_network.place_of(edges, row, column)
             if edge == ABOVE and column > 0:
-                if np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * row_step] < 2:
+                if (
+                    np.int64(cut[at])
+                    + cut[at - 1]
+                    + cut[at - 2 * (width + 2 * contour_network.PAD)]
+                    < 2
+                ):
                     continue
             around = 0
             for place in range(near.size):
                 around += cut[at + near[place]]
-            if around == 0 and not contours.is_likely(beside, row, column, edge):
+            if around == 0 and not contour_network.is_likely(coarse, row, column, edge):
                 which = 2 if edge == ABOVE else (1 if row == 0 else 0)
                 quiet[which] += 1
                 born[which] += cut[at + edge]
                 continue
             for place in range(near.size):
-                inputs[found, place] = cut[at + near[place]]
+                inputs[count, place] = cut[at + near[place]]
             place = near.size
             borders = (column, width - 1 - column, row, height - 1 - row)
             for side in range(4):
                 reach = COLUMNS_ASIDE if side < 2 else ROWS_UP
                 if borders[side] < reach:
-                    inputs[found, place + borders[side]] = 1
+                    inputs[count, place + borders[side]] = 1
                 place += reach
             for place in range(sides.shape[1]):
-                line, across = divmod(place // 2, 2 * contours.SIDE_REACH + 1)
-                sides[found, place] = beside[row + line, column + across, place % 2]
-            bits[found] = cut[at + edge]
-            found += 1
-    return found, quiet, born
+                line, across = divmod(place // 2, 2 * contour_network.SIDE_REACH + 1)
+                sides[count, place] = coarse[row + line, column + across, place % 2]
+            bits[count] = cut[at + edge]
+            count += 1
+    return count, quiet, born
 
 
 def samples(partitions: list[np.ndarray], edge: int, predicted: list | None = None) -> Samples:
     """Collects from partitions, and from the logits predicted of their edges, if there are some."""
-    known = contours.window(edge)
     inputs, sides, bits, quiet, born = [], [], [], np.zeros(3), np.zeros(3)
     for index, labels in enumerate(partitions):
-        height, width = labels.shape
-        row_step = width + 2 * PAD
-        near = (-known[:, 0] * row_step + known[:, 1]) * 2 + known[:, 2]
-        side = contours.in_units(predicted[index] if predicted else None, labels.shape)
-        beside = contours.surroundings(side)
-        seen = np.zeros((labels.size, len(known) + contours.BORDER_INPUTS), np.uint8)
-        around = np.zeros((labels.size, contours.SIDE_INPUTS if predicted else 0), np.int8)
+        logits = predicted[index] if predicted else None
+        edges = contour_network.edges(contour_network.padded(labels), labels.shape, logits)
+        seen = np.zeros((labels.size, input_count(edge)), np.uint8)
+        around = np.zeros((labels.size, contour_network.SIDE_INPUTS if predicted else 0), np.int8)
         bit = np.zeros(labels.size, np.uint8)
-        cut = contours.padded(labels).reshape(-1)
-        found, quiet_here, born_here = _collect(
-            cut, height, width, edge, near, beside, seen, around, bit
-        )
-        inputs.append(np.packbits(seen[:found], axis=1))
-        sides.append(around[:found].copy())
-        bits.append(bit[:found])
+        count, quiet_here, born_here = _collect(edges, edge, seen, around, bit)
+        inputs.append(np.packbits(seen[:count], axis=1))
+        sides.append(around[:count].copy())
+        bits.append(bit[:count])
         quiet, born = quiet + quiet_here, born + born_here
     return Samples(np.concatenate(inputs), np.concatenate(sides), np.concatenate(bits), quiet, born)
+
+
+def input_count(edge: int) -> int:
+    """Returns the number of a network's inputs that are bits."""
+    return len(contour_network.window(edge)) + contour_network.BORDER_INPUTS
 
 
 def train(data: Samples, inputs: int, steps: int, start: list | None = None) -> list:
@@ -145,7 +145,7 @@ def train(data: Samples, inputs: int, steps: int, start: list | None = None) -> 
 
     def loss(variables: list, x: jax.Array, side: jax.Array, y: jax.Array) -> jax.Array:
         (first, first_bias), (second, second_bias), (last, last_bias), beside = variables
-        side = side.astype(jnp.float32) / (arithmetic.LOGIT_SCALE >> contours.SIDE_SHIFT)
+        side = side.astype(jnp.float32) / (arithmetic.LOGIT_SCALE >> contour_network.SIDE_SHIFT)
         x = jax.nn.relu(x @ first + side @ beside + first_bias)
         x = jax.nn.relu(x @ second + second_bias)
         return optax.sigmoid_binary_cross_entropy((x @ last + last_bias)[:, 0], y).mean()
@@ -174,7 +174,7 @@ def train(data: Samples, inputs: int, steps: int, start: list | None = None) -> 
 
 
 def whole(networks: list, quiet: np.ndarray) -> dict[str, np.ndarray]:
-    """Rounds the two networks to the steps that `contours` works in, one array a layer.
+    """Rounds the two networks to the steps of `contour_network`, one array per layer.
 
     `side` holds the weights of predicted logits.
     """
@@ -191,10 +191,14 @@ def whole(networks: list, quiet: np.ndarray) -> dict[str, np.ndarray]:
         return np.stack([network[layer][1] for network in networks])
 
     def rounded(values: np.ndarray, bits: int) -> np.ndarray:
-        most = contours.MOST_WEIGHT if bits == contours.WEIGHT_BITS else contours.MOST_ACTIVE
+        most = (
+            contour_network.MOST_WEIGHT
+            if bits == contour_network.WEIGHT_BITS
+            else contour_network.MOST_ACTIVE
+        )
         return np.clip(np.round(values * 2.0**bits), -most, most).astype(np.int16)
 
-    active, weight = contours.ACTIVE_BITS, contours.WEIGHT_BITS
+    active, weight = contour_network.ACTIVE_BITS, contour_network.WEIGHT_BITS
     probability = np.clip(np.round(quiet * arithmetic.ONE), 1, arithmetic.HALF)
     return {
         "hidden": rounded(weights(0), active),  # Its inputs are bits, so these are activations.
@@ -213,7 +217,10 @@ def fractions(layers: list[np.ndarray], inputs: int) -> list:
     hidden, hidden_bias, second, second_bias, last, last_bias = (
         np.asarray(layer, np.float32) for layer in layers
     )
-    active, weight = np.float32(2.0**contours.ACTIVE_BITS), np.float32(2.0**contours.WEIGHT_BITS)
+    active, weight = (
+        np.float32(2.0**contour_network.ACTIVE_BITS),
+        np.float32(2.0**contour_network.WEIGHT_BITS),
+    )
     return [
         (hidden[:inputs] / active, hidden_bias / active),
         (second / weight, second_bias / active),
@@ -222,21 +229,20 @@ def fractions(layers: list[np.ndarray], inputs: int) -> list:
 
 
 def main() -> None:
-    """Draws, cuts, trains, writes."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Draws, segments, trains, writes."""
+    parser = command_line.Parser(prog="python -m benchmarks.train_contours", description=__doc__)
     parser.add_argument("--rooms", type=pathlib.Path, default=pathlib.Path("data/rooms_480x640"))
-    parser.add_argument("--steps", type=int, default=10000)
-    arguments = parser.parse_args()
+    parser.add_argument("--steps", type=command_line.positive_int, default=10000)
+    arguments = parser.parse()
     frames_mm = depth_frames(arguments.rooms)
-    partitions = [cut(depth) for cut, every in CUTS for depth in frames_mm[::every]]
+    partitions = [segment(depth) for segment, every in ALGORITHMS for depth in frames_mm[::every]]
     print(f"{len(partitions)} partitions of {len(frames_mm)} frames", flush=True)
     networks, quiet, born = [], np.zeros(3), np.zeros(3)
     for edge in (LEFT, ABOVE):
-        found = samples(partitions, edge)
-        print(f"edge {edge}: {len(found.bits)} samples, {found.bits.mean():.4f} of them cut")
-        inputs = len(contours.window(edge)) + contours.BORDER_INPUTS
-        networks.append(train(found, inputs, arguments.steps))
-        quiet, born = quiet + found.quiet, born + found.born
+        data = samples(partitions, edge)
+        print(f"edge {edge}: {len(data.bits)} samples, {data.bits.mean():.4f} of them cut")
+        networks.append(train(data, input_count(edge), arguments.steps))
+        quiet, born = quiet + data.quiet, born + data.born
     with np.load(TARGET) as stored:  # What `benchmarks/train_side.py` has put there stays.
         kept: dict[str, Any] = {
             name: stored[name] for name in stored if name.startswith(("given_", "side_"))
