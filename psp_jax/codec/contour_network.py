@@ -64,7 +64,7 @@ def load(given_side: bool) -> Network:
     with np.load(FILE) as stored:
         layers = [stored[prefix + name].astype(np.int32) for name in names]
         side = stored["given_side"].astype(np.int32) if given_side else layers[0][:, :0]
-    return Network(*layers, np.ascontiguousarray(side))
+    return Network._make([*layers, np.ascontiguousarray(side)])
 
 
 class Edges(NamedTuple):

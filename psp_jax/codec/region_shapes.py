@@ -53,7 +53,7 @@ def describe(labels: np.ndarray, step: int) -> Regions:
     middles = [np.zeros(number, np.int64) for _ in range(5)]
     contacts = [np.full(number, -1), np.zeros(number, np.int64), np.zeros(number, np.int64)]
     shifts, extents = np.zeros((number, FUNCTIONS), np.int64), np.zeros((number, FUNCTIONS))
-    regions = Regions(width, pixels, first, *middles, *contacts, shifts, extents)
+    regions = Regions._make([width, pixels, first, *middles, *contacts, shifts, extents])
     _measure(regions, step)
     _find_neighbours(regions, labels)
     return regions

@@ -119,7 +119,7 @@ def encode_parts(
         | _SIDE * (edge_logits is not None)
     )
     limits_mm = int(filled_mm.min()), int(filled_mm.max())
-    header = _Header(MAGIC, VERSION, flags, *depth_mm.shape, *limits_mm, step)
+    header = _Header._make([MAGIC, VERSION, flags, *depth_mm.shape, *limits_mm, step])
     regions = region_shapes.describe(labels, step)
     inverse = patches.inverse_depth(filled_mm)
     orders, coefficients = patches.fit(regions, inverse, ~missing, step)

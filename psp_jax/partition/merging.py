@@ -115,7 +115,8 @@ def adjacency(labels: np.ndarray, regions: int) -> tuple[np.ndarray, np.ndarray]
 def merge_greedily(sums, pairs, cracks, trade):
     """Merges the pair with the least rise of squared error per crack edge removed, repeatedly.
 
-    It stops when the least rise exceeds `trade`. Ties go to the pair listed first.
+    It stops when the least rise exceeds `trade`. Ties go to the pair listed first. It is one long
+    function because every step changes the sums, the chains and the heap together.
 
     Args:
         sums: `[R, 10]` float64 sum vectors.

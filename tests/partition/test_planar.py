@@ -14,7 +14,7 @@ def squared_error(mask, inverse_depth):
 
 
 def merged_by_brute_force(labels, depth_mm, trade):
-    """Tries every pair of touching regions anew after each merge, with an own least squares."""
+    """Tries every pair of touching regions again after each merge, with its least squares."""
     labels, inverse_depth = labels.copy(), 1000.0 / depth_mm
     while True:
         best = (np.inf, 0, 0)
