@@ -73,7 +73,9 @@ class PartitionScores:
             self._first.append({})
             return predicted
         depth_mm = millimetres(image.truth.depth)
-        discontinuities = scores.near(scores.depth_discontinuities(depth_mm), DISCONTINUITY_RADIUS_PX)
+        discontinuities = scores.near(
+            scores.depth_discontinuities(depth_mm), DISCONTINUITY_RADIUS_PX
+        )
         first = next(iter(predicted))
         regions = int(predicted[first].max()) + 1
         others = {name: make(image, regions) for name, make in self._baselines.items()}
