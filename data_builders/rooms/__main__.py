@@ -32,4 +32,4 @@ def _parser() -> command_line.Parser:
 
 
 if __name__ == "__main__":
-    command_line.run(main, _parser())
+    command_line.run(main, _parser(), resumes=True)

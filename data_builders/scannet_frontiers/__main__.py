@@ -69,4 +69,4 @@ def _comma_list(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, _parser())
+    command_line.run(main, _parser(), resumes=True)

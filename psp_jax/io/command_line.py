@@ -70,13 +70,16 @@ def positive_float(text: str) -> float:
     return value
 
 
-def run(main: Callable[[argparse.Namespace], int | None], parser: Parser) -> NoReturn:
+def run(
+    main: Callable[[argparse.Namespace], int | None], parser: Parser, *, resumes: bool = False
+) -> NoReturn:
     """Parses the command line and calls `main`; its errors become one line and status 2.
 
     Args:
         main: what the program does; returns its exit status, None for 0. ValueError and OSError
             are reported in one line, Ctrl-C ends with status 130.
         parser: knows the arguments.
+        resumes: whether the same command, run again, continues an interrupted one.
     """
     arguments = parser.parse()
     try:
@@ -84,5 +87,6 @@ def run(main: Callable[[argparse.Namespace], int | None], parser: Parser) -> NoR
     except (ValueError, OSError) as error:
         fail(str(error))
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
+        hint = "; run the same command again to resume" if resumes else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         sys.exit(130)

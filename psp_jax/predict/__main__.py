@@ -126,4 +126,4 @@ def _size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, parser())
+    command_line.run(main, parser(), resumes=True)
