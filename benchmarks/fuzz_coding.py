@@ -2,7 +2,7 @@
 
 Run `python -m benchmarks.fuzz_coding [--streams=20000] [--seed=0]`. Streams of random
 partitions and depth are truncated, spliced, overwritten and bit-flipped; three of four get a
-matching check sum, as an attacker's would. Every one has to decode to an image or be refused with
+matching checksum, as an attacker's would. Every one has to decode to an image or be refused with
 ValueError, soon.
 """
 

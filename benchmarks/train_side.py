@@ -21,7 +21,7 @@ from data_builders import sources
 from psp_jax import checkpoints, codec, data, experiment
 from psp_jax.codec import contour_network, contours
 from psp_jax.codec.contour_network import ABOVE, LEFT
-from psp_jax.evaluation import predictions, run_report
+from psp_jax.evaluation import predictions
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
 
@@ -37,14 +37,14 @@ def predicted(
 ) -> list[Example]:
     """Predicts splits of the config's data with the newest checkpoint of a run."""
     model = config.model.make(config.objective.channels)
-    calibrated = calibration.load(folder / run_report.CALIBRATION_FILE)
+    calibrated = calibration.load(folder / calibration.FILE)
     predict = predictions.BatchPredictor(config, model)
     variables = checkpoints.load_variables(folder)
     opened, examples = data.open_splits(config.data.source.prepare()), []
     for name in splits:
         for image in predict.split(variables, opened[name]):
             logits = calibrated(image.edge_logits)
-            examples.append((image.labels, (logits.across, logits.along)))
+            examples.append((image.true_labels, (logits.across, logits.along)))
     return examples
 
 

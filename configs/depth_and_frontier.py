@@ -2,7 +2,7 @@
 
     python -m psp_jax.main --config=configs/depth_and_frontier.py
 
-trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (2 CPU
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (one CPU
 cores, 2026-11-26: RMSE 0.408 m, where `depth_mse.py` has 0.418 m, boundary F 0.733 at 1 px and ARI
 0.770, where as many SLIC regions of the colours have 0.423 and 0.317), and
 
@@ -24,7 +24,7 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
     )
     objective = objectives.DepthAndFrontier(
         depth=objectives.DepthMSE(),
-        frontier=objectives.FrontierEdges(prior=presets.PLANAR_EDGES),
+        frontier=objectives.FrontierEdges(prior=presets.PLANAR_EDGE_PRIOR),
         frontier_weight=10.0,  # Makes both terms of the loss about as large.
     )
     return presets.planar("depth_and_frontier", variant, objective, source)

@@ -4,7 +4,7 @@ Soft-label cross-entropy with scale-invariant log and multi-scale gradient terms
 
     python -m psp_jax.main --config=configs/depth_bins.py
 
-trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (2 CPU cores, 2026-11-26:
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (one CPU core, 2026-11-26:
 RMSE 0.395 m and AbsRel 0.135 on the test split, where `depth_mse.py` has 0.418 m and 0.148, and the
 mean depth image 0.594 m and 0.213), and
 

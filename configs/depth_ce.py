@@ -2,8 +2,8 @@
 
     python -m psp_jax.main --config=configs/depth_ce.py
 
-trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (2 CPU cores, 2026-11-26: the
-right one of 255 levels of 10 m in 5.07 % of the pixels of the test split, where the mean depth
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (one CPU core, 2026-11-26:
+the right one of 255 levels of 10 m in 5.07 % of the pixels of the test split, where the mean depth
 image has 2.54 %; RMSE 0.442 m, where it has 0.594 m), and
 
     python -m psp_jax.main --config=configs/depth_ce.py:scannet

@@ -2,7 +2,7 @@
 
     python -m psp_jax.main --config=configs/depth_mse.py
 
-trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (2 CPU cores, 2026-11-25:
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (one CPU core, 2026-11-25:
 RMSE 0.418 m and 8.72 of 255 gray levels of 10 m on the test split, where the mean depth image has
 0.594 m and 12.45), and
 

@@ -2,7 +2,7 @@
 
     python -m psp_jax.main --config=configs/depth_ordinal.py
 
-trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (2 CPU cores, 2026-11-26:
+trains a narrow ResNet-18-PSPNet on the embedded rooms, at laptop size (one CPU core, 2026-11-26:
 RMSE 0.411 m and AbsRel 0.143 on the test split, where the mean depth image has 0.594 m and 0.213),
 and
 

@@ -4,7 +4,7 @@
 
 trains only the 1x1 convolution to 16 classes and the softmax classifier after it, on a tenth of the
 training images. The other parts come from `runs/depth_mse`, which has to be trained first: the
-rooms have no published weights (2 CPU cores, 2026-11-26: the right class in 75.88 % of the pixels
+rooms have no published weights (one CPU core, 2026-11-26: the right class in 75.88 % of the pixels
 of the test split, as many as are interior; outputs of this resolution that are fitted to the true
 classes reach 76.11 %). At ScanNet scale,
 

@@ -3,8 +3,8 @@
     python -m psp_jax.main --config=configs/finetune_head.py
 
 trains the 3x3 convolution, its batch norm, the 1x1 convolution to 16 classes and the softmax
-classifier. The frozen trunk is that of `runs/depth_mse`, which has to be trained first (2 CPU
-cores, 2026-11-26: the right class in 75.88 % of the pixels of the test split, as many as are
+classifier. The frozen trunk is that of `runs/depth_mse`, which has to be trained first (one CPU
+core, 2026-11-26: the right class in 75.88 % of the pixels of the test split, as many as are
 interior; outputs of this resolution that are fitted to the true classes reach 76.11 %). At ScanNet
 scale,
 

@@ -2,7 +2,7 @@
 
     python -m psp_jax.main --config=configs/frontier_sigmoid.py
 
-trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (2 CPU
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (one CPU
 cores, 2026-11-26: boundary F 0.778 at 1 px and ARI 0.824 on the test split, where as many SLIC
 regions of the colours have 0.429 and 0.336), and
 
@@ -21,5 +21,5 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
     source = presets.pick(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
     )
-    objective = objectives.FrontierSigmoid(prior=presets.PLANAR_EDGES)
+    objective = objectives.FrontierSigmoid(prior=presets.PLANAR_EDGE_PRIOR)
     return presets.planar("frontier_sigmoid", variant, objective, source)

@@ -2,7 +2,7 @@
 
     python -m psp_jax.main --config=configs/frontier_softmax.py
 
-trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (2 CPU
+trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (one CPU
 cores, 2026-11-26: boundary F 0.795 at 1 px and ARI 0.854 on the test split, where as many SLIC
 regions of the colours have 0.418 and 0.262), and
 
@@ -21,5 +21,5 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
     source = presets.pick(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
     )
-    objective = objectives.FrontierSoftmax(prior=presets.PLANAR_PIXELS)
+    objective = objectives.FrontierSoftmax(prior=presets.PLANAR_PIXEL_PRIOR)
     return presets.planar("frontier_softmax", variant, objective, source)

@@ -3,7 +3,7 @@
     python -m psp_jax.main --config=configs/two_phase.py
 
 restores both networks from `runs/depth_mse` and `runs/depth_to_frontier`, which have to be trained
-first, and fine-tunes them together on the rooms (2 CPU cores, 2026-11-26: 0.416 bits per edge and
+first, and fine-tunes them together on the rooms (one CPU core, 2026-11-26: 0.416 bits per edge and
 boundary F 0.652 at 1 px on the test split, where it starts from 0.438 and 0.601; the right class in
 75.88 % of the pixels, as many as are interior; the RMSE of the depth in between rises by 0.10 m),
 and

@@ -1,6 +1,7 @@
 """Draws the label sets and the frontier classes of a drawn room: the pictures of docs/labels.md.
 
-    python -m docs.draw_labels data/rooms/scans/scene9003_00/scene9003_00.sens --out=docs
+    python -m docs.draw_labels \\
+        data/rooms/scans/scene9010_00/scene9010_00.sens --frame=3 --out=docs
 
 A run on the embedded rooms, or `python -m data_builders.rooms`, draws the scans.
 """

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Array = jax.Array | np.ndarray
@@ -15,13 +16,14 @@ class Batch:
 
     Attributes:
         image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device.
-        depth: `[B, H, W]` float32 metres along the optical axis; 0 marks no reading.
+        depth: `[B, H, W]` float32 metres along the optical axis; 0 where there is no target: no
+            reading (unless `data.ignore_filled` is off) or beyond `data.max_depth_m`.
         filled_depth: `[B, H, W]` float32 metres, holes filled with the nearest reading: what a
             network that sees depth is given.
-        frontier: `[B, H, W]` uint8 frontier classes 0 to 15, of a whole partition: it can be
-            decoded back to its regions.
+        frontier: `[B, H, W]` uint8 frontier classes 0 to 15, exact, so that
+            `frontier_classes.decode_exact` recovers the regions.
         filled: `[B, H, W]` bool, True where the sensor had no reading, so that neither depth nor
-            classes carry truth; nowhere if the config has `data.ignore_filled` off.
+            classes carry truth; all False if `data.ignore_filled` is off.
         valid: `[B]` bool, False for the padding that completes the last batch of an evaluation.
     """
 
@@ -36,6 +38,10 @@ class Batch:
         """Returns one example, without the batch axis."""
         return jax.tree.map(lambda array: array[index], self)
 
+    def has_class(self) -> jax.Array:
+        """Returns `[B, H, W]` bool, True where the frontier class is known."""
+        return ~jnp.asarray(self.filled) & jnp.asarray(self.valid)[:, None, None]
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -44,8 +50,8 @@ class Prediction:
 
     Attributes:
         depth: `[B, H, W]` float32 metres along the optical axis.
-        edges: `[B, H, W, 2]` float32 logits of a cut inter-pixel edge, laid out as in
-            `objectives.edges`.
+        edges: `[B, H, W, 2]` float32 logits of a cut inter-pixel edge, channel 0 to the
+            right neighbour, channel 1 to the pixel below.
         classes: `[B, H, W]` uint8 frontier classes 0 to 15.
     """
 

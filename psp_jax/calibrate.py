@@ -1,10 +1,10 @@
-"""Fits the temperature, bias and decoder of a finished run again.
+"""Refits the calibration of a finished run: temperature, bias and decoder thresholds.
 
     python -m psp_jax.calibrate --workdir=runs/frontier_edges
 
 predicts the validation split with the newest checkpoint, fits temperature and bias to its
-frontiers, chooses the decoder of the best partitions, and writes `calibration.json` into the
-workdir, where prediction reads it. Every run that predicts frontiers does this at its end; runs
+frontiers, chooses the decoder thresholds with the highest mean adjusted Rand index, and writes
+`calibration.json` into the workdir, where prediction reads it. Every run that predicts frontiers does this at its end; runs
 that predict only depth need no calibration.
 """
 
@@ -12,7 +12,7 @@ import argparse
 import pathlib
 
 from psp_jax import checkpoints, data, experiment
-from psp_jax.evaluation import predictions, run_report
+from psp_jax.evaluation import predictions
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
 
@@ -39,7 +39,7 @@ def calibrate(
     examples = data.open_splits(config.data.source.prepare())["validation"]
     data.check_labels(examples, config.data)
     fitted = predictions.calibrate(predict, variables, examples, decoder_images=images)
-    calibration.save(fitted, folder / run_report.CALIBRATION_FILE)
+    calibration.save(fitted, folder / calibration.FILE)
     return fitted
 
 
@@ -61,7 +61,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     print(
         f"temperature {fitted.temperature:.3f}, bias {fitted.bias:+.3f}, fragments along edges "
         f"above {fitted.cut_above:g}, frontiers kept above {fitted.threshold:g}: written to "
-        f"{arguments.workdir / run_report.CALIBRATION_FILE}"
+        f"{arguments.workdir / calibration.FILE}"
     )
 
 

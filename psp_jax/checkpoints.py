@@ -1,4 +1,4 @@
-"""Checkpoints: all of orbax. Every step holds two items, the variables and the optimizer.
+"""Saves and restores checkpoints. Every step holds two items: variables and optimizer state.
 
 A step appears by the rename of a folder that holds everything, the digests of its files included.
 Nothing is restored whose digests differ.
@@ -33,7 +33,7 @@ _PARTIAL = ".partial-"  # Folders that begin so are being written or deleted.
 
 
 class Store:
-    """The checkpoints of a workdir; use it in a `with` block.
+    """The checkpoints of a workdir.
 
     Where a run has several processes, all of them open, save and load together.
     """
@@ -193,7 +193,7 @@ def require(workdir: str | pathlib.Path) -> int:
 
 
 def load_variables(workdir: str | pathlib.Path) -> Variables:
-    """Restores the variables of the newest intact checkpoint; all is as of `load_newest`."""
+    """Restores the variables of the newest intact checkpoint; see `load_newest`."""
     return load_newest(workdir)[1]
 
 

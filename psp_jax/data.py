@@ -1,4 +1,4 @@
-"""Reads prepared TFDS data sets as batches. The only module that knows the loader."""
+"""Reads prepared TFDS data sets as batches. The only module that imports Grain."""
 
 import concurrent.futures
 import copy
@@ -136,7 +136,7 @@ def train_batches(
     first_step: int,
     rows: Sequence[int] | None = None,
 ) -> Iterator[Batch]:
-    """Yields training batches for ever, from `first_step` on.
+    """Yields training batches endlessly, from `first_step` on.
 
     The batch of a step is a function of (seed, step) alone: every epoch is a new permutation, and
     resuming at `first_step` replays nothing. Images that do not fill a last batch are left out of
@@ -255,7 +255,7 @@ class _Padded:
 
 
 class _Batches(grain.MapDataset):
-    """Chosen rows of every full batch of a data set; without `rows` as grain's own `batch`."""
+    """Batches of which this process reads `rows`; None reads all, as grain's own `batch` does."""
 
     def __init__(self, parent: grain.MapDataset, size: int, rows: Sequence[int] | None):
         super().__init__(parent)

@@ -264,7 +264,7 @@ def spans(experiment: Experiment) -> list[PhaseSpan]:
     ]
 
 
-def batches(experiment: Experiment, steps: int) -> int:
+def batches_taken(experiment: Experiment, steps: int) -> int:
     """Returns how many batches the first `steps` optimizer steps of a run take."""
     total = 0
     for phase in experiment.phases:

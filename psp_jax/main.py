@@ -28,19 +28,20 @@ _WORKDIR = flags.DEFINE_string(
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
-    "This is one of several processes that SLURM, Kubernetes, Open MPI or a TPU pod has started, "
-    "which say where the others are.",
+    "Join the processes started by SLURM, Kubernetes, Open MPI or a TPU pod, and find the "
+    "coordinator from their environment.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT of process 0, where nobody says so; goes with --process_id and --num_processes.",
+    "HOST:PORT of process 0, if no cluster manager provides it; requires --process_id and "
+    "--num_processes.",
 )
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, from 0.")
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many processes there are.")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Total number of processes.")
 
 
-_EXPECTED_TYPES = {  # By the messages of the parsers of flags.
+_EXPECTED_TYPES = {  # Keyed by the error messages of absl.
     "invalid literal for int()": "an integer",
     "could not convert string to float": "a number",
     "Non-boolean argument to boolean flag": "true or false",
@@ -140,7 +141,7 @@ def parse(argv: list[str]) -> list[str]:
         fail(f"unexpected argument {rest[1]!r}; see --help")
     given = {argument.lstrip("-").partition("=")[0] for argument in argv}
     if not given & {"v", "verbosity"}:
-        logging.set_verbosity(logging.WARNING)  # Those of libraries are of no use to users.
+        logging.set_verbosity(logging.WARNING)  # Hides the INFO messages of libraries.
     return rest
 
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 from psp_jax import experiment, models, objectives
 from psp_jax.models import decoder, segmenter
 
-COARSE = ("trunk", "pyramid", "head", "classifier")
-FULL_RESOLUTION = ("trunk", "pyramid", "head", "decoder")
+COARSE_PARTS = ("trunk", "pyramid", "head", "classifier")
+DECODER_PARTS = ("trunk", "pyramid", "head", "decoder")
 # In the rooms, 2 % of the edges are cut by planar frontiers, and 7 % of the pixels are at one.
-PLANAR_EDGES, PLANAR_PIXELS = 0.02, 0.07
+PLANAR_EDGE_PRIOR, PLANAR_PIXEL_PRIOR = 0.02, 0.07
 
 Choice = TypeVar("Choice")
 
@@ -43,7 +43,7 @@ def planar(
     make = pick(variant, rooms=rooms, scannet=scannet)
     width = pick(variant, rooms=16, scannet=decoder.FullResolution.decoder_width)
     model = decoder.FullResolution(pspnet(variant), decoder_width=width)
-    config = make(name, objective, source, model, FULL_RESOLUTION)
+    config = make(name, objective, source, model, DECODER_PARTS)
     config.data.labels = "planar"
     return config
 
@@ -80,9 +80,9 @@ def rooms(
     objective: objectives.Objective,
     source: experiment.Source,
     model: models.Network,
-    train: tuple[str, ...] = COARSE,
+    train: tuple[str, ...] = COARSE_PARTS,
 ) -> experiment.Experiment:
-    """Makes an experiment on the rooms: 2400 steps of Adam, from random values."""
+    """Makes an experiment on the rooms: 2400 steps of Adam, from random initialisation."""
     return experiment.Experiment(
         name=name,
         model=model,
@@ -106,7 +106,7 @@ def scannet(
     objective: objectives.Objective,
     source: experiment.Source,
     model: models.Network,
-    train: tuple[str, ...] = COARSE,
+    train: tuple[str, ...] = COARSE_PARTS,
 ) -> experiment.Experiment:
     """Makes an experiment on ScanNet at 480x640 with the thesis's settings: Adam at 1e-3."""
     return experiment.Experiment(
@@ -117,5 +117,5 @@ def scannet(
         data=experiment.Data(source=source, batch_size=3, threads=16),
         phases=(experiment.Phase(steps=70_000, train=train, learning_rate=1e-3),),
         checkpoint_every=1000,
-        validate_every=10_000,  # A fifth of ScanNet is for validation.
+        validate_every=10_000,  # A quarter of ScanNet's scans is for validation.
     )

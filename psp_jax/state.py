@@ -57,7 +57,7 @@ class TrainState:
 
 
 def initial_variables(model: Any, image_shape: tuple[int, int, int], seed: int) -> Variables:
-    """Draws the model's initial variables for images of (height, width, 3)."""
+    """Initialises the variables of a model for images of (height, width, 3)."""
     image = jnp.zeros((1, *image_shape), jnp.float32)
     # With optimization, XLA for CPUs takes a second per kernel, for code that runs once.
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None

@@ -1,4 +1,4 @@
-"""The training step and the evaluation step: pure functions, jitted by `train`."""
+"""The training step and the evaluation step: pure functions, jitted by `runtime.mesh`."""
 
 import dataclasses
 import functools
@@ -54,11 +54,12 @@ def train_step(
     trained = trained_of(state, phase.train)
     _, frozen = parts.split(state.params, phase.train)
     dropout = jax.random.fold_in(jax.random.key(seed), state.step)
-    loss = functools.partial(_loss, model=model, objective=objective, train=phase.train)
-    gradient_of = functools.partial(jax.value_and_grad(loss, has_aux=True), trained.params, frozen)
+    loss_fn = functools.partial(_loss, model=model, objective=objective, train=phase.train)
+    value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
+    gradient_of = functools.partial(value_and_grad, trained.params, frozen)
     if phase.accumulate == 1:
-        (loss, aux), gradient = gradient_of(trained.batch_stats, batch, dropout)
-        metrics, batch_stats = {"loss": loss, "terms": aux[0]}, aux[1]
+        (loss, (terms, batch_stats)), gradient = gradient_of(trained.batch_stats, batch, dropout)
+        metrics = {"loss": loss, "terms": terms}
     else:
         metrics, gradient, batch_stats = _accumulated(gradient_of, batch, trained, dropout)
     norm = optax.tree.norm(gradient)
@@ -197,9 +198,8 @@ def score(
     if prediction.edges is not None:
         edge_counts = edge_metrics.edge_counts(prediction.edges, batch)
     if prediction.classes is not None:
-        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
         confusion = class_metrics.confusion(
-            prediction.classes, batch.frontier, known, classes=edges.CLASSES
+            prediction.classes, batch.frontier, batch.has_class(), classes=edges.CLASSES
         )
     return BatchScores(objective.loss(output, batch), batch.valid, depth, edge_counts, confusion)
 

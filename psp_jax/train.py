@@ -130,6 +130,7 @@ def check(config: Experiment, workdir: str) -> None:
     config.data.source.check()
     folder = pathlib.Path(workdir)
     if checkpoints.latest_step(folder) is None:
+        _check_frozen_trunk(config, model)
         init_from.check(config, model)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,3 +158,14 @@ def _check_auxiliary(config: Experiment, model: Any) -> None:
                 f"config.model has auxiliary=True, but no phase trains the part {part!r}; name it "
                 "in the train of a phase, or set auxiliary=False"
             )
+
+
+def _check_frozen_trunk(config: Experiment, model: Any) -> None:
+    """Refuses a trunk of random values that no phase trains."""
+    trained = [part for phase in config.phases for part in phase.train]
+    trains_it = any(part.split("/")[0] == "trunk" for part in trained)
+    if "trunk" in model.PARTS and not trains_it and not config.init_from:
+        raise experiment.ConfigError(
+            "config.init_from is empty, but no phase trains the part 'trunk': pass a workdir or a "
+            "file of weights, such as --config.init_from=FILE"
+        )

@@ -1,4 +1,4 @@
-"""The rooms of the project: imports point down only, and one place knows each library."""
+"""Imports between packages point to lower rows only, and each library has its owners."""
 
 import ast
 import graphlib
@@ -23,8 +23,8 @@ ROWS = (
     ("main", "predict", "report"),
     ("__init__",),
 )
-ROW = {f"psp_jax.{room}": row for row, rooms in enumerate(ROWS) for room in rooms}
-# What a room may know of psp_jax beside what its row allows: less.
+ROW = {f"psp_jax.{name}": row for row, names in enumerate(ROWS) for name in names}
+# Packages that may import less than their row allows.
 LEAVES = {
     "psp_jax.io": {"psp_jax.io"},
     "psp_jax.partition": {"psp_jax.io", "psp_jax.partition"},
@@ -65,7 +65,7 @@ def name_of(path: pathlib.Path) -> str:
 MODULES = {name_of(path): path for path in SOURCES}
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     first, _, rest = module.partition(".")
     if first != "psp_jax":
         return first
@@ -87,17 +87,17 @@ def imported(path: pathlib.Path) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_point_down(path):
-    relative, own = str(path.relative_to(ROOT)), room_of(name_of(path))
+    relative, own = str(path.relative_to(ROOT)), package_of(name_of(path))
     for name in imported(path):
         package = name.partition(".")[0]
         assert package not in FORBIDDEN, name
         assert relative.startswith(OWNERS.get(package, ("",))), f"{name}: {OWNERS[package]}"
         if own in LEAVES and package == "psp_jax":
-            assert room_of(name) in LEAVES[own], f"{own} must not import {name}"
+            assert package_of(name) in LEAVES[own], f"{own} must not import {name}"
         elif own != "data_builders":
             assert package != "data_builders", "the builder writes files, data.py reads them"
             if package == "psp_jax":
-                assert ROW[room_of(name)] <= ROW[own], f"{own} must not import {name}"
+                assert ROW[package_of(name)] <= ROW[own], f"{own} must not import {name}"
 
 
 def test_modules_form_no_cycle():

@@ -45,16 +45,16 @@ def _parser() -> command_line.Parser:
     )
     add, positive = parser.add_argument, command_line.positive_int
     add("--manual_dir", help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports")
-    add("--data_dir", default="data", help="folder of the prepared data sets")
+    add("--data_dir", default="data", help="folder of the data sets (default: %(default)s)")
     add(
         "--config",
         default="thesis",
         help="configuration: thesis, thesis_small, official_v2, planar, thesis_planar (both label "
-        "sets), found (any scans in the folder) or rooms",
+        "sets), found (any scans in the folder) or rooms (default: %(default)s)",
     )
     lists = "lists of scan ids: train.txt,validation.txt,test.txt"
     add("--split_files", type=_comma_list, default=[], help=lists)
-    add("--num_workers", type=positive, default=1, help="worker processes")
+    add("--num_workers", type=positive, default=1, help="worker processes (default: %(default)s)")
     runners = "process scans with Apache Beam: DirectRunner, FlinkRunner, SparkRunner, ..."
     add("--beam_runner", help=runners)
     options = "options of Beam without dashes: flink_master=host:8081,parallelism=32"

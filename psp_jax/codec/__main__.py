@@ -1,11 +1,12 @@
-"""Codes depth images as regions, and back.
+"""Encodes depth images as regions, and decodes them.
 
     python -m psp_jax.codec encode PATH... --out=coded
     python -m psp_jax.codec decode coded --out=decoded
 
 encode takes depth PNGs (16 bit, millimetres, 0 for no reading), folders of them, `.sens` files, and
 folders of scans in any layout that the data set builder reads; every frame becomes one `.pdr`
-file. decode takes those or folders of them, and writes depth and regions as 16-bit PNGs.
+file. decode takes those or folders of them, and writes depth and regions as 16-bit PNGs. Frames
+that can't be coded are skipped and named, and the status is 1.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from psp_jax.io import command_line
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Codes or decodes every path of the command line; returns 1 if no frame was."""
+    """Encodes or decodes every path of the command line; returns 1 if frames were skipped."""
     out = pathlib.Path(arguments.out)
     if not arguments.overwrite and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"--out={out} holds files; choose another folder or add --overwrite")
@@ -30,7 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"{summary.done} frames are in {out}: {summary.data_bytes} bytes coded{rate}")
     if summary.skipped:
         print(f"{len(summary.skipped)} skipped: {', '.join(sorted(summary.skipped))}")
-    return 0 if summary.done else 1
+    return 0 if summary.done and not summary.skipped else 1
 
 
 def _coder(arguments: argparse.Namespace) -> transcode.Code:
@@ -46,25 +47,36 @@ def parser() -> command_line.Parser:
     """Returns the parser of the command line."""
     result = command_line.Parser(prog="python -m psp_jax.codec", description=__doc__)
     commands = result.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    encode = commands.add_parser("encode", description="Codes depth images.", help="code depth")
-    decode = commands.add_parser("decode", description="Decodes streams.", help="decode streams")
-    for command in (encode, decode):
+    encode = commands.add_parser(
+        "encode", description="Encodes depth images as .pdr streams.", help="encode depth images"
+    )
+    decode = commands.add_parser(
+        "decode",
+        description="Decodes .pdr streams to depth and region PNGs.",
+        help="decode .pdr streams",
+    )
+    for command, out in ((encode, "coded"), (decode, "decoded")):
         command.add_argument("paths", nargs="+", metavar="PATH", help="a file or a folder")
-        command.add_argument("--out", default="coded", help="folder of the results; new or empty")
+        command.add_argument(
+            "--out", default=out, help="output folder; must be new or empty (default: %(default)s)"
+        )
         command.add_argument(
             "--overwrite", action="store_true", help="write into a folder that holds files"
         )
     positive = command_line.positive_float
-    encode.add_argument(
+    rate = encode.add_mutually_exclusive_group()
+    rate.add_argument(
         "--trade",
         type=positive,
         default=1e-3,
-        help="squared error of inverse depth, in 1/m^2, that a bit may save; default 1e-3",
+        help="increase of squared error of inverse depth, in 1/m^2, accepted per bit saved "
+        "(default: %(default)s)",
     )
-    encode.add_argument(
+    rate.add_argument(
         "--rmse",
         type=positive,
-        help="instead of --trade: RMSE of inverse depth, in 1/m, that no frame exceeds",
+        help="upper bound of the RMSE of inverse depth, in 1/m; frames that can't reach it are "
+        "skipped",
     )
     encode.add_argument(
         "--max_error",
@@ -75,7 +87,8 @@ def parser() -> command_line.Parser:
         "--holes",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="keep which pixels have no reading; without, they get the nearest one",
+        help="store the mask of pixels without a reading; --no-holes fills them with the nearest "
+        "reading",
     )
     encode.add_argument(
         "--stride", type=command_line.positive_int, default=1, help="code every N-th frame of scans"

@@ -59,8 +59,8 @@ class Parts:
 
     Attributes:
         stream: the whole stream.
-        partition, patches, residuals, holes: bytes of each part; the rest is header and check sum.
-        ideal_bits: ideal length of the four parts, without coder, header and check sum.
+        partition, patches, residuals, holes: bytes of each part; the rest is header and checksum.
+        ideal_bits: ideal length of the four parts, without coder, header and checksum.
     """
 
     stream: bytes
@@ -216,7 +216,7 @@ def _opened(data: bytes) -> tuple[_Header, list[int], bytes]:
         raise ValueError(f"expected version {VERSION} of coded depth images, got {header.version}")
     body, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
     if _CHECKSUM.unpack(checksum)[0] != zlib.crc32(body):
-        raise ValueError("the check sum is wrong: the stream is damaged or truncated")
+        raise ValueError("the checksum is wrong: the stream is damaged or truncated")
     if not 0 < header.height * header.width <= MAX_PIXELS:
         raise ValueError(
             f"expected 1 to {MAX_PIXELS} pixels, got {header.height}x{header.width} pixels"

@@ -16,6 +16,7 @@ from psp_jax.recordings import images, layouts, recording, sens
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
+MAX_REGIONS = 1 << 16  # Of a 16-bit PNG.
 # Trades to choose from for a bound of the RMSE, the coarsest first: half-octave steps.
 TRADES = tuple(2.0**-exponent for exponent in np.arange(4.0, 20.5, 0.5))
 Read = Callable[[], np.ndarray]
@@ -86,7 +87,7 @@ def segment_and_encode(
 
     Args:
         depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading.
-        trade: squared error of inverse depth, in 1/m^2, that a bit or a crack edge may save.
+        trade: increase of squared error of inverse depth, in 1/m^2, accepted per bit saved.
         max_error_per_m: bound of the error of every pixel's inverse depth, or None.
         holes: whether to code which pixels have no reading; they get the nearest reading without.
 
@@ -122,15 +123,15 @@ def segment_and_encode_within(
         low, high = (low, middle) if rmse <= rmse_per_m else (middle + 1, high)
     if high == len(TRADES):
         raise ValueError(
-            f"regions can't reach an RMSE of {rmse_per_m} per metre; --max_error bounds every "
-            "pixel instead"
+            f"the finest regions exceed an RMSE of {rmse_per_m} 1/m; use a larger --rmse, or "
+            "--max_error without --rmse"
         )
     labels = smoothing.smooth(fine, filled_mm, trade=TRADES[high])
     return codec.encode(coded_mm, labels, trade=TRADES[high], max_error_per_m=max_error_per_m)
 
 
 def describe(name: str, depth_mm: np.ndarray, stream: bytes) -> str:
-    """Describes a coded frame in a line: it is decoded for that."""
+    """Decodes a stream and returns one line with its size and errors."""
     decoded_mm, labels = codec.decode(stream)
     seen = depth_mm > 0
     inverse, decoded = MM_PER_M / depth_mm[seen], MM_PER_M / decoded_mm[seen]
@@ -149,7 +150,7 @@ def describe(name: str, depth_mm: np.ndarray, stream: bytes) -> str:
 def encode_all(
     paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Code
 ) -> Summary:
-    """Codes every frame of every path into `out` with a line each; what fails is skipped."""
+    """Encodes every frame of every path into `out`, skipping frames that fail."""
     listed = [frames(path, stride) for path in paths]
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     written: set[pathlib.Path] = set()
@@ -190,7 +191,7 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                 depth_mm, labels = codec.decode(data)
                 files.write(out / "depth" / f"{name}.png", _png(depth_mm))
                 regions = int(labels.max()) + 1
-                if regions > 65535:
+                if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
                     files.write(out / "regions" / f"{name}.png", _png(labels.astype(np.uint16)))

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.evaluation.predicted_image import PredictedImage, millimetres
+from psp_jax.evaluation.predicted_image import PredictedImage
+from psp_jax.io import units
 from psp_jax.metrics import bootstrap
 from psp_jax.partition import (
     baselines,
@@ -35,11 +36,11 @@ SEGMENTED_DEPTH = "predicted depth, segmented"
 # Partitions of an image into about so many regions, made without a prediction.
 Baselines = Mapping[str, Callable[[PredictedImage, int], np.ndarray]]
 BASELINES: Baselines = {
-    "grid": lambda image, regions: baselines.grid(image.classes.shape, regions),
+    "grid": lambda image, regions: baselines.grid(image.true_classes.shape, regions),
     "SEEDS on RGB": lambda image, regions: baselines.seeds_on_rgb(image.rgb, regions),
     "SLIC on RGB": lambda image, regions: baselines.slic_on_rgb(image.rgb, regions),
     "SLIC on true depth": lambda image, regions: baselines.slic_on_depth(
-        millimetres(image.truth.filled_depth), regions
+        units.to_millimetres(image.truth.filled_depth), regions
     ),
 }
 
@@ -69,10 +70,10 @@ class PartitionScores:
     def add(self, image: PredictedImage) -> dict[str, np.ndarray]:
         """Scores an image; returns the `[H, W]` int32 partitions made of its prediction."""
         predicted = self._partitions(image)
-        if not image.known.any():
+        if not image.has_truth.any():
             self._first.append({})
             return predicted
-        depth_mm = millimetres(image.truth.depth)
+        depth_mm = units.to_millimetres(image.truth.depth)
         discontinuities = scores.near(
             scores.depth_discontinuities(depth_mm), DISCONTINUITY_RADIUS_PX
         )
@@ -80,11 +81,11 @@ class PartitionScores:
         regions = int(predicted[first].max()) + 1
         others = {name: make(image, regions) for name, make in self._baselines.items()}
         for name, labels in (predicted | others).items():
-            row = score(labels, image.labels, discontinuities, image.known)
+            row = score(labels, image.true_labels, discontinuities, image.has_truth)
             self._rows.setdefault(name, []).append(row)
         self._first.append(self._rows[first][-1])
         if self._edges is not None and self._calibrated is not None:
-            self._edges.add(self._calibrated(image.edge_logits), image.labels, image.known)
+            self._edges.add(self._calibrated(image.edge_logits), image.true_labels, image.has_truth)
         return predicted
 
     def _partitions(self, image: PredictedImage) -> dict[str, np.ndarray]:
@@ -95,7 +96,7 @@ class PartitionScores:
             partitions[COMPONENTS] = decode.ConnectedComponents()(image.edge_logits)
         if self._segment is not None and image.prediction.depth is not None:
             partitions[SEGMENTED_DEPTH] = self._segment(
-                millimetres(image.prediction.depth, least=1)
+                units.to_millimetres(image.prediction.depth, minimum=1)
             )
         return partitions
 

@@ -59,7 +59,7 @@ def frontier_sheet(
     figure, axes = _sheet(images, titles, margin=0.4)
     for row, image, chance, labels in zip(axes, images, probability, predicted, strict=True):
         row[0].imshow(image.rgb)
-        row[1].imshow(outlined(image.rgb, image.labels), interpolation="nearest")
+        row[1].imshow(outlined(image.rgb, image.true_labels), interpolation="nearest")
         row[2].imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
         row[3].imshow(outlined(image.rgb, labels), interpolation="nearest")
     figure.savefig(path, dpi=80)

@@ -1,4 +1,4 @@
-"""One image with its truth and its prediction: what partition scores and pictures are made of."""
+"""One image with its truth and its prediction, for partition scores and pictures."""
 
 import dataclasses
 import functools
@@ -6,8 +6,7 @@ import functools
 import jax
 import numpy as np
 
-from psp_jax.batch import Array, Batch, Prediction
-from psp_jax.io.units import MM_PER_M
+from psp_jax.batch import Batch, Prediction
 from psp_jax.partition import edge_logits, frontier_classes
 
 
@@ -29,17 +28,17 @@ class PredictedImage:
         return np.asarray(self.truth.image)
 
     @property
-    def classes(self) -> np.ndarray:
+    def true_classes(self) -> np.ndarray:
         """`[H, W]` uint8, the frontier classes of the true partition."""
         return np.asarray(self.truth.frontier)
 
     @functools.cached_property
-    def labels(self) -> np.ndarray:
+    def true_labels(self) -> np.ndarray:
         """`[H, W]` int32, the true partition."""
-        return frontier_classes.decode_exact(self.classes)
+        return frontier_classes.decode_exact(self.true_classes)
 
     @property
-    def known(self) -> np.ndarray:
+    def has_truth(self) -> np.ndarray:
         """`[H, W]` bool, the pixels that carry truth."""
         return ~np.asarray(self.truth.filled)
 
@@ -52,12 +51,6 @@ class PredictedImage:
     def copy(self) -> "PredictedImage":
         """Copies the arrays, so that the image does not keep its batch in memory."""
         return PredictedImage(*jax.tree.map(np.array, (self.truth, self.prediction)))
-
-
-def millimetres(depth_m: Array, *, least: int = 0) -> np.ndarray:
-    """Rounds metres to uint16 millimetres, at least `least`: segmentation reads 0 as no reading."""
-    depth_mm = np.round(np.asarray(depth_m) * MM_PER_M)
-    return np.clip(depth_mm, least, np.iinfo(np.uint16).max).astype(np.uint16)
 
 
 def images_of(batch: Batch, prediction: Prediction) -> list[PredictedImage]:

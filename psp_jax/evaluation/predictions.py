@@ -80,7 +80,7 @@ def _samples(
 ) -> Iterator[calibration.Sample]:
     """Yields a sample of every image, and appends those of `chosen` to `kept`."""
     for index, image in enumerate(images):
-        sample = calibration.Sample(image.edge_logits, image.classes, image.known)
+        sample = calibration.Sample(image.edge_logits, image.true_classes, image.has_truth)
         if index in chosen:
             kept.append(sample)
         yield sample

@@ -1,7 +1,7 @@
-"""Reports a finished run: test metrics, intervals, baselines, partitions, tables and pictures.
+"""Evaluates one finished run: test metrics, intervals, baselines, partitions, tables and pictures.
 
 One pass over the validation split calibrates predicted frontiers. Then one pass over the test split
-decodes and predicts every image once and feeds everything that is reported.
+reads and predicts every image once and updates all metrics, tables and pictures.
 """
 
 import functools
@@ -32,8 +32,6 @@ from psp_jax.metrics import class_metrics
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
 
-CALIBRATION_FILE = "calibration.json"
-
 
 def report(
     experiment: Experiment,
@@ -60,7 +58,7 @@ def report(
     predict = BatchPredictor(experiment, model)
     run = Evaluation(experiment, predict, variables, splits["validation"])
     if run.calibrated is not None:
-        calibration.save(run.calibrated, folder / CALIBRATION_FILE)
+        calibration.save(run.calibrated, folder / calibration.FILE)
     parts = None
     if (initial := _parts_before_joint_training(experiment, model)) is not None:
         parts = Evaluation(experiment, predict, initial, splits["validation"], baselines={})
@@ -183,7 +181,7 @@ def _pass(
     baselines: DepthBaselines | None,
     examples: data.Examples,
 ) -> _Kept:
-    """Decodes every image of the test split once, and feeds it to everything that collects."""
+    """Reads every image of the test split once, and adds it to everything that collects."""
     count, index, kept = len(examples), 0, _Kept([], [])
     pictures = predictions.evenly_spaced(count, experiment.pictures)
     fitted = predictions.evenly_spaced(count, oracle.IMAGES)

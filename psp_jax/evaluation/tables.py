@@ -97,7 +97,7 @@ def class_table(result: dict[str, Any]) -> list[str]:
         height, width = oracle["grid"]
         lines.append(
             f"*** {height}x{width} outputs, the size of this network's, fitted to the truth of "
-            f"{oracle['images']} images, {oracle['interior_share']:.4f} of them interior"
+            f"{oracle['images']} images, {oracle['interior_share']:.4f} of their pixels interior"
         )
     return lines
 

@@ -6,11 +6,12 @@ MM_PER_M = 1000.0
 MAX_DEPTH_MM = 65535  # The largest uint16.
 
 
-def to_millimetres(depth_m: np.ndarray) -> np.ndarray:
-    """Rounds predicted metres to uint16 millimetres.
+def to_millimetres(depth_m: np.ndarray, *, minimum: int = 0) -> np.ndarray:
+    """Rounds metres to uint16 millimetres, clipped to `MAX_DEPTH_MM`.
 
     Args:
-        depth_m: float metres; values are clipped to 1 to `MAX_DEPTH_MM` millimetres, since 0 marks
-            no reading.
+        depth_m: float metres.
+        minimum: smallest result; 1 for predicted depth, since 0 marks no reading.
     """
-    return np.clip(np.round(depth_m * MM_PER_M), 1, MAX_DEPTH_MM).astype(np.uint16)
+    depth_mm = np.round(np.asarray(depth_m) * MM_PER_M)
+    return np.clip(depth_mm, minimum, MAX_DEPTH_MM).astype(np.uint16)

@@ -22,7 +22,8 @@ def edge_counts(edge_logits: Array, batch: Batch) -> dict[str, jax.Array]:
     """Counts the edges that carry truth by their true state and their logit.
 
     Args:
-        edge_logits: `[B, H, W, 2]` logits of a cut edge, laid out as in `objectives.edges`.
+        edge_logits: `[B, H, W, 2]` logits of a cut edge, channel 0 to the right
+            neighbour, channel 1 to the pixel below.
         batch: the true frontier classes.
 
     Returns:

@@ -57,7 +57,7 @@ class Head(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """Head and classifier on an earlier stage, which exist only in training."""
+    """Head and classifier on an earlier stage, computed only in training."""
 
     channels: int
     features: int

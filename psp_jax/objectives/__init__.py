@@ -1,6 +1,6 @@
 """Losses. An objective is the only code that knows the meaning of a network's output channels.
 
-Each is a dataclass, used by its full name: `objectives.DepthMSE`.
+The built-in objectives are exported here; a new one is imported from its module.
 """
 
 from psp_jax.objectives.depth import DepthBerHu, DepthMSE, DepthMSLE, DepthSILog

@@ -2,7 +2,8 @@
 
 Edges are `[B, H, W, 2]`: channel 0 is the edge between a pixel and its right neighbour, channel 1
 the edge between a pixel and the pixel below. The last column of channel 0 and the last row of
-channel 1 are at the image's border, where there is no edge.
+channel 1 are at the image's border, where there is no edge. On the host:
+`partition.edge_logits`.
 """
 
 import jax
@@ -25,7 +26,7 @@ def labelled(batch: Batch) -> jax.Array:
 
     Both of their pixels are in the image and have a reading, and the image is no padding.
     """
-    known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
+    known = batch.has_class()
     right = jnp.pad(known[:, :, 1:], ((0, 0), (0, 0), (0, 1)))
     below = jnp.pad(known[:, 1:], ((0, 0), (0, 1), (0, 0)))
     return known[..., None] & jnp.stack([right, below], axis=-1)

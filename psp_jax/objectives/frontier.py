@@ -26,7 +26,7 @@ class FrontierSoftmax:
     Attributes:
         interior_weight: weight of a pixel of class 0, where all others have 1. The mean is taken
             over weights, so that only their ratio matters; 0 ignores interior pixels.
-        prior: fraction of frontier pixels that outputs of 0 stand for; 15/16 adds no bias.
+        prior: prior probability of a frontier pixel, which outputs of 0 encode; 15/16 adds no bias.
     """
 
     interior_weight: float = 1.0
@@ -60,8 +60,7 @@ class FrontierSoftmax:
 
         classes = jnp.asarray(batch.frontier).astype(jnp.int32)
         values = _per_pixel(cross_entropy, output, classes.shape[1:], classes)
-        known = ~jnp.asarray(batch.filled) & jnp.asarray(batch.valid)[:, None, None]
-        weights = jnp.where(classes == 0, self.interior_weight, 1.0) * known
+        weights = jnp.where(classes == 0, self.interior_weight, 1.0) * batch.has_class()
         return Mean(jnp.sum(weights * values), jnp.sum(weights))
 
     def _logits(self, output: jax.Array) -> jax.Array:
@@ -76,7 +75,7 @@ class FrontierSigmoid:
     Two outputs predict the same edge, one of each of its pixels; their mean logit is the edge's.
 
     Attributes:
-        prior: fraction of cut edges that outputs of 0 stand for.
+        prior: prior probability of a cut edge, which outputs of 0 encode.
     """
 
     prior: float = 0.5
@@ -105,7 +104,7 @@ class FrontierEdges:
     """Cross-entropy of the inter-pixel edges, one output each.
 
     Attributes:
-        prior: fraction of cut edges that outputs of 0 stand for.
+        prior: prior probability of a cut edge, which outputs of 0 encode.
     """
 
     prior: float = 0.5

@@ -34,6 +34,8 @@ DECODERS = tuple(
     for threshold in (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 )
 
+FILE = "calibration.json"  # Within a workdir.
+
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:

@@ -33,7 +33,7 @@ class Decoder(Protocol):
 class ConnectedComponents:
     """Connected components of uncut edges, the decoder that the thesis implies.
 
-    With `Votes.both` an edge is cut if both its pixels say so, with `Votes.either` if one does.
+    `edge_logits.Votes.both` and `.either` join the two predictions of an edge.
     """
 
     def __call__(self, edges: edge_logits.EdgeLogits) -> np.ndarray:
@@ -52,10 +52,9 @@ class Multicut:
     2015, arXiv 1505.06973). Then tiny regions are absorbed.
 
     Attributes:
-        threshold: mean probability above which a frontier is kept; smaller where frontiers are
-            predicted too rarely. Chosen on validation frames, see `calibration`.
-        cut_above: probability above which an edge shapes the fragments; smaller where no edge is
-            ever likely.
+        threshold: frontiers with a smaller mean probability are merged away. Chosen on validation
+            frames, see `calibration`.
+        cut_above: edges with a larger probability bound the initial fragments.
         spacing_cells: least distance of the fragments' seeds, in half pixels.
         tiny_px: regions of fewer pixels are absorbed if no sure frontier surrounds them.
     """

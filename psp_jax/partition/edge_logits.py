@@ -1,7 +1,8 @@
 """Logits of a frontier at the edges between pixels: outputs of networks, inputs of decoders.
 
 A network with classes or four bits per pixel votes on every edge twice, from either side; one with
-a channel per edge has one logit for it. `Votes` keeps both votes, joined they are `EdgeLogits`.
+a channel per edge has one logit for it. `Votes` keeps both votes, joined they are `EdgeLogits`. On
+device: `objectives.edges`.
 """
 
 import dataclasses

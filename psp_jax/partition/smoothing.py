@@ -28,7 +28,7 @@ class Smoothed:
 
     Attributes:
         base: makes the fine partition.
-        trade: squared error of inverse depth, in 1/m^2, that one crack edge may save.
+        trade: increase of squared error of inverse depth, in 1/m^2, accepted per crack edge saved.
     """
 
     base: superpixels.Superpixels = planar.FINE

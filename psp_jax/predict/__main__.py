@@ -3,7 +3,7 @@
     python -m psp_jax.predict --workdir=runs/frontier_edges photos film.mp4 --out=predicted
 
 Takes JPEGs and PNGs, videos, `.sens` files, folders of them (of a folder with folders named
-`color`, the images in those) and quoted patterns such as "photos/**/*.jpg". For each frame it
+`color`, only the images in those) and quoted patterns such as "photos/**/*.jpg". For each frame it
 writes, at the size of the frame, below the folder of results:
 
     depth/NAME.png     16 bits, millimetres, if the run predicts depth
@@ -110,10 +110,12 @@ def parser() -> command_line.Parser:
         "--workers",
         type=positive_int,
         default=min(os.cpu_count() or 1, 8),
-        help="threads that read, decode and write (default: %(default)s)",
+        help="threads that read, decode and write (default: number of CPU cores, at most 8)",
     )
     parser.add_argument(
-        "--size", type=_size, help="HEIGHTxWIDTH of the training images, where the run can't tell"
+        "--size",
+        type=_size,
+        help="HEIGHTxWIDTH of the training images; needed only if their data set no longer exists",
     )
     return parser
 

@@ -146,7 +146,7 @@ def as_pngs(name: str, image: np.ndarray, decoded: DecodedPrediction) -> Files:
                 f"expected depth up to {limit_m} m, got {largest_m:.1f} m, which does not fit 16 "
                 "bits; use --format=npz"
             )
-        contents[f"depth/{name}.png"] = encoded(units.to_millimetres(decoded.depth_m))
+        contents[f"depth/{name}.png"] = encoded(units.to_millimetres(decoded.depth_m, minimum=1))
     if decoded.classes is not None:
         contents[f"classes/{name}.png"] = encoded(decoded.classes)
     if decoded.regions is not None:

@@ -106,7 +106,7 @@ class Pipeline:
         def is_unfinished(frame: Frame) -> bool:
             try:
                 if frame.name in names:
-                    raise ValueError("another frame has the same name; choose another --out")
+                    raise ValueError("the name of another input; choose another --out for it")
                 names.add(frame.name)
                 page_files = viewer.files_of(frame.name) if self.with_page else ()
                 if not self.folder.holds(frame, page_files):

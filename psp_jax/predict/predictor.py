@@ -24,7 +24,6 @@ import numpy as np
 
 from psp_jax import checkpoints, experiment, steps
 from psp_jax.batch import Batch, Prediction
-from psp_jax.evaluation import run_report
 from psp_jax.io import units
 from psp_jax.partition import calibration, edge_logits, frontier_classes, superpixels
 from psp_jax.partition.frontier_classes import Side
@@ -101,7 +100,7 @@ class Predictor:
         self.step, variables = checkpoints.load_newest(folder)
         self._variables = jax.device_put(variables)
         self.segment = self.config.data.source.segmentations().get(self.config.data.labels)
-        path = folder / run_report.CALIBRATION_FILE
+        path = folder / calibration.FILE
         self.is_calibrated = path.exists()
         self.calibration = (
             calibration.load(path) if self.is_calibrated else calibration.Calibration()
@@ -172,7 +171,7 @@ class Predictor:
             probabilities = _edge_channels(*calibrated.probabilities)
             labels = self.calibration.decoder(calibrated)
         elif depth_m is not None and self.segment is not None:
-            labels = self.segment(units.to_millimetres(depth_m))
+            labels = self.segment(units.to_millimetres(depth_m, minimum=1))
         if classes is None and labels is not None:
             classes = frontier_classes.encode(labels)
         return _resized(DecodedPrediction(depth_m, probabilities, classes, labels), size)

@@ -63,7 +63,12 @@ def parser() -> command_line.Parser:
     parser.add_argument(
         "--out", type=pathlib.Path, default="report", help="folder to write (default: %(default)s)"
     )
-    parser.add_argument("--into", type=pathlib.Path, help="Markdown file with the two markers")
+    parser.add_argument(
+        "--into",
+        type=pathlib.Path,
+        help="Markdown file; the text between `<!-- report:begin -->` and `<!-- report:end -->` is "
+        "replaced",
+    )
     return parser
 
 

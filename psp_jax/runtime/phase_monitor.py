@@ -94,7 +94,7 @@ class PhaseMonitor:
         images_per_s = images / (time.monotonic() - self._since_s)
         losses, skipped = self._steps.take_losses(), self._steps.skipped
         updates = max(step - self._span.start - 1 - skipped, 0)  # Of the phase, before this step.
-        epoch = round(experiment.batches(self._config, step) / per_epoch, 2)
+        epoch = round(experiment.batches_taken(self._config, step) / per_epoch, 2)
         record = {
             "step": step,
             "epoch": epoch,
@@ -131,7 +131,7 @@ class PhaseMonitor:
             self._progress.print(f"skipped: {message} ({skipped} of at most {allowed})")
 
     def _origins(self, step: int) -> str:
-        done, config = experiment.batches(self._config, step), self._config
+        done, config = experiment.batches_taken(self._config, step), self._config
         batches = range(done - self._span.phase.accumulate, done)
         return ", ".join(
             origin

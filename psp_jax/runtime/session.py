@@ -52,7 +52,8 @@ class Session:
             experiment.save(self.config, self._output_dir)
             self.mesh = mesh.Mesh(shard_parameters=self.config.shard_parameters)
             keep = self.config.keep_checkpoints
-            self._store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
+            store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
+            self._store = stack.enter_context(store)
             self._signals = stack.enter_context(contextlib.ExitStack())
             self._preemption = self._signals.enter_context(Preemption())
             self._stack = stack.pop_all()
@@ -100,7 +101,7 @@ class Session:
         make = state.create_with_ema if phase.ema_decay else state.create
         make = functools.partial(make, tx=optim.make(phase), train=phase.train, step=step)
         current = self.mesh.create(make, variables)
-        if span.start < self._start < span.last:  # Elsewhere the optimizer starts afresh.
+        if span.start < self._start < span.last:  # Otherwise the optimizer state is new.
             opt_state = self._store.load_optimizer(self._start, current.opt_state)
             current = dataclasses.replace(current, opt_state=opt_state)
         return current
@@ -117,7 +118,7 @@ class Session:
             examples,
             config,
             seed=self.config.seed,
-            first_step=experiment.batches(self.config, step),
+            first_step=experiment.batches_taken(self.config, step),
             rows=self.mesh.rows(config.batch_size),
         )
         for number in range(step + 1, span.last + 1):

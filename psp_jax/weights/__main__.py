@@ -141,7 +141,8 @@ def parser() -> command_line.Parser:
         )
         added.set_defaults(command=command)
         for name in names:
-            added.add_argument(name)
+            described = "weights file" if name == "FILE" else "output .safetensors file"
+            added.add_argument(name, help=described)
         added.add_argument(
             "--architecture",
             type=parse_architecture,
@@ -150,11 +151,13 @@ def parser() -> command_line.Parser:
         )
         if command is convert:
             added.add_argument(
-                "--classes", type=command_line.positive_int, help="refuse other numbers of classes"
+                "--classes", type=command_line.positive_int, help="required number of classes"
             )
         if command is verify:
             added.add_argument(
-                "--golden", action="store_true", help="store the outputs, do not compare them"
+                "--golden",
+                action="store_true",
+                help="overwrite the stored outputs instead of comparing",
             )
     return parser
 

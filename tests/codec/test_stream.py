@@ -178,7 +178,7 @@ def test_streams_that_are_damaged_are_refused():
 
 
 def test_streams_that_lie_end_in_an_image_or_a_refusal():
-    """The check sum fits here, as an attacker's would."""
+    """The checksum fits here, as an attacker's would."""
     rng = np.random.default_rng(0)
     refused = 0
     for index in range(300):
