@@ -4,8 +4,8 @@
 
 predicts the validation split with the newest checkpoint, fits temperature and bias to its
 frontiers, chooses the decoder thresholds with the highest mean adjusted Rand index, and writes
-`calibration.json` into the workdir, where prediction reads it. Every run that predicts frontiers does this at its end; runs
-that predict only depth need no calibration.
+`calibration.json` into the workdir, where prediction reads it. Every run that
+predicts frontiers does this at its end; runs that predict only depth need no calibration.
 """
 
 import argparse

@@ -1,12 +1,13 @@
 """Units of depth: uint16 millimetres in files and partitions, float32 metres elsewhere."""
 
 import numpy as np
+import numpy.typing as npt
 
 MM_PER_M = 1000.0
 MAX_DEPTH_MM = 65535  # The largest uint16.
 
 
-def to_millimetres(depth_m: np.ndarray, *, minimum: int = 0) -> np.ndarray:
+def to_millimetres(depth_m: npt.ArrayLike, *, minimum: int = 0) -> np.ndarray:
     """Rounds metres to uint16 millimetres, clipped to `MAX_DEPTH_MM`.
 
     Args:
