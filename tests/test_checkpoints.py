@@ -111,7 +111,7 @@ def test_who_only_reads_passes_a_damaged_step_over_and_moves_nothing(two_steps, 
     before = damage.contents(tmp_path)
     step, variables = checkpoints.load_newest(tmp_path / "run")
     assert step == 7 and (variables["params"]["head"] == 7).all()
-    assert re.match("checkpoint 8 of .*passed over: .*manifest.ocdbt", capsys.readouterr().out)
+    assert re.match("checkpoint 8 of .*skipped: .*manifest.ocdbt", capsys.readouterr().out)
     assert damage.contents(tmp_path) == before
 
 
@@ -141,7 +141,7 @@ def test_what_is_left_without_a_sound_step_is_said(two_steps, tmp_path, capsys):
     shutil.copytree(two_steps, tmp_path / "run")
     for path in (tmp_path / "run").rglob("_METADATA"):
         path.write_bytes(b"")
-    with pytest.raises(OSError, match="holds no sound checkpoint: 8, 7 damaged"):
+    with pytest.raises(OSError, match="holds no intact checkpoint: 8, 7 damaged"):
         checkpoints.load_variables(tmp_path / "run")
     with checkpoints.Store(tmp_path / "run", keep=2) as store:
         assert store.latest_step() is None

@@ -119,7 +119,7 @@ def test_flags_that_the_launch_files_name_exist():
     for module in ("psp_jax.main", "data_builders.scannet_frontiers"):
         command = [sys.executable, "-m", module, "--help"]
         said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
-        known |= set(re.findall(r"^ +--(?:\[no\])?(\w+):", said, re.MULTILINE))
+        known |= set(re.findall(r"^ +--(?:\[no\])?(\w+)", said, re.MULTILINE))
     assert {"workdir", "beam_options"} <= named & known
     fields = {name for name in named if name.startswith("config.")}
     assert named - fields <= known

@@ -193,7 +193,7 @@ def test_a_run_starts_from_the_variables_of_another(trained, tmp_path, capsys):
     after = train.run(config, str(tmp_path / "run"))
     for part in ("trunk", "pyramid", "head"):
         jax.tree.map(np.testing.assert_array_equal, after.params[part], state.params[part])
-    assert "arrays are those of" in capsys.readouterr().out
+    assert f"arrays are from {workdir}" in capsys.readouterr().out
 
 
 def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
@@ -204,7 +204,7 @@ def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
     wider = dataclasses.replace(config, init_from=str(workdir))
     wider.model = dataclasses.replace(config.model, width=5)
     wider.objective = dataclasses.replace(config.objective)
-    with pytest.raises(experiment.ConfigError, match="another model .*: width: 4 against 5"):
+    with pytest.raises(experiment.ConfigError, match="width: 4 against 5"):
         train.check(wider, str(tmp_path / "run"))
 
 
