@@ -20,7 +20,7 @@ from tests.experiments import make_tiny
 # that begins, an evaluation, a phase.
 PROGRAM = """
 import hashlib, sys
-from psp_jax import checkpoints, data, evaluation, experiment, state, train
+from psp_jax import checkpoints, data, experiment, train
 
 def say(*words):
     with open(sys.argv[3], "a") as file:
