@@ -140,6 +140,8 @@ def _interval_rows(result: dict[str, Any]) -> dict[str, dict]:
     low, high = (
         {name: ends[side] for name, ends in result["intervals"].items()} for side in (0, 1)
     )
+    if not low:  # No interval without a second space.
+        return {"this run": result}
     return {"this run": result, "95 % interval** from": low, "95 % interval** to": high}
 
 

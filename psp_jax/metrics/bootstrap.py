@@ -33,9 +33,12 @@ def intervals(
         seed: decides the resamples.
 
     Returns:
-        Lower and upper ends by name; NaN where there is nothing to average.
+        Lower and upper ends by name; NaN where there is nothing to average. Without a second group
+        nothing is known about the spread between groups, so the result is empty.
     """
     group, resamples = _resample(groups, seed)
+    if resamples.shape[1] < 2:
+        return {}
     result = {}
     for name, values in columns.items():
         known = ~np.isnan(values)
@@ -61,9 +64,12 @@ def intervals_of_sums(
         metrics: maps counts, added up over images, to metrics by name.
 
     Returns:
-        Lower and upper ends by name; NaN where a metric is NaN in every resample.
+        Lower and upper ends by name, NaN where a metric is NaN in every resample; empty with fewer
+        than two groups.
     """
     group, resamples = _resample(groups, seed)
+    if resamples.shape[1] < 2:
+        return {}
     sums = np.zeros((resamples.shape[1], *counts.shape[1:]))
     np.add.at(sums, group, counts)
     rows = [metrics(np.tensordot(times, sums, axes=1)) for times in resamples]

@@ -251,7 +251,7 @@ def _paired_interval(run: Run, other: Run, key: str) -> tuple[float, float] | No
             continue
     if not differences:
         return None
-    return bootstrap.intervals({key: np.array(differences)}, spaces)[key]
+    return bootstrap.intervals({key: np.array(differences)}, spaces).get(key)
 
 
 def _depth(chosen: list[Run]) -> Table:

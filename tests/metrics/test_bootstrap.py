@@ -41,3 +41,10 @@ def test_intervals_are_narrower_at_lower_levels_and_repeat():
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert bootstrap.intervals(values, np.arange(50))["x"] == wide
     assert bootstrap.intervals(values, np.arange(50), seed=1)["x"] != wide
+
+
+def test_a_single_space_has_no_interval():
+    spaces = np.zeros(8, int)
+    assert bootstrap.intervals({"x": np.arange(8.0)}, spaces) == {}
+    counts = np.ones((8, 2))
+    assert bootstrap.intervals_of_sums(counts, spaces, lambda c: {"x": c[0] / c.sum()}) == {}
