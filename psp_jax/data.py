@@ -84,6 +84,15 @@ def check_labels(examples: Examples, data: experiment.Data) -> None:
         )
 
 
+def check_batch_size(examples: Examples, data: experiment.Data) -> None:
+    """Raises ConfigError if the training split holds fewer images than a batch."""
+    if len(examples) < data.batch_size:
+        raise experiment.ConfigError(
+            f"config.data.batch_size={data.batch_size}: expected at most {len(examples)}, the "
+            "number of images of the train split"
+        )
+
+
 def subsample(examples: Examples, share: float) -> Examples:
     """Returns a share of the examples, evenly spaced, at least one; all of them for 1."""
     if share == 1:
@@ -152,11 +161,7 @@ def train_batches(
     Raises:
         ConfigError: if the split holds fewer images than a batch.
     """
-    if len(examples) < data.batch_size:
-        raise experiment.ConfigError(
-            f"config.data.batch_size={data.batch_size}, but the train split has only "
-            f"{len(examples)} images"
-        )
+    check_batch_size(examples, data)
     dataset = _shuffled(examples, seed).random_map(functools.partial(augmented, data=data))
     dataset = _Batches(dataset, data.batch_size, rows).repeat()
     # Two batches ahead keep the device fed; more would only hold memory.

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -183,6 +184,9 @@ class Experiment:
 def check(experiment: Experiment) -> None:
     """Raises ConfigError, naming field and value, if a value is out of range."""
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
+    for name, value in dataclass_json.flatten(experiment).items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        _expect(finite, re.sub(r"\.(\d+)", r"[\1]", name), value, "a finite number")
     for index, phase in enumerate(experiment.phases):
         _check_phase(f"phases[{index}]", phase)
     data = experiment.data

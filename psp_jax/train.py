@@ -42,6 +42,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     check(config, workdir)
     with Session(config, workdir) as session:
         splits = open_splits(config, session)
+        session.save_config()  # Everything is checked: a corrected command finds no other config.
         model = config.model.make(config.objective.channels)
         variables = session.restore(init_from.shapes(model))
         if variables is None:
@@ -110,6 +111,7 @@ def open_splits(config: Experiment, session: Session) -> Splits:
     data.check_labels(splits["train"], config.data)
     splits["train"] = data.subsample(splits["train"], config.data.train_fraction)
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
+    data.check_batch_size(splits["train"], config.data)
     processes.assert_equal({"config": experiment.text(config), **images})
     return splits
 

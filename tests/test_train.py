@@ -343,3 +343,18 @@ def test_missing_scannet_names_the_data_set_the_command_and_the_terms(tmp_path, 
     assert "scannet_frontiers/thesis/3.0.0" in message
     assert "python -m data_builders.scannet_frontiers" in message
     assert "http://www.scan-net.org" in message
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong", "message"),
+    [("labels", "superpixels", "data.labels"), ("batch_size", 64, "data.batch_size=64")],
+)
+def test_an_error_that_only_the_data_set_shows_leaves_the_workdir_free(
+    tiny, tmp_path, field, wrong, message
+):
+    right = getattr(tiny.data, field)
+    setattr(tiny.data, field, wrong)
+    with pytest.raises(experiment.ConfigError, match=message):
+        train.run(tiny, str(tmp_path / "run"))
+    setattr(tiny.data, field, right)
+    train.check(tiny, str(tmp_path / "run"))

@@ -23,8 +23,8 @@ from psp_jax.state import TrainState, Variables
 class Session:
     """One execution of a run; use it in a `with` block.
 
-    It locks the workdir, writes the config, restores the newest checkpoint, saves, logs, and turns
-    signals into a saved exit. On several processes all of them make the same calls; the primary
+    It locks the workdir, restores the newest checkpoint, saves, logs, and turns signals into a
+    saved exit. On several processes all of them make the same calls; the primary
     writes and prints.
 
     Attributes:
@@ -49,7 +49,6 @@ class Session:
             claim = functools.partial(_enter, stack, lock.sole_run(self.workdir))
             processes.broadcast_from_primary(claim)
             self.clock = goodput.Goodput(self._output_dir)
-            experiment.save(self.config, self._output_dir)
             self.mesh = mesh.Mesh(shard_parameters=self.config.shard_parameters)
             keep = self.config.keep_checkpoints
             store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
@@ -69,6 +68,10 @@ class Session:
             return processes.primary_first(self.config.data.source.prepare)
         except ValueError as error:
             raise experiment.ConfigError(f"config.data.source: {error}") from error
+
+    def save_config(self) -> None:
+        """Writes the config into the workdir, which then refuses other experiments."""
+        experiment.save(self.config, self._output_dir)
 
     def restore(self, like: Variables) -> Variables | None:
         """Restores the variables of the newest checkpoint and opens the metric log at its step.
