@@ -241,6 +241,8 @@ def _damaged(folder: pathlib.Path) -> Iterator[tuple[int, str]]:
             return
         damage = manifest.damage(path)
         if not damage:
+            if strays := manifest.unlisted(path):
+                print(f"{path} holds files that are not of the checkpoint: {', '.join(strays)}")
             return
         more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
         yield step, f"{damage[0]}{more}"

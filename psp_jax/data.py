@@ -57,7 +57,7 @@ def open_splits(directory: str) -> dict[str, Examples]:
     # The shards, which can be large, have checksums record by record.
     # Sources write further files next to those of the builder.
     has_manifest = (folder / manifest.FILE).exists()
-    if has_manifest and (damage := manifest.damage(folder, "*.json", strays=False)):
+    if has_manifest and (damage := manifest.damage(folder, "*.json")):
         raise DamagedError(f"{directory}: {damage[0]}; {_REBUILD}")
     try:
         builder: Any = tfds.builder_from_directory(directory)

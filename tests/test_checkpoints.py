@@ -123,6 +123,18 @@ def test_after_a_step_was_put_aside_it_is_saved_anew(two_steps, tmp_path):
     assert (checkpoints.load_variables(tmp_path / "run")["params"]["head"] == 8).all()
 
 
+def test_files_that_others_leave_in_a_step_are_named_and_are_no_damage(two_steps, tmp_path, capsys):
+    shutil.copytree(two_steps, tmp_path / "run")
+    for step in (tmp_path / "run" / "checkpoints").iterdir():
+        (step / "Thumbs.db").write_bytes(b"icons")
+        (step / "variables" / "._manifest.ocdbt").write_bytes(b"fork")
+    with checkpoints.Store(tmp_path / "run", keep=2) as store:
+        assert store.latest_step() == 8
+    assert "Thumbs.db" in capsys.readouterr().out
+    assert checkpoints.load_newest(tmp_path / "run")[0] == 8
+    assert not (tmp_path / "run" / "damaged_checkpoints").exists()
+
+
 def test_an_empty_folder_and_half_a_copy_are_no_steps(two_steps, tmp_path, capsys):
     shutil.copytree(two_steps, tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"

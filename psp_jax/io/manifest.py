@@ -9,48 +9,60 @@ import re
 from psp_jax.io import files
 
 FILE = "SHA256SUMS"  # `sha256sum -c SHA256SUMS` in the folder checks it, too.
+_COUNT = re.compile(r"# ([0-9]+) files")
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 def write(folder: pathlib.Path) -> None:
     """Lists every file of a folder with its SHA-256 in the folder's `SHA256SUMS`, atomically."""
     digests = _digests(folder, _names(folder, "*"))
-    lines = (f"{digest}  {name}\n" for name, digest in digests.items())
+    lines = [f"# {len(digests)} files\n"]  # So that a truncated list is noticed.
+    lines += [f"{digest}  {name}\n" for name, digest in digests.items()]
     files.write(folder / FILE, "".join(lines), durable=True)
 
 
-def damage(folder: pathlib.Path, pattern: str = "*", *, strays: bool = True) -> list[str]:
-    """Describes every difference from what `write` listed; empty for an intact folder.
+def damage(folder: pathlib.Path, pattern: str = "*") -> list[str]:
+    """Describes every listed file that is missing or changed; empty for an intact folder.
 
-    Files whose names begin with a dot, as file managers leave them, are ignored.
+    Other files, as file managers and virus scanners leave them, are no damage; see `unlisted`.
 
     Args:
         folder: the folder that `write` was given.
         pattern: glob pattern of the names that are checked.
-        strays: whether a file that is not listed counts as damage.
     """
     try:
-        lines = (folder / FILE).read_bytes().decode(errors="replace").split("\n")
+        every = _listed(folder)
     except OSError as error:
         return [f"{FILE} can't be read: {error.strerror}"]
-    matches = [_LINE.fullmatch(line) for line in lines[:-1]]
-    if lines[-1] or None in matches:
+    except ValueError:
         return [f"{FILE} is damaged"]
-    every = {match[2]: match[1] for match in matches if match}
     listed = {name: each for name, each in every.items() if fnmatch.fnmatch(name, pattern)}
-    names = _names(folder, pattern)
+    there = [name for name in listed if (folder / name).is_file()]
     try:
-        digests = _digests(folder, [name for name in names if name in listed])
+        digests = _digests(folder, there)
     except OSError as error:
         return [f"{error.filename} can't be read: {error.strerror}"]
     changed = [name for name, digest in digests.items() if digest != listed[name]]
-    missing = sorted(listed.keys() - set(names))
-    unlisted = [name for name in names if strays and name not in listed]
     return [
         *(f"{name} is not the file that was written" for name in changed),
-        *(f"{name!r} is missing" for name in missing),
-        *(f"{name} is not in {FILE}" for name in unlisted),
+        *(f"{name!r} is missing" for name in listed if name not in digests),
     ]
+
+
+def unlisted(folder: pathlib.Path) -> list[str]:
+    """Returns the names of the files that `write` did not list, for an intact folder."""
+    listed = _listed(folder)
+    return [name for name in _names(folder, "*") if name not in listed]
+
+
+def _listed(folder: pathlib.Path) -> dict[str, str]:
+    """Reads the digests by name; raises ValueError if the list is damaged."""
+    *lines, rest = (folder / FILE).read_bytes().decode(errors="replace").split("\n")
+    count = _COUNT.fullmatch(lines[0]) if lines else None
+    matches = [_LINE.fullmatch(line) for line in lines[1 if count else 0 :]]
+    if rest or not matches or None in matches or (count and int(count[1]) != len(matches)):
+        raise ValueError(f"{folder / FILE} is damaged")
+    return {match[2]: match[1] for match in matches if match}
 
 
 def _names(folder: pathlib.Path, pattern: str) -> list[str]:

@@ -32,6 +32,14 @@ def test_a_flipped_bit_of_the_list_itself_is_seen(folder):
         assert manifest.damage(folder), bit
 
 
+def test_a_truncated_list_is_seen_at_every_length(folder):
+    path = folder / manifest.FILE
+    written = path.read_bytes()
+    for size in range(len(written)):
+        path.write_bytes(written[:size])
+        assert manifest.damage(folder), size
+
+
 def test_what_is_wrong_is_named(folder):
     (folder / "b").write_bytes(b"x")
     (folder / "c").touch()
@@ -39,7 +47,7 @@ def test_what_is_wrong_is_named(folder):
     assert manifest.damage(folder) == [
         "b is not the file that was written",
         "'a/deep/file with spaces' is missing",
-        f"c is not in {manifest.FILE}",
     ]
+    assert manifest.unlisted(folder) == ["c"]
     (folder / manifest.FILE).unlink()
     assert manifest.damage(folder) == [f"{manifest.FILE} can't be read: No such file or directory"]
