@@ -66,7 +66,7 @@ class ScanNet:
         return next((c for c in configurations.CONFIGS if c.name == self.config), None)
 
     def _directory(self) -> pathlib.Path:
-        return pathlib.Path(self.data_dir) / DATASET / self.config / self.version
+        return files.local_path(self.data_dir) / DATASET / self.config / self.version
 
 
 @dataclasses.dataclass
@@ -98,10 +98,10 @@ class EmbeddedRooms:
         generate.check(self.rooms)
         message = f"config.data.source.data_dir={self.data_dir} can't be written"
         try:
-            pathlib.Path(self.data_dir).mkdir(parents=True, exist_ok=True)
+            files.local_path(self.data_dir).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(f"{message}: {error.strerror}") from None
-        if not os.access(self.data_dir, os.W_OK):
+        if not os.access(files.local_path(self.data_dir), os.W_OK):
             raise OSError(message)
 
     def prepare(self) -> str:
@@ -110,12 +110,12 @@ class EmbeddedRooms:
         from data_builders.scannet_frontiers import configurations
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-        scans = pathlib.Path(self.data_dir) / self._name()
+        scans = files.local_path(self.data_dir) / self._name()
         generate.generate(self.rooms, scans)
         config = configurations.named("rooms")
         if config.name != self._name():
             config = dataclasses.replace(config, name=self._name(), size=self.size())
-        builder = dataset.Builder(config=config, data_dir=self.data_dir)
+        builder = dataset.Builder(config=config, data_dir=files.local_path(self.data_dir))
         directory = pathlib.Path(builder.data_path)
         # The data set holds a copy of rooms.json, so that it is rebuilt for a new version of rooms.
         record, built_from = (scans / "rooms.json").read_bytes(), directory / "rooms.json"

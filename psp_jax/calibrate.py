@@ -46,7 +46,9 @@ def calibrate(
 def main() -> None:
     """Calibrates the run of the command line."""
     parser = command_line.Parser(prog="python -m psp_jax.calibrate", description=__doc__)
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
+    parser.add_argument(
+        "--workdir", required=True, type=command_line.path, help="folder of the run"
+    )
     parser.add_argument(
         "--images",
         type=command_line.positive_int,

@@ -216,10 +216,17 @@ def parser() -> command_line.Parser:
     """Returns the parser of the command line."""
     parser = command_line.Parser(prog="python -m psp_jax.explore", description=__doc__)
     parser.add_argument(
-        "paths", nargs="+", type=pathlib.Path, metavar="PATH", help="depth PNG, .sens or folder"
+        "paths",
+        nargs="+",
+        type=command_line.path,
+        metavar="PATH",
+        help="depth PNG, .sens or folder",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, default="explore", help="folder of the pictures and table.csv"
+        "--out",
+        type=command_line.path,
+        default="explore",
+        help="folder of the pictures and table.csv",
     )
     parser.add_argument(
         "--frames",

@@ -15,6 +15,7 @@ import numpy as np
 
 from psp_jax import checkpoints, experiment, state
 from psp_jax.experiment import ConfigError
+from psp_jax.io import files
 from psp_jax.models.architecture import differences
 from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
@@ -98,7 +99,8 @@ def shapes(model: Any) -> Variables:
 
 def _sources(config: experiment.Experiment) -> dict[str, str]:
     """Returns the source of each part; the name "" is the whole model."""
-    return {"": config.init_from} if config.init_from else config.init_from_parts
+    sources = {"": config.init_from} if config.init_from else config.init_from_parts
+    return {name: str(files.local_path(source)) for name, source in sources.items()}
 
 
 def _part(model: Any, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pathlib
 from typing import Any
 
 import jax
@@ -10,6 +9,7 @@ import jax
 from psp_jax import checkpoints, data, experiment, init_from, optim, steps
 from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, PhaseSpan
+from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
 from psp_jax.models import parts
 from psp_jax.runtime import goodput, mesh, processes, summary
@@ -39,6 +39,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
         SystemExit: with status 143 after SIGTERM, 138 after SIGUSR1 or 130 after Ctrl-C, once the
             state is saved.
     """
+    workdir = str(files.local_path(workdir))
     check(config, workdir)
     with Session(config, workdir) as session:
         splits = open_splits(config, session)
@@ -130,7 +131,7 @@ def check(config: Experiment, workdir: str) -> None:
         optim.check(f"phases[{index}]", phase, model.PARTS)
     _check_auxiliary(config, model)
     config.data.source.check()
-    folder = pathlib.Path(workdir)
+    folder = files.local_path(workdir)
     if checkpoints.latest_step(folder) is None:
         _check_frozen_trunk(config, model)
         init_from.check(config, model)

@@ -23,7 +23,10 @@ def main(arguments: argparse.Namespace) -> None:
 def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m data_builders.rooms", description=__doc__)
     parser.add_argument(
-        "--directory", default="data/rooms", help="output folder of scans/ and rooms.json"
+        "--directory",
+        type=command_line.path,
+        default="data/rooms",
+        help="output folder of scans/ and rooms.json",
     )
     for name, text in _FIELDS.items():
         default = getattr(generate.Rooms(), name)

@@ -44,8 +44,17 @@ def _parser() -> command_line.Parser:
         prog="python -m data_builders.scannet_frontiers", description=__doc__
     )
     add, positive = parser.add_argument, command_line.positive_int
-    add("--manual_dir", help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports")
-    add("--data_dir", default="data", help="folder of the data sets (default: %(default)s)")
+    add(
+        "--manual_dir",
+        type=command_line.path,
+        help="folder that holds scans/sceneXXXX_YY/sceneXXXX_YY.sens, or exports",
+    )
+    add(
+        "--data_dir",
+        type=command_line.path,
+        default="data",
+        help="folder of the data sets (default: %(default)s)",
+    )
     add(
         "--config",
         default="thesis",

@@ -11,7 +11,6 @@ that can't be coded are skipped and named, and the status is 1.
 
 import argparse
 import functools
-import pathlib
 
 from psp_jax.codec import transcode
 from psp_jax.io import command_line
@@ -19,10 +18,10 @@ from psp_jax.io import command_line
 
 def main(arguments: argparse.Namespace) -> int:
     """Encodes or decodes every path of the command line; returns 1 if frames were skipped."""
-    out = pathlib.Path(arguments.out)
+    out = arguments.out
     if not arguments.overwrite and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"--out={out} holds files; choose another folder or add --overwrite")
-    paths = [pathlib.Path(path) for path in arguments.paths]
+    paths = arguments.paths
     if arguments.command == "encode":
         summary = transcode.encode_all(paths, out, arguments.stride, _coder(arguments))
     else:
@@ -56,9 +55,14 @@ def parser() -> command_line.Parser:
         help="decode .pdr streams",
     )
     for command, out in ((encode, "coded"), (decode, "decoded")):
-        command.add_argument("paths", nargs="+", metavar="PATH", help="a file or a folder")
         command.add_argument(
-            "--out", default=out, help="output folder; must be new or empty (default: %(default)s)"
+            "paths", nargs="+", type=command_line.path, metavar="PATH", help="a file or a folder"
+        )
+        command.add_argument(
+            "--out",
+            type=command_line.path,
+            default=out,
+            help="output folder; must be new or empty (default: %(default)s)",
         )
         command.add_argument(
             "--overwrite", action="store_true", help="write into a folder that holds files"

@@ -1,10 +1,12 @@
 """The command lines of all programs but `main`: help, and errors in one line with status 2."""
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from psp_jax.io import files
 from psp_jax.io.version import __version__
 
 
@@ -42,6 +44,18 @@ def fail(message: str) -> NoReturn:
     """Prints an error in one line and ends the program with status 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def path(text: str) -> pathlib.Path:
+    """Reads an argument that is a local path, see `files.local_path`.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is a URL.
+    """
+    try:
+        return files.local_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive_int(text: str) -> int:

@@ -1,8 +1,10 @@
-"""Files that are there whole or not at all."""
+"""Local paths, and files that are there whole or not at all."""
 
 import os
 import pathlib
+import re
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 PARTIAL = ".partial"  # Suffix of a file that is being written.
 
 
@@ -30,3 +32,15 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def local_path(path: str | os.PathLike) -> pathlib.Path:
+    """Expands `~` and environment variables in a path.
+
+    Raises:
+        ValueError: if it is a URL, such as `gs://bucket/run`: only local files are supported.
+    """
+    text = os.fspath(path)
+    if _URL.match(text):
+        raise ValueError(f"expected a local path, got the URL {text}; mount or copy it first")
+    return pathlib.Path(os.path.expandvars(os.path.expanduser(text)))

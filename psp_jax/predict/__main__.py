@@ -91,8 +91,15 @@ def parser() -> command_line.Parser:
     positive_int = command_line.positive_int
     parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, .sens or folder")
-    parser.add_argument("--workdir", required=True, type=pathlib.Path, help="folder of the run")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder of the results")
+    parser.add_argument(
+        "--workdir",
+        required=True,
+        type=command_line.path,
+        help="folder of the run",
+    )
+    parser.add_argument(
+        "--out", required=True, type=command_line.path, help="folder of the results"
+    )
     parser.add_argument(
         "--format", choices=outputs.FORMATS, default="png", help="default: %(default)s"
     )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import cv2
 import numpy as np
 
+from psp_jax.io import files
 from psp_jax.recordings import images, sens
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -112,7 +113,8 @@ def read_image(path: pathlib.Path) -> np.ndarray:
 
 
 def _expanded(text: str) -> list[pathlib.Path]:
-    path = pathlib.Path(text)
+    path = files.local_path(text)
+    text = str(path)
     if path.exists():
         return [path]
     if not glob.has_magic(text):
@@ -128,13 +130,13 @@ def _folder(folder: pathlib.Path, prefix: str, stride: int) -> list[FrameSequenc
 
     If some folders are named color, only the images in those are taken.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
 
     def name(path: pathlib.Path) -> str:
         return (pathlib.PurePath(prefix) / path.relative_to(folder).with_suffix("")).as_posix()
 
     def having(suffixes: tuple[str, ...]) -> list[pathlib.Path]:
-        return [path for path in files if path.suffix.lower() in suffixes]
+        return [path for path in paths if path.suffix.lower() in suffixes]
 
     if recordings := having((".sens",)):
         return [_recording(path, name(path), stride) for path in recordings]

@@ -24,7 +24,7 @@ import numpy as np
 
 from psp_jax import checkpoints, experiment, steps
 from psp_jax.batch import Batch, Prediction
-from psp_jax.io import units
+from psp_jax.io import files, units
 from psp_jax.partition import calibration, edge_logits, frontier_classes, superpixels
 from psp_jax.partition.frontier_classes import Side
 
@@ -80,7 +80,7 @@ class Predictor:
             ValueError: if the network takes depth as input, if files are damaged or of another
                 version, or if the size is not known.
         """
-        folder = pathlib.Path(workdir)
+        folder = files.local_path(workdir)
         self.config = experiment.load(folder)
         self._model: Any = self.config.model.make(self.config.objective.channels)
         if self._model.INPUT_CHANNELS != 3:

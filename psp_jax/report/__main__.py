@@ -59,13 +59,18 @@ def main(arguments: argparse.Namespace) -> int:
 def parser() -> command_line.Parser:
     """Returns the parser of the command line."""
     parser = command_line.Parser(prog="python -m psp_jax.report", description=__doc__)
-    parser.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="folder of a run")
     parser.add_argument(
-        "--out", type=pathlib.Path, default="report", help="folder to write (default: %(default)s)"
+        "workdirs", nargs="+", type=command_line.path, metavar="WORKDIR", help="folder of a run"
+    )
+    parser.add_argument(
+        "--out",
+        type=command_line.path,
+        default="report",
+        help="folder to write (default: %(default)s)",
     )
     parser.add_argument(
         "--into",
-        type=pathlib.Path,
+        type=command_line.path,
         help="Markdown file; the text between `<!-- report:begin -->` and `<!-- report:end -->` is "
         "replaced",
     )

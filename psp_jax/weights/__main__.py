@@ -9,7 +9,6 @@ import argparse
 import ast
 import collections
 import dataclasses
-import pathlib
 
 import numpy as np
 
@@ -52,7 +51,7 @@ def parse_architecture(text: str) -> Architecture:
 
 def inspect(arguments: argparse.Namespace) -> None:
     """Prints the arrays of FILE, their network, and the model that can load them."""
-    path = pathlib.Path(arguments.FILE)
+    path = arguments.FILE
     result = reading.read_converted(path)
     if result is not None:
         print(f"{path}: converted by this package")
@@ -83,7 +82,7 @@ def inspect(arguments: argparse.Namespace) -> None:
 
 def convert(arguments: argparse.Namespace) -> None:
     """Converts FILE, whose arrays all have to fit, and stores its outputs for fixed images."""
-    source, target = pathlib.Path(arguments.FILE), pathlib.Path(arguments.OUT)
+    source, target = arguments.FILE, arguments.OUT
     if target.suffix != ".safetensors":
         raise ValueError(f"OUT={target}: expected a name that ends in .safetensors")
     if reading.read_converted(source) is not None:
@@ -104,7 +103,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def verify(arguments: argparse.Namespace) -> None:
     """Computes the stored outputs of FILE again and compares them."""
-    path = pathlib.Path(arguments.FILE)
+    path = arguments.FILE
     weights = reading.load(path, arguments.architecture)
     _print_network(weights)
     if arguments.golden:
@@ -142,7 +141,7 @@ def parser() -> command_line.Parser:
         added.set_defaults(command=command)
         for name in names:
             described = "weights file" if name == "FILE" else "output .safetensors file"
-            added.add_argument(name, help=described)
+            added.add_argument(name, type=command_line.path, help=described)
         added.add_argument(
             "--architecture",
             type=parse_architecture,
