@@ -212,7 +212,7 @@ def test_an_auxiliary_head_that_no_phase_trains_is_refused(tiny, tmp_path):
     tiny.model = dataclasses.replace(tiny.model, auxiliary=True)
     with pytest.raises(experiment.ConfigError, match="auxiliary=True, but no phase trains"):
         train.check(tiny, str(tmp_path))
-    tiny.phases[1].train = ("head", "auxiliary")
+    tiny.phases[1].train = ("trunk", "head", "auxiliary")
     train.check(tiny, str(tmp_path))
 
 
