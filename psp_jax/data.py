@@ -238,10 +238,6 @@ def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experim
     )
 
 
-def _join(examples: Sequence[Batch]) -> Batch:
-    return jax.tree.map(lambda *arrays: np.stack(arrays), *examples)
-
-
 class _Padded:
     """Examples as batches without a batch axis, then blank ones that complete the last batch."""
 
@@ -272,7 +268,8 @@ class _Batches(grain.MapDataset):
     def __getitem__(self, index: Any) -> Any:
         epoch, batch = divmod(index, len(self))  # An index beyond the length is of a later epoch.
         start = epoch * len(self._parent) + batch * self._size
-        return _join([self._parent[start + row] for row in self._rows])
+        examples = [self._parent[start + row] for row in self._rows]
+        return jax.tree.map(lambda *arrays: np.stack(arrays), *examples)
 
 
 class Subset:
