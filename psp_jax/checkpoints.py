@@ -26,7 +26,7 @@ from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import TrainState, Variables
 
 FOLDER = "checkpoints"  # Within a workdir.
-DAMAGED_FOLDER = "damaged_checkpoints"  # Beside it; nothing in there is ever deleted.
+DAMAGED_FOLDER = "damaged_checkpoints"  # Next to it; nothing in there is ever deleted.
 ENVIRONMENT_FILE = "environment.json"  # Within a step: where its numbers were computed.
 ITEMS = ("variables", "optimizer")
 _PARTIAL = ".partial-"  # Folders that begin so are being written or deleted.

@@ -53,13 +53,13 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
         scan = sens.SensRecording(path)
         return scan.count(stride), _scan_frames(scan, stride)
     if path.is_dir():
-        found = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
-        if found and not any(path.glob("**/scene*_*")):
-            names = [str(image.relative_to(path).with_suffix("")) for image in found]
+        pngs = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
+        if pngs and not any(path.glob("**/scene*_*")):
+            names = [str(image.relative_to(path).with_suffix("")) for image in pngs]
             reads = [
-                lambda image=image: images.decode_depth_png(image.read_bytes()) for image in found
+                lambda image=image: images.decode_depth_png(image.read_bytes()) for image in pngs
             ]
-            return len(found), zip(names, reads, strict=True)
+            return len(pngs), zip(names, reads, strict=True)
         scans = layouts.survey(path).recordings
         parts = [_scan_frames(scan, stride) for scan in scans]
         return sum(scan.count(stride) for scan in scans), itertools.chain.from_iterable(parts)

@@ -8,12 +8,12 @@ import numba
 def compile_cached(function: Callable) -> Callable:
     """Compiles a function of arrays and scalars with numba on its first call.
 
-    The machine code is cached beside the source or in the user's cache folder. Where neither can
+    The machine code is cached next to the source or in the user's cache folder. Where neither can
     be written (a read-only container), every process compiles instead of failing.
     """
     try:
         return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba found no place for its cache.
+    except RuntimeError:  # numba has no place for its cache.
         return numba.njit(nogil=True)(function)
 
 

@@ -25,7 +25,7 @@ class Table(NamedTuple):
         columns: titles of the columns; the first holds names.
         rows: cells.
         note: how to read it.
-        text_columns: number of columns, from the first, that hold words rather than numbers.
+        text_columns: number of columns, from the first, that hold text rather than numbers.
     """
 
     title: str

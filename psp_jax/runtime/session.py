@@ -1,4 +1,4 @@
-"""Everything a run needs beside its mathematics: workdir, devices, checkpoints, logs, signals."""
+"""The surroundings of a run: workdir, devices, checkpoints, logs, signals."""
 
 import contextlib
 import dataclasses
