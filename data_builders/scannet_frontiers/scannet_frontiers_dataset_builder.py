@@ -237,7 +237,7 @@ def build(builder: Builder, *, manual_dir: str) -> None:
         ValueError: if a space is in two splits, or a split is empty.
         OSError: if another process is building it.
     """
-    builder.jobs(layouts.survey(manual_dir))
+    builder.jobs(layouts.survey(manual_dir))  # Fails before TFDS creates folders.
     tfds.disable_progress_bar()  # It shows no total; `_generate_examples` has its own bar.
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
     with _locked(pathlib.Path(builder.data_path).parent):

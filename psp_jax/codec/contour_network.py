@@ -92,9 +92,9 @@ def edges(cut: np.ndarray, size: tuple[int, int], edge_logits: EdgeLogits | None
     """Lays out the edges of an image.
 
     Args:
-        cut: `[H + PAD, W + 2 * PAD, 2]` uint8, as of `padded`.
+        cut: `[H + PAD, W + 2 * PAD, 2]` uint8; see `padded`.
         size: height and width.
-        edge_logits: side information, as of `contours.code_length_bits`.
+        edge_logits: side information; see `contours.code_length_bits`.
     """
     windows = [window(edge) for edge in (LEFT, ABOVE)]
     sizes = np.array([len(places) for places in windows])

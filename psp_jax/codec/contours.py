@@ -128,7 +128,7 @@ def learn(labels: np.ndarray, edge_logits: EdgeLogits, start: SideStart) -> floa
 
 
 def encode(labels: np.ndarray, edge_logits: EdgeLogits | None = None) -> tuple[bytes, float]:
-    """Codes a partition; arguments and errors as of `code_length_bits`.
+    """Codes a partition; arguments and errors: see `code_length_bits`.
 
     Returns:
         The stream, and its ideal length in bits.

@@ -56,7 +56,7 @@ def fit(
         regions: as from `region_shapes.describe`.
         inverse: `[H, W]` int64 inverse depth in units.
         known: `[H, W]` bool, the pixels that count; in a region without any, all do.
-        step: as of `region_shapes.describe`.
+        step: see `region_shapes.describe`.
 
     Returns:
         `[R]` int64 orders, 0 to 2, and `[R, 6]` int64 coefficients.
@@ -84,7 +84,7 @@ def encode(
 
 
 def decode(data: bytes, regions: Regions, start: int) -> np.ndarray:
-    """Decodes the coefficients of patches, `[R, 6]` int64; arguments as of `encode`.
+    """Decodes the coefficients of patches, `[R, 6]` int64; arguments: see `encode`.
 
     Raises:
         ValueError: if a coefficient is beyond all depths.
@@ -107,7 +107,7 @@ def render(
     """Evaluates the patches at every pixel.
 
     Args:
-        regions, coefficients: as of `encode`.
+        regions, coefficients: see `encode`.
         limits: the least and the largest inverse depth of the result, in units.
         shape: height and width.
 

@@ -88,7 +88,7 @@ def encode(
             it sets the steps of the patches' coefficients and their number.
         max_error_per_m: if given, residuals are coded so that the inverse depth of no pixel errs
             by more, before it is rounded to whole millimetres.
-        edge_logits: side information, as of `code_length_bits`; decoding needs it too.
+        edge_logits: side information; see `code_length_bits`; decoding needs it too.
 
     Returns:
         The stream.

@@ -15,7 +15,7 @@ SWEEPS = 10  # 30 lower the functional by another percent, in a third more time.
 
 @dataclasses.dataclass(frozen=True)
 class Planar:
-    """Regions merged as long as one plane describes them: the uniform criterion.
+    """Regions that grow by merging while a single plane still fits.
 
     A plane seen by a pinhole camera is linear in inverse depth, 1/z = a x + b y + c, and the noise
     of structured light and stereo is nearly constant there, so one tolerance holds at every range.

@@ -55,7 +55,7 @@ class Smoothed:
 
 
 def smooth(labels: np.ndarray, depth_mm: np.ndarray, *, trade: float) -> np.ndarray:
-    """Merges regions and moves frontiers as `Smoothed` does; arguments as of `planar.merge`."""
+    """Merges regions and moves frontiers as `Smoothed` does; arguments: see `planar.merge`."""
     inverse_depth_per_m = MM_PER_M / depth_mm.astype(np.float64)
     for share in ROUNDS:
         labels = planar.merge(labels, depth_mm, share * trade)

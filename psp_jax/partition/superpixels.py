@@ -130,7 +130,7 @@ class Slic:
         _require("min_size_percent", self.min_size_percent, 0, 100)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors: see `Seeds`."""
         _check(depth_mm, self.region_px)
         slic = cv2.ximgproc.createSuperpixelSLIC(
             _stretched(depth_mm, *_percentiles(depth_mm)),
@@ -171,7 +171,7 @@ class Lsc:
         _require("min_size_percent", self.min_size_percent, 0, 100)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors: see `Seeds`."""
         # With fewer than two cells to a side OpenCV divides by zero and ends the process.
         _check(depth_mm, 2 * self.region_px)
         # OpenCV divides by the largest value, which a frame of one depth would make 0.
@@ -205,7 +205,7 @@ class Watershed:
         _require("region_px", self.region_px, 2, math.inf)
 
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
-        """Segments a depth image into superpixels; arguments, result and errors as of `Seeds`."""
+        """Segments a depth image into superpixels; arguments, result and errors: see `Seeds`."""
         _check(depth_mm, self.region_px)
         height = relief(depth_mm)
         return frontier_classes.split_connected(
