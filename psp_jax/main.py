@@ -71,12 +71,17 @@ config_flags.register_flag_parser_for_type(dict, _DictParser())
 
 def main(argv: list[str]) -> None:
     """Trains the experiment of the command line."""
-    others = _other_processes()
-    # Imported here so that --help, misspelt flags and wrong values answer at once.
+    others, config = _other_processes(), _CONFIG.value
+    try:  # What needs neither data nor devices, before the imports that take seconds.
+        from psp_jax import experiment
+
+        experiment.check(config)
+        config.data.source.check()
+    except (ValueError, OSError) as error:
+        fail(str(error))
     from psp_jax import train
     from psp_jax.runtime import processes
 
-    config = _CONFIG.value
     workdir = _WORKDIR.value or f"runs/{config.name}"
     with contextlib.ExitStack() as stack:
         if others is not None:

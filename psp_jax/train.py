@@ -56,11 +56,9 @@ def run(config: Experiment, workdir: str) -> TrainState:
                 state = train_phase(config, span, model, state, splits, session)
             variables = state.variables
         session.end_training(int(state.step))
-        with session.reporting() as report_here:
-            variables = session.mesh.local(variables)  # The report is the work of one device.
-            if report_here:
-                records = session.log.records
-                run_report.report(config, model, variables, splits, session.workdir, records)
+        variables = session.mesh.local(variables)  # The report is the work of one device.
+        given = (config, model, variables, splits, session.workdir, session.log.records)
+        session.report(functools.partial(run_report.report, *given))
     return state
 
 

@@ -183,12 +183,10 @@ class Session:
         )
         self._signals.close()  # The report can be repeated: a signal ends it at once.
 
-    @contextlib.contextmanager
-    def reporting(self) -> Iterator[bool]:
-        """Lets the primary process report, which it yields, while the others wait."""
+    def report(self, action: Callable[[], None]) -> None:
+        """Runs the report on the primary process; the others wait for its end or its error."""
         with self.clock.spend(goodput.REPORT):
-            yield processes.is_primary()
-            processes.broadcast_from_primary(lambda: None)
+            processes.broadcast_from_primary(action)
         self.clock.saved()
         print("\n".join(self.clock.lines()))
 
