@@ -15,7 +15,8 @@ class Batch:
     """A batch of examples.
 
     Attributes:
-        image: `[B, H, W, 3]` uint8 RGB; a network's `inputs` normalises it, on the device.
+        image: `[B, s * H, s * W, 3]` uint8 RGB, as fine as the labels (s = 1) or finer by an
+            integer s; a network's `inputs` normalises it, on the device.
         depth: `[B, H, W]` float32 metres along the optical axis; 0 where there is no target: no
             reading (unless `data.ignore_filled` is off) or beyond `data.max_depth_m`.
         filled_depth: `[B, H, W]` float32 metres, holes filled with the nearest reading: what a
@@ -33,6 +34,11 @@ class Batch:
     frontier: Array
     filled: Array
     valid: Array
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the labels: the grid of targets and predictions."""
+        return self.depth.shape[-2:]
 
     def __getitem__(self, index: int) -> "Batch":
         """Returns one example, without the batch axis."""

@@ -155,7 +155,7 @@ def predict(
     The prediction includes the depth inside a two-phase network, which its objective does not see.
     """
     output, stored = model.apply(variables, model.inputs(batch), mutable=["predictions"])
-    prediction = objective.predict(output, batch.image.shape[1:3])
+    prediction = objective.predict(output, batch.size)
     if "predictions" in stored:
         (depth,) = stored["predictions"]["depth_m"]
         prediction = dataclasses.replace(prediction, depth=depth)

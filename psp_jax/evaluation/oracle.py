@@ -41,7 +41,7 @@ def measure(
 
     Returns:
         `images`, their number; `grid`, height and width of the outputs; and the metrics of classes
-        and edges. None if the outputs are as large as the image.
+        and edges. None if the outputs are as large as the labels.
     """
     size, grid, scores = experiment.data.batch_size, (0, 0), scoring.Scores()
     objective = experiment.objective
@@ -55,7 +55,7 @@ def measure(
         batch = jax.tree.map(lambda *arrays: np.stack(arrays), *rows)
         output, _ = jax.eval_shape(predict, variables, batch)
         grid = output.shape[1:3]
-        if grid == batch.image.shape[1:3]:
+        if grid == batch.size:
             return None
         scores.add(fit(jnp.zeros(output.shape, output.dtype), batch))
     return {**scores.metrics(), "grid": list(grid)}
@@ -74,6 +74,6 @@ def _fit(
         return optax.apply_updates(output, updates), state
 
     output, _ = jax.lax.fori_loop(0, STEPS, step, (output, tx.init(output)))
-    prediction = objective.predict(output, batch.image.shape[1:3])
+    prediction = objective.predict(output, batch.size)
     prediction = dataclasses.replace(prediction, depth=None)
     return steps.score(output, prediction, batch, objective=objective, max_depth_m=max_depth_m)

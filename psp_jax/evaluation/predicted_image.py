@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import cv2
 import jax
 import numpy as np
 
@@ -22,10 +23,13 @@ class PredictedImage:
     truth: Batch
     prediction: Prediction
 
-    @property
+    @functools.cached_property
     def rgb(self) -> np.ndarray:
-        """`[H, W, 3]` uint8."""
-        return np.asarray(self.truth.image)
+        """`[H, W, 3]` uint8, reduced to the size of the labels by averaging."""
+        image, (height, width) = np.asarray(self.truth.image), self.truth.size
+        if image.shape[:2] == (height, width):
+            return image
+        return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
 
     @property
     def true_classes(self) -> np.ndarray:
