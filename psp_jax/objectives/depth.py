@@ -14,7 +14,9 @@ from psp_jax.batch import Batch, Prediction
 from psp_jax.models import resampling
 from psp_jax.objectives import bins, losses
 from psp_jax.objectives.losses import Mean, masked_mean
-from psp_jax.objectives.objective import expect, expect_positive
+from psp_jax.objectives.objective import expect, expect_positive, expect_weights
+
+GRADIENT_SCALES = 3  # Strides 1, 2 and 4.
 
 
 @dataclasses.dataclass
@@ -145,25 +147,35 @@ class DepthSILog(LogDepth):
     Attributes:
         variance_focus: 0 counts an error of the image's scale like any other, 1 ignores it.
         scale: factor of the loss.
+        gradient_weight: weight of `losses.gradient_matching`, which keeps depth discontinuities
+            sharp and surfaces flat; 0 leaves it out.
     """
 
     variance_focus: float = 0.85
     scale: float = 10.0
+    gradient_weight: float = 0.0
 
     def check(self) -> None:
         """Raises ValueError unless every field is in its range."""
         expect_positive(self, "center_m", "scale")
         expect(0 <= self.variance_focus <= 1, self, "variance_focus", "a number from 0 to 1")
+        expect_weights(self, "gradient_weight")
 
     def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
         """Returns the mean over the images that have a reading."""
+        error = self.log_depth(output) - log_readings(depth)
         values = losses.scale_invariant_log(
-            self.log_depth(output) - log_readings(depth),
-            known,
-            variance_focus=self.variance_focus,
-            scale=self.scale,
+            error, known, variance_focus=self.variance_focus, scale=self.scale
         )
-        return masked_mean(values, known.any((1, 2)))
+        mean = masked_mean(values, known.any((1, 2)))
+        if self.gradient_weight == 0:
+            return mean
+        terms = {
+            "silog": mean.value(),
+            "gradient": losses.gradient_matching(error, known, scales=GRADIENT_SCALES),
+        }
+        total = mean.total + mean.count * self.gradient_weight * terms["gradient"]
+        return Mean(total, mean.count, terms)
 
 
 def readings(batch: Batch) -> jax.Array:
