@@ -48,10 +48,22 @@ class Rooms:
     seed: int = 0
     ideal_depth: bool = False
 
+    @property
+    def scans(self) -> list[tuple[int, int]]:
+        """Index of the space and number of the visit, of every scan."""
+        return [
+            (index, rescan)
+            for index in range(self.spaces)
+            for rescan in range(SCANS_OF_SPACES[index % len(SCANS_OF_SPACES)])
+        ]
 
-def generate(
-    rooms: Rooms, directory: str | os.PathLike, *, processes: int | None = None
-) -> None:
+    @property
+    def frames(self) -> int:
+        """Number of frames of all scans."""
+        return len(self.scans) * self.frames_per_scan
+
+
+def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | None = None) -> None:
     """Renders every missing scan and writes it to `directory`/scans.
 
     A scan is `scans/<scene>/<scene>.sens` and `<scene>_truth.npz` with `depth_mm` `[F, H, W]`
@@ -74,17 +86,11 @@ def generate(
     check(rooms)
     directory = pathlib.Path(directory)
     _remove_outdated(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
-    missing = [
-        (index, rescan)
-        for index in range(rooms.spaces)
-        for rescan in range(SCANS_OF_SPACES[index % len(SCANS_OF_SPACES)])
-        if not _sens_path(directory, index, rescan).exists()
-    ]
+    missing = [scan for scan in rooms.scans if not _sens_path(directory, *scan).exists()]
     if not missing:
         return
     if processes is None:
-        many = len(missing) * rooms.frames_per_scan >= MIN_FRAMES_FOR_PROCESSES
-        processes = (os.cpu_count() or 1) if many else 0
+        processes = processes_for(len(missing) * rooms.frames_per_scan)
     draw = functools.partial(_write_scan, rooms, directory)
     if processes:
         written = workers.in_processes(draw, missing, min(processes, len(missing)))
@@ -92,6 +98,11 @@ def generate(
         written = workers.in_threads(draw, missing)
     for _ in progress.bar(written, desc="rooms", unit="scan", total=len(missing)):
         pass
+
+
+def processes_for(frames: int) -> int:
+    """Returns the number of processes that pays for so many frames; 0 for this process alone."""
+    return (os.cpu_count() or 1) if frames >= MIN_FRAMES_FOR_PROCESSES else 0
 
 
 def check(rooms: Rooms) -> None:

@@ -26,9 +26,7 @@ def in_threads(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[
         yield from pool.map(work, items)
 
 
-def in_processes(
-    work: Callable[[Item], None], items: Sequence[Item], count: int
-) -> Iterator[None]:
+def in_processes(work: Callable[[Item], None], items: Sequence[Item], count: int) -> Iterator[None]:
     """Calls `work` with every item in processes of one core each, yielding after each.
 
     Args:

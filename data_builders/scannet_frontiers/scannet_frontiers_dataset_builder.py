@@ -81,11 +81,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.config.size
+        image_shape = (*self.config.recipe.color_size, 3)
         tensor = functools.partial(Compressed, shape=(height, width), encoding="zlib")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
+                    "image": tfds.features.Image(shape=image_shape, encoding_format="jpeg"),
                     # A JPEG with flipped bits decodes to another image without an error.
                     "image_crc32": tfds.features.Scalar(
                         np.int64, doc="CRC-32 of the bytes of the JPEG."
