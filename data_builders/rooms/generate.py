@@ -143,9 +143,14 @@ def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None
     files.write(path, json.dumps(record, indent=2) + "\n")
 
 
-def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path:
+def scan_id(index: int, rescan: int) -> str:
+    """Returns the id of a scan: the number of its space, and of the visit."""
     first = FIRST_SPACE if FIRST_SPACE + index < 10_000 else FIRST_LONG_SPACE
-    name = f"scene{first + index}_{rescan:02d}"
+    return f"scene{first + index}_{rescan:02d}"
+
+
+def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path:
+    name = scan_id(index, rescan)
     return directory / "scans" / name / f"{name}.sens"
 
 
