@@ -91,7 +91,7 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
         return
     if processes is None:
         processes = processes_for(len(missing) * rooms.frames_per_scan)
-    draw = functools.partial(_write_scan, rooms, directory)
+    draw = functools.partial(draw_scan, rooms, directory)
     if processes:
         written = workers.in_processes(draw, missing, min(processes, len(missing)))
     else:
@@ -154,7 +154,7 @@ def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path
     return directory / "scans" / name / f"{name}.sens"
 
 
-def _write_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> None:
+def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> None:
     """Renders a scan; its `.sens` file is written last and marks the scan as finished."""
     index, rescan = scan
     size = rooms.depth_height, rooms.depth_width

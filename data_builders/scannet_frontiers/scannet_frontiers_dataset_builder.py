@@ -143,8 +143,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for expected, count in zip(jobs, counts, strict=True):
                 job = next(done)
                 assert job is expected, "jobs are finished in order"
-                yield from job.records()
-                total.add(job.report())
+                for item in job.items():
+                    if isinstance(item, report.Report):
+                        total.add(item)
+                    else:
+                        yield item
                 bar.update(count)
         self._metadata[f"report_{split}"] = total.summary()
 
