@@ -7,7 +7,7 @@ import pathlib
 import shutil
 from collections.abc import Mapping
 
-from data_builders.rooms import generate
+from data_builders.rooms import generate, render
 from psp_jax.io import files
 from psp_jax.partition import superpixels
 
@@ -78,16 +78,19 @@ class EmbeddedRooms:
             named after the fields that differ from the defaults, such as `rooms_spaces_9/`, so
             that experiments on different rooms do not overwrite each other's.
         rooms: the rooms.
+        label_sets: which labels are made, of `seeds` and `planar`. Of ideal depth, `planar` are
+            the regions of `configurations.PLANAR_IDEAL_ROOMS`.
+        color_scale: images have `color_scale` times the height and width of depth, 1 or 2.
     """
 
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
+    label_sets: tuple[str, ...] = ("seeds", "planar")
+    color_scale: int = 1
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns the segmentation by label set."""
-        from data_builders.scannet_frontiers import configurations
-
-        return configurations.named("rooms").segmentations
+        return self._config().segmentations
 
     def size(self) -> tuple[int, int]:
         """Returns (height, width) in pixels."""
@@ -96,6 +99,11 @@ class EmbeddedRooms:
     def check(self) -> None:
         """Raises ValueError or OSError if the rooms can't be rendered or written."""
         generate.check(self.rooms)
+        if not 1 <= self.color_scale <= render.COLOR_SCALE:
+            raise ValueError(
+                f"color_scale: expected 1 to {render.COLOR_SCALE}, got {self.color_scale}"
+            )
+        self._config()
         message = f"config.data.source.data_dir={self.data_dir} can't be written"
         try:
             files.local_path(self.data_dir).mkdir(parents=True, exist_ok=True)
@@ -105,17 +113,23 @@ class EmbeddedRooms:
             raise OSError(message)
 
     def prepare(self) -> str:
-        """Renders the rooms and builds the data set unless they exist; returns its folder."""
+        """Renders the rooms and builds the data set unless they exist; returns its folder.
+
+        Many frames are drawn and labelled by one process per core. After an interruption, scans
+        that are drawn or labelled are not repeated.
+        """
         self.check()
-        from data_builders.scannet_frontiers import configurations
+        from data_builders.scannet_frontiers import pool
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-        scans = files.local_path(self.data_dir) / self._name()
+        scans = files.local_path(self.data_dir) / self._rooms_name()
         generate.generate(self.rooms, scans)
-        config = configurations.named("rooms")
-        if config.name != self._name():
-            config = dataclasses.replace(config, name=self._name(), size=self.size())
-        builder = dataset.Builder(config=config, data_dir=files.local_path(self.data_dir))
+        processes = generate.processes_for(self.rooms.frames)
+        builder = dataset.Builder(
+            config=self._config(),
+            data_dir=files.local_path(self.data_dir),
+            runner=pool.Processes(processes) if processes else pool.serially,
+        )
         directory = pathlib.Path(builder.data_path)
         # The data set holds a copy of rooms.json, so that it is rebuilt for a new version of rooms.
         record, built_from = (scans / "rooms.json").read_bytes(), directory / "rooms.json"
@@ -126,7 +140,37 @@ class EmbeddedRooms:
             print(dataset.describe(builder))
         return os.fspath(directory)
 
-    def _name(self) -> str:
-        fields = dataclasses.asdict(self.rooms).items()
-        defaults = dataclasses.asdict(generate.Rooms())
-        return "_".join(["rooms", *(f"{k}_{v}" for k, v in fields if v != defaults[k])])
+    def _config(self):
+        """Returns the builder configuration; raises ValueError for an unknown label set."""
+        from data_builders.scannet_frontiers import configurations
+
+        config = configurations.named("rooms")
+        known = dict(config.segmentations)
+        if self.rooms.ideal_depth:
+            known["planar"] = configurations.PLANAR_IDEAL_ROOMS
+        unknown = [name for name in self.label_sets if name not in known]
+        if unknown or not self.label_sets:
+            raise ValueError(f"label_sets: expected some of {tuple(known)}, got {self.label_sets}")
+        fields = {"label_sets": tuple(self.label_sets), "color_scale": self.color_scale}
+        name = _named(self._rooms_name(), fields, EmbeddedRooms())
+        if name == config.name:
+            return config
+        return dataclasses.replace(
+            config,
+            name=name,
+            size=self.size(),
+            segmentations={name: known[name] for name in self.label_sets},
+            color_scale=self.color_scale,
+        )
+
+    def _rooms_name(self) -> str:
+        return _named("rooms", dataclasses.asdict(self.rooms), generate.Rooms())
+
+
+def _named(name: str, fields: Mapping[str, object], defaults: object) -> str:
+    """Appends the fields that differ from the defaults to a name."""
+    for field, value in fields.items():
+        if value != getattr(defaults, field):
+            text = "_".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            name += f"_{field}" if value is True else f"_{field}_{text}"
+    return name

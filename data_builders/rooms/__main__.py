@@ -16,8 +16,9 @@ _FIELDS = {
 
 def main(arguments: argparse.Namespace) -> None:
     """Renders the rooms that do not exist yet."""
-    rooms = generate.Rooms(**{name: getattr(arguments, name) for name in _FIELDS})
-    generate.generate(rooms, arguments.directory)
+    fields = {name: getattr(arguments, name) for name in _FIELDS}
+    rooms = generate.Rooms(**fields, ideal_depth=arguments.ideal_depth)
+    generate.generate(rooms, arguments.directory, processes=arguments.processes)
 
 
 def _parser() -> command_line.Parser:
@@ -31,6 +32,14 @@ def _parser() -> command_line.Parser:
     for name, text in _FIELDS.items():
         default = getattr(generate.Rooms(), name)
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    parser.add_argument(
+        "--ideal_depth", action="store_true", help="depth without the sensor's noise and holes"
+    )
+    parser.add_argument(
+        "--processes",
+        type=command_line.positive_int,
+        help="processes that draw (default: one per core, or threads for few frames)",
+    )
     return parser
 
 

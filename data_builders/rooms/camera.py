@@ -55,13 +55,21 @@ def trajectory(scene: Scene, frames: int, seed: Sequence[int]) -> np.ndarray:
     Returns:
         `[frames, 4, 4]` float32 camera to world, metres.
     """
-    poses, last = [], None
+    scene, poses, last = _without_unused_boxes(scene), [], None
     turn = 1 if np.random.default_rng([*seed, 0]).random() < 0.5 else -1
     for k in range(frames):
         rng = np.random.default_rng([*seed, 1, k])
         last = _next_pose(scene, last, turn, rng)
         poses.append(pose_of(last[:3], *last[3:]))
     return np.array(poses, np.float32).reshape(frames, 4, 4)
+
+
+def _without_unused_boxes(scene: Scene) -> Scene:
+    """Leaves out the boxes of size 0, which come last, except one."""
+    end = SHELL_ROWS + max(np.count_nonzero(scene.half[SHELL_ROWS:, 0]), 1)
+    return scene._replace(
+        center=scene.center[:end], half=scene.half[:end], cos_sin=scene.cos_sin[:end]
+    )
 
 
 def _next_pose(
@@ -84,10 +92,12 @@ def _next_pose(
     fx, fy, cx, cy = intrinsics(height, width)
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     rays = np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones(rows.size)])
+    best = 1.0
     for i in np.argsort(cost, kind="stable"):
-        if cost[i] < 1:
+        if cost[i] < best:  # A view can only add to it.
             depth_m, row = _cast(scene, pose_of(candidates[i, :3], *candidates[i, 3:]), rays)
             cost[i] += _view_cost(depth_m, scene.instance[row], target_m)
+            best = min(best, cost[i])
     return candidates[np.argmin(cost)]
 
 

@@ -1,7 +1,7 @@
 """Renders the rooms and writes them as ScanNet's `.sens` files, with the true depth."""
 
-import concurrent.futures
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -11,14 +11,17 @@ import shutil
 import cv2
 import numpy as np
 
-from data_builders.rooms import camera, render, scene, sensor, space
+from data_builders.rooms import camera, render, scene, sensor, space, workers
 from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
 VERSION = "1.0.0"  # Raise it whenever the bytes of the files change.
-FIRST_SPACE = 9000  # ScanNet's spaces end far below, so its scans can't be confused with these.
-MAX_SPACES = 1000
+# ScanNet's spaces end far below, so its scans can't be confused with these. After scene9999 comes
+# scene91000, so that all names begin with scene9.
+FIRST_SPACE, FIRST_LONG_SPACE = 9000, 90_000
+MAX_SPACES = 10_000
+MIN_FRAMES_FOR_PROCESSES = 4096  # Below, starting and compiling in every process takes longer.
 SCANS_OF_SPACES = (1, 2, 3, 2)  # Repeats over the spaces; two on average, as in ScanNet.
 JPEG_QUALITY = (85, 93)
 # Seeds of independent random streams.
@@ -34,6 +37,8 @@ class Rooms:
         frames_per_scan: number of frames of each scan.
         depth_height, depth_width: size of a depth image in pixels; colour has twice both.
         seed: seed of the rooms.
+        ideal_depth: whether depth has neither noise nor holes, for labels of the surfaces
+            themselves; colour is that of a camera in any case.
     """
 
     spaces: int = 96
@@ -41,9 +46,24 @@ class Rooms:
     depth_height: int = 120
     depth_width: int = 160
     seed: int = 0
+    ideal_depth: bool = False
+
+    @property
+    def scans(self) -> list[tuple[int, int]]:
+        """Index of the space and number of the visit, of every scan."""
+        return [
+            (index, rescan)
+            for index in range(self.spaces)
+            for rescan in range(SCANS_OF_SPACES[index % len(SCANS_OF_SPACES)])
+        ]
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of all scans."""
+        return len(self.scans) * self.frames_per_scan
 
 
-def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
+def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | None = None) -> None:
     """Renders every missing scan and writes it to `directory`/scans.
 
     A scan is `scans/<scene>/<scene>.sens` and `<scene>_truth.npz` with `depth_mm` `[F, H, W]`
@@ -55,27 +75,34 @@ def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
     Args:
         rooms: the rooms.
         directory: output folder; it is created if necessary.
+        processes: number of processes that draw, each on one core, sharing the GPU if there is
+            one. By default one per core for many frames; 0 uses threads of this process.
 
     Raises:
         ValueError: if a field is out of range, or `directory` holds scene9* folders that this
             function did not write.
+        OSError: if a file can't be written, or a process is killed.
     """
     check(rooms)
     directory = pathlib.Path(directory)
     _remove_outdated(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
-    missing = [
-        (index, rescan)
-        for index in range(rooms.spaces)
-        for rescan in range(SCANS_OF_SPACES[index % len(SCANS_OF_SPACES)])
-        if not _sens_path(directory, index, rescan).exists()
-    ]
+    missing = [scan for scan in rooms.scans if not _sens_path(directory, *scan).exists()]
     if not missing:
         return
-    # NumPy and XLA release the interpreter lock, so threads use several cores.
-    with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
-        written = pool.map(lambda scan: _write_scan(rooms, directory, *scan), missing)
-        for _ in progress.bar(written, desc="rooms", unit="scan", total=len(missing)):
-            pass
+    if processes is None:
+        processes = processes_for(len(missing) * rooms.frames_per_scan)
+    draw = functools.partial(draw_scan, rooms, directory)
+    if processes:
+        written = workers.in_processes(draw, missing, min(processes, len(missing)))
+    else:
+        written = workers.in_threads(draw, missing)
+    for _ in progress.bar(written, desc="rooms", unit="scan", total=len(missing)):
+        pass
+
+
+def processes_for(frames: int) -> int:
+    """Returns the number of processes that pays for so many frames; 0 for this process alone."""
+    return (os.cpu_count() or 1) if frames >= MIN_FRAMES_FOR_PROCESSES else 0
 
 
 def check(rooms: Rooms) -> None:
@@ -93,14 +120,17 @@ def check(rooms: Rooms) -> None:
 
 
 def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None:
-    """Removes the scans unless `rooms.json` equals `record`, and then writes `rooms.json`."""
+    """Removes the scans unless `rooms.json` equals `record`, and then writes `rooms.json`.
+
+    Fields that a file of an older program lacks had the values of today's defaults.
+    """
     path, scans = directory / "rooms.json", directory / "scans"
     outdated = sorted(scans.glob("scene9*"))
     if path.exists():
         try:
-            if json.loads(path.read_text()) == record:
+            if dataclasses.asdict(Rooms()) | json.loads(path.read_text()) == record:
                 return
-        except ValueError:
+        except (ValueError, TypeError):
             pass  # It is damaged.
         for folder in outdated:
             shutil.rmtree(folder)
@@ -113,29 +143,48 @@ def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None
     files.write(path, json.dumps(record, indent=2) + "\n")
 
 
+def scan_id(index: int, rescan: int) -> str:
+    """Returns the id of a scan: the number of its space, and of the visit."""
+    first = FIRST_SPACE if FIRST_SPACE + index < 10_000 else FIRST_LONG_SPACE
+    return f"scene{first + index}_{rescan:02d}"
+
+
 def _sens_path(directory: pathlib.Path, index: int, rescan: int) -> pathlib.Path:
-    name = f"scene{FIRST_SPACE + index}_{rescan:02d}"
+    name = scan_id(index, rescan)
     return directory / "scans" / name / f"{name}.sens"
 
 
-def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) -> None:
+def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> None:
     """Renders a scan; its `.sens` file is written last and marks the scan as finished."""
+    index, rescan = scan
     size = rooms.depth_height, rooms.depth_width
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
     intrinsics_depth, intrinsics_color = camera.intrinsics(*size), camera.intrinsics(*color_size)
     room = space.make_space((rooms.seed, _SPACE_STREAM, index))
     arranged = scene.make_scene(room, rescan)
-    seed = rooms.seed, _PATH_STREAM, index, rescan
+    poses = camera.trajectory(
+        arranged, rooms.frames_per_scan, (rooms.seed, _PATH_STREAM, index, rescan)
+    )
+    views = render.render_frames(
+        arranged, poses, intrinsics_color, intrinsics_depth, depth_size=size
+    )
     frames, depths_mm, instances = [], [], []
-    for k, pose in enumerate(camera.trajectory(arranged, rooms.frames_per_scan, seed)):
-        view = render.render(arranged, pose, intrinsics_color, intrinsics_depth, depth_size=size)
+    for k, (pose, view) in enumerate(zip(poses, views, strict=True)):
+        depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
+        instances.append(view.instance.astype(np.uint16))
         rng = np.random.default_rng([rooms.seed, _SENSOR_STREAM, index, rescan, k])
-        frame = _capture(view, pose, float(intrinsics_depth[0]), rng)
+        color = sensor.capture_color(view.color, rng)
+        if rooms.ideal_depth:
+            depth_mm = depths_mm[-1]
+        else:
+            surface = view.cos_incidence, view.albedo, view.gloss
+            focal_px = float(intrinsics_depth[0])
+            depth_mm = sensor.capture_depth(view.depth, *surface, focal_px, rng)
+        jpeg = _encode_color(color, quality=int(rng.integers(*JPEG_QUALITY)))
+        frame = sens.EncodedFrame(pose, jpeg, sens.encode_depth(depth_mm))
         if rescan == 0 and k == rooms.frames_per_scan - 1:
             frame = _make_unusable(frame, index, size)
         frames.append(frame)
-        depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
-        instances.append(view.instance.astype(np.uint16))
 
     path, truth = _sens_path(directory, index, rescan), io.BytesIO()
     np.savez_compressed(truth, depth_mm=np.stack(depths_mm), instance=np.stack(instances))
@@ -150,18 +199,11 @@ def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) 
     )
 
 
-def _capture(
-    view: render.View, pose: np.ndarray, focal_px: float, rng: np.random.Generator
-) -> sens.EncodedFrame:
-    color = sensor.capture_color(view.color, rng)
-    depth_mm = sensor.capture_depth(
-        view.depth, view.cos_incidence, view.albedo, view.gloss, focal_px, rng
-    )
-    quality = int(rng.integers(*JPEG_QUALITY))
+def _encode_color(color: np.ndarray, quality: int) -> bytes:
     bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
     done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
-    return sens.EncodedFrame(pose, jpeg.tobytes(), sens.encode_depth(depth_mm))
+    return jpeg.tobytes()
 
 
 def _make_unusable(

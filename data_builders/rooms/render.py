@@ -7,7 +7,8 @@ recomputes each of them in the loops of the next, at twice the cost.
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,9 @@ from jax import lax
 from data_builders.rooms import textures
 from data_builders.rooms.scene import SHELL_ROWS, Scene
 
+FRAMES_PER_CALL = 16  # On a GPU; more would not keep it busier.
 COLOR_SCALE = 2  # Colour has this many times the rows and columns of depth.
+BOXES_PER_KERNEL = 4  # On a GPU.
 OFFSET_M = 0.002  # Secondary rays start this far off the surface, so that they do not hit it.
 OCCLUSION_M = 0.7  # Boxes farther than this do not dim the ambient light.
 CORNER_M = 0.25  # Width of the dark seams between walls, floor and ceiling.
@@ -72,20 +75,89 @@ def render(
         intrinsics_color, intrinsics_depth: `[4]` float32 fx, fy, cx, cy in pixels.
         depth_size: (height, width) of the depth image in pixels.
     """
-    hit, spot = _cast(scene, camera_to_world, intrinsics_depth, size=depth_size)
-    albedo = _reflectance(spot)
+    poses = np.asarray(camera_to_world)[None]
+    intrinsics = intrinsics_color, intrinsics_depth
+    return next(render_frames(scene, poses, *intrinsics, depth_size=depth_size))
+
+
+def render_frames(
+    scene: Scene,
+    camera_to_world: np.ndarray,
+    intrinsics_color: np.ndarray,
+    intrinsics_depth: np.ndarray,
+    *,
+    depth_size: tuple[int, int],
+) -> Iterator[View]:
+    """Renders the frames of a scan: one by one on a CPU, and many in one call on a GPU.
+
+    Args:
+        scene: the scene.
+        camera_to_world: `[F, 4, 4]` float32, metres; camera x right, y down, z forward.
+        intrinsics_color, intrinsics_depth: `[4]` float32 fx, fy, cx, cy in pixels.
+        depth_size: (height, width) of the depth image in pixels.
+    """
     fine = COLOR_SCALE * depth_size[0], COLOR_SCALE * depth_size[1]
-    fine_hit, fine_spot = _cast(scene, camera_to_world, intrinsics_color, size=fine)
-    color = np.asarray(_shade(scene, fine_hit, _reflectance(fine_spot), size=fine))
-    row = np.asarray(hit.row).reshape(depth_size)
-    return View(
-        color=np.ascontiguousarray(color.reshape(3, *fine).transpose(1, 2, 0)),
-        depth=np.asarray(hit.depth).reshape(depth_size),
-        instance=scene.instance[row],
-        cos_incidence=np.asarray(hit.cos_incidence).reshape(depth_size),
-        albedo=np.asarray(albedo).mean(axis=0).reshape(depth_size),
-        gloss=scene.gloss[row],
+    draw = _one_by_one if jax.default_backend() == "cpu" else _in_batches
+    intrinsics = intrinsics_color, intrinsics_depth
+    for color, depth, row, cos_incidence, albedo in draw(
+        scene, camera_to_world, intrinsics, depth_size
+    ):
+        surface = row.reshape(depth_size)
+        yield View(
+            color=np.ascontiguousarray(color.reshape(3, *fine).transpose(1, 2, 0)),
+            depth=depth.reshape(depth_size),
+            instance=scene.instance[surface],
+            cos_incidence=cos_incidence.reshape(depth_size),
+            albedo=albedo.mean(axis=0).reshape(depth_size),
+            gloss=scene.gloss[surface],
+        )
+
+
+_Intrinsics = tuple[np.ndarray, np.ndarray]
+
+
+def _one_by_one(
+    scene: Scene, poses: np.ndarray, intrinsics: _Intrinsics, size: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields the images of each frame; one at a time fits the caches of a CPU."""
+    for pose in poses:
+        yield tuple(np.asarray(image) for image in _images(scene, pose, intrinsics, size))
+
+
+def _in_batches(
+    scene: Scene, poses: np.ndarray, intrinsics: _Intrinsics, size: tuple[int, int]
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields the images of each frame, many of them from one call: a GPU waits less."""
+    calls = -(-len(poses) // FRAMES_PER_CALL)
+    # All calls have one shape, so that they share a program; the surplus is cut off.
+    batches = np.resize(poses, (calls, -(-len(poses) // max(calls, 1)), 4, 4))
+    frames = (
+        frame
+        for batch in batches
+        for frame in zip(
+            *jax.device_get(_images_of_batch(scene, batch, intrinsics, size)), strict=True
+        )
     )
+    yield from itertools.islice(frames, len(poses))
+
+
+def _images(
+    scene: Scene, pose: jax.Array | np.ndarray, intrinsics: _Intrinsics, size: tuple[int, int]
+) -> tuple[jax.Array, ...]:
+    """Returns colour `[3, R]`, and of depth's pixels: depth, row, cosine and albedo `[3, R]`."""
+    intrinsics_color, intrinsics_depth = intrinsics
+    hit, spot = _cast(scene, pose, intrinsics_depth, size=size)
+    fine = COLOR_SCALE * size[0], COLOR_SCALE * size[1]
+    fine_hit, fine_spot = _cast(scene, pose, intrinsics_color, size=fine)
+    color = _shade(scene, fine_hit, _reflectance(fine_spot), size=fine)
+    return color, hit.depth, hit.row, hit.cos_incidence, _reflectance(spot)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _images_of_batch(
+    scene: Scene, poses: jax.Array, intrinsics: _Intrinsics, size: tuple[int, int]
+) -> tuple[jax.Array, ...]:
+    return jax.vmap(lambda pose: _images(scene, pose, intrinsics, size))(poses)
 
 
 @jax.jit
@@ -122,6 +194,9 @@ def _over_boxes(scene: Scene, origin: jax.Array, rays: jax.Array, fold: Callable
         far = jnp.minimum(jnp.minimum(middle_x + reach_x, middle_y + reach_y), middle_z + reach_z)
         return fold(state, row, near, far)
 
+    if jax.default_backend() != "cpu":
+        # A loop of known length runs without asking the host, and unrolled with few kernels.
+        return lax.fori_loop(SHELL_ROWS, len(scene.half), step, start, unroll=BOXES_PER_KERNEL)
     # Boxes of size 0 come last and are skipped.
     end = SHELL_ROWS + jnp.count_nonzero(scene.half[SHELL_ROWS:, 0])
     return lax.fori_loop(SHELL_ROWS, end, step, start)

@@ -13,6 +13,9 @@ from psp_jax.partition import planar, superpixels
 PLANAR_ROOMS = planar.Planar(
     superpixels.Slic(region_px=4, ruler=20.0, iterations=5), trade=planar.Planar().trade / 4
 )
+# Without noise, `trade` can be smaller: boundaries recall 97 % of the outlines of objects within
+# 1 px, instead of 91 %. Watershed is as good a start as SLIC there, and is in plain OpenCV.
+PLANAR_IDEAL_ROOMS = planar.Planar(superpixels.Watershed(region_px=3), trade=3e-5)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -21,7 +24,8 @@ class FrontierConfig(tfds.core.BuilderConfig):
 
     Attributes:
         frame_stride: every `frame_stride`-th frame of a scan becomes an example.
-        size: (height, width) of the depth images in pixels; colour is resized to it.
+        size: (height, width) of the depth images in pixels.
+        color_scale: colour is resized to `color_scale` times `size`.
         segmentations: segmentation of the filled depth by label set; all are made in one pass.
         split: assigns scans to splits.
         sample: selects a fixed number of images; None takes all.
@@ -36,11 +40,14 @@ class FrontierConfig(tfds.core.BuilderConfig):
     split: splits.Splitter = splits.HashSplit()
     sample: splits.Sample | None = None
     limit_scans: int | None = None
+    color_scale: int = 1
 
     @property
     def recipe(self) -> examples.Recipe:
         """Selects the frames and describes their labels."""
-        return examples.Recipe(self.frame_stride, self.size, dict(self.segmentations))
+        return examples.Recipe(
+            self.frame_stride, self.size, dict(self.segmentations), self.color_scale
+        )
 
 
 _BOTH_LABEL_SETS = {"seeds": superpixels.Seeds(), "planar": planar.Planar()}

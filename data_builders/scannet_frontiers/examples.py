@@ -24,11 +24,18 @@ class Recipe:
             scans are zero or garbage.
         size: (height, width) in pixels that the depth images must have.
         segmentations: segmentation of the filled depth by label set.
+        color_scale: colour is resized to `color_scale` times the height and width of depth.
     """
 
     frame_stride: int
     size: tuple[int, int]
     segmentations: Mapping[str, superpixels.Superpixels]
+    color_scale: int = 1
+
+    @property
+    def color_size(self) -> tuple[int, int]:
+        """(height, width) of the colour images in pixels."""
+        return self.color_scale * self.size[0], self.color_scale * self.size[1]
 
 
 def examples_of(
@@ -100,7 +107,7 @@ def _example(
         if not depth_mm.any():
             return report.drop("no depth at all", name)
         reason = "undecodable colour"
-        image = _aligned_jpeg(frame.read_color(), calibration.color_size, recipe.size)
+        image = _aligned_jpeg(frame.read_color(), calibration.color_size, recipe.color_size)
     except (recording.Damaged, OSError) as error:
         return report.drop(reason, f"{name}: {error}")
     filled_mm, filled = fill.fill_nearest(depth_mm)
@@ -124,18 +131,18 @@ def _example(
 
 
 def _aligned_jpeg(
-    color: bytes, color_size: tuple[int, int] | None, depth_size: tuple[int, int]
+    color: bytes, color_size: tuple[int, int] | None, new_size: tuple[int, int]
 ) -> bytes:
-    """Resizes a JPEG or PNG to the grid of the depth image.
+    """Resizes a JPEG or PNG to the grid of the depth image, or a multiple of it.
 
     ScanNet's depth is registered to its colour: the two grids differ by a scaling only, and the
     extrinsics in the header must not be applied.
     """
     pixels = images.decode_color(color, color_size)
     shape = images.shape_of(color)
-    if shape == images.Shape(depth_size, 3, is_jpeg=True):
+    if shape == images.Shape(new_size, 3, is_jpeg=True):
         return color
-    height, width = depth_size
+    height, width = new_size
     resized = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
     encoded, data = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not encoded:

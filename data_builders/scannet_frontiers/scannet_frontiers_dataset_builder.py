@@ -81,11 +81,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         height, width = self.config.size
+        image_shape = (*self.config.recipe.color_size, 3)
         tensor = functools.partial(Compressed, shape=(height, width), encoding="zlib")
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "image": tfds.features.Image(shape=(height, width, 3), encoding_format="jpeg"),
+                    "image": tfds.features.Image(shape=image_shape, encoding_format="jpeg"),
                     # A JPEG with flipped bits decodes to another image without an error.
                     "image_crc32": tfds.features.Scalar(
                         np.int64, doc="CRC-32 of the bytes of the JPEG."
@@ -142,8 +143,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for expected, count in zip(jobs, counts, strict=True):
                 job = next(done)
                 assert job is expected, "jobs are finished in order"
-                yield from job.records()
-                total.add(job.report())
+                for item in job.items():
+                    if isinstance(item, report.Report):
+                        total.add(item)
+                    else:
+                        yield item
                 bar.update(count)
         self._metadata[f"report_{split}"] = total.summary()
 

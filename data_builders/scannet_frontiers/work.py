@@ -80,13 +80,14 @@ class Job:
 
     def records(self) -> Iterator[tuple[str, dict]]:
         """Yields `(key, example)` of the finished scan, with compressed arrays."""
-        yield from (item for item in self._items() if not isinstance(item, Report))
+        yield from (item for item in self.items() if not isinstance(item, Report))
 
     def report(self) -> Report:
         """Returns the report of the finished scan."""
-        return next(item for item in self._items() if isinstance(item, Report))
+        return next(item for item in self.items() if isinstance(item, Report))
 
-    def _items(self) -> Iterator[tuple[str, dict] | Report]:
+    def items(self) -> Iterator[tuple[str, dict] | Report]:
+        """Yields the records and then the report of the finished scan, reading its file once."""
         with open(self.path, "rb") as file:
             while True:
                 item = pickle.load(file)

@@ -2,7 +2,7 @@
 
 import re
 
-_SCANNET_ID = re.compile(r"scene\d{4}_\d{2}", re.ASCII)
+_SCANNET_ID = re.compile(r"scene\d{4,5}_\d{2}", re.ASCII)
 _SEQUENCE_ID = re.compile(r"[A-Za-z0-9_-]{1,100}_seq-\d{1,4}", re.ASCII)
 FORMS = "sceneXXXX_YY or SPACE_seq-NN"
 

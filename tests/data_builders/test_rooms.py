@@ -1,13 +1,15 @@
 """Tests of the procedural rooms."""
 
+import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from data_builders.rooms import camera, generate, layout, render, scene, sensor, space
-from psp_jax.recordings import sens
+from data_builders.rooms import camera, generate, layout, render, scene, sensor, space, workers
+from psp_jax.recordings import images, scan_ids, sens
 
 SIZE = (24, 32)
 COLOR_SIZE = (48, 64)
@@ -237,6 +239,65 @@ def test_a_run_is_deterministic_and_resumes_without_redoing_finished_scans(gener
     assert changed == {"scene9002_01.sens", "scene9002_01_truth.npz"}
 
 
+def test_a_process_draws_the_same_bytes_as_threads(generated, tmp_path):
+    generate.generate(generate.Rooms(**SMALL), tmp_path, processes=1)
+    assert contents(tmp_path) == contents(generated)
+
+
+def test_many_frames_in_one_call_are_the_same_pictures(monkeypatch):
+    arranged = scene.make_scene(space.make_space(4), 0)
+    poses = camera.trajectory(arranged, 3, (4,))
+    one_by_one = [rendered(arranged, pose) for pose in poses]
+    monkeypatch.setattr(render, "FRAMES_PER_CALL", 2)
+    monkeypatch.setattr("jax.default_backend", lambda: "gpu")
+    intrinsics = camera.intrinsics(*COLOR_SIZE), camera.intrinsics(*SIZE)
+    together = list(render.render_frames(arranged, poses, *intrinsics, depth_size=SIZE))
+    assert len(together) == len(one_by_one)
+    for view, expected in zip(together, one_by_one, strict=True):
+        for image, values in zip(view, expected, strict=True):
+            np.testing.assert_allclose(image, values, atol=1e-5)
+
+
+def test_ideal_depth_is_the_truth_and_colour_that_of_a_camera(generated, tmp_path):
+    rooms = generate.Rooms(**SMALL | {"spaces": 2, "ideal_depth": True})
+    generate.generate(rooms, tmp_path)
+    name = "scans/scene9001_01/scene9001_01"
+    truth = np.load(tmp_path / f"{name}_truth.npz")["depth_mm"]
+    ideal, noisy = (sens.SensRecording(folder / f"{name}.sens") for folder in (tmp_path, generated))
+    frames = list(ideal.frames(1))
+    np.testing.assert_array_equal([frame.read_depth() for frame in frames], truth)
+    for frame, other in zip(frames, noisy.frames(1), strict=True):
+        color, expected = (
+            images.decode_color(each.read_color(), COLOR_SIZE).astype(int)
+            for each in (frame, other)
+        )
+        assert np.abs(color - expected).mean() < 4  # JPEGs of two qualities
+
+
+def test_rooms_of_a_file_without_the_newest_fields_are_kept(tmp_path):
+    rooms = generate.Rooms(**SMALL | {"spaces": 2, "frames_per_scan": 1})
+    generate.generate(rooms, tmp_path)
+    record = json.loads((tmp_path / "rooms.json").read_text())
+    del record["ideal_depth"]
+    (tmp_path / "rooms.json").write_text(json.dumps(record))
+    before = times(tmp_path)
+    generate.generate(rooms, tmp_path)
+    assert times(tmp_path) == before
+
+
+def test_ten_thousand_spaces_have_ids_of_scans():
+    scans = generate.Rooms(spaces=generate.MAX_SPACES).scans
+    ids = [generate.scan_id(*scan) for scan in scans]
+    assert len(set(ids)) == len(ids) == 2 * generate.MAX_SPACES
+    assert all(scan_ids.is_scannet_id(each) and each.startswith("scene9") for each in ids)
+    assert ids[0] == "scene9000_00" and {"scene9999_01", "scene91000_00"} <= set(ids)
+
+
+def test_a_killed_worker_is_an_error_of_one_line():
+    with pytest.raises(OSError, match="one of 2 processes that draw was killed"):
+        list(workers.in_processes(os._exit, [3], 2))
+
+
 def test_another_version_or_other_fields_are_rebuilt(tmp_path, monkeypatch):
     rooms = generate.Rooms(**SMALL | {"spaces": 2, "frames_per_scan": 1})
     generate.generate(rooms, tmp_path)
@@ -274,4 +335,4 @@ def test_errors_of_the_command_line_are_one_line(tmp_path):
     result = subprocess.run([*command, "--spaces=1"], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1:] == result.stderr.splitlines()
-    assert "spaces: expected 2 to 1000, got 1" in result.stderr
+    assert "spaces: expected 2 to 10000, got 1" in result.stderr

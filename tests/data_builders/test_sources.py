@@ -2,6 +2,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from data_builders import sources
 from data_builders.rooms import generate
@@ -50,6 +51,39 @@ def test_the_true_depth_is_next_to_the_scans(small):
     truth = np.load(folder / "scene9003_01_truth.npz")
     assert truth["depth_mm"].shape == truth["instance"].shape == (2, 32, 48)
     assert (truth["depth_mm"] > 0).all()
+
+
+def test_colour_at_twice_the_size_and_one_label_set(small):
+    small.rooms.ideal_depth = True
+    small.color_scale, small.label_sets = 2, ("planar",)
+    directory = pathlib.Path(small.prepare())
+    assert directory.parent.name.endswith("_ideal_depth_label_sets_planar_color_scale_2")
+    features = tfds.builder_from_directory(directory).info.features
+    assert features["image"].shape == (64, 96, 3)
+    assert features["depth"].shape == features["frontier_planar"].shape == (32, 48)
+    assert "frontier_seeds" not in features
+    assert list(small.segmentations()) == ["planar"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("color_scale", 3), ("label_sets", ("lines",)), ("label_sets", ())]
+)
+def test_fields_of_the_source_out_of_range_are_named(small, field, value):
+    setattr(small, field, value)
+    with pytest.raises(ValueError, match=f"{field}: expected .* got"):
+        small.check()
+
+
+def test_many_frames_are_built_by_processes_as_by_one(small, monkeypatch, tmp_path):
+    small.label_sets = ("planar",)
+    first = data.open_splits(small.prepare())["validation"]
+    monkeypatch.setattr(generate, "processes_for", lambda frames: 1)
+    small.data_dir = str(tmp_path / "other")
+    again = data.open_splits(small.prepare())["validation"]
+    assert len(first) == len(again)
+    for one, two in zip(first, again, strict=True):
+        assert one.keys() == two.keys()
+        assert all(np.array_equal(one[name], two[name]) for name in one)
 
 
 def test_rooms_out_of_range_are_refused_at_once(small):
