@@ -226,8 +226,8 @@ def list_problems(
             [sources[path] for path, value in arrays.items() if not np.isfinite(value).all()],
         ),
         *listed(
-            "variances are not positive, so batch norms may be stored in another order",
-            [sources[path] for path, value in variances.items() if not (value > 0).all()],
+            "variances are negative, so batch norms may be stored in another order",
+            [sources[path] for path, value in variances.items() if (value < 0).any()],
         ),
     ]
 
