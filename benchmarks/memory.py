@@ -38,7 +38,7 @@ def main() -> None:
     usable = USABLE_SHARE * arguments.card * GIB
     print(f"ResNet-{arguments.depth}-PSPNet, 256 levels, {SIZE[0]}x{SIZE[1]}, {arguments.card} GiB")
     for train in (HEAD, ALL):
-        plain = segmenter.Segmenter(depth=arguments.depth)
+        plain = segmenter.Segmenter(resnet.ResNet(arguments.depth))
         two, four = (analysed(plain, train, count) for count in (2, 4))
         an_image = (four - two) / 2
         fixed = two - 2 * an_image
@@ -49,7 +49,9 @@ def main() -> None:
         line(train, plain, fixed, an_image, usable, f"XLA; JAX keeps {kept / GIB:.2f} an image")
         for precision in Precision:
             for remat in (Remat.CONVOLUTIONS, Remat.BLOCKS):
-                model = segmenter.Segmenter(depth=arguments.depth, precision=precision, remat=remat)
+                model = segmenter.Segmenter(
+                    resnet.ResNet(arguments.depth), precision=precision, remat=remat
+                )
                 an_image = residuals(model, train) + largest_block(precision)
                 line(train, model, fixed, an_image, usable, "estimate")
 

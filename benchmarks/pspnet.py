@@ -17,7 +17,7 @@ import torch
 
 from benchmarks import memory, pytorch_pspnet
 from psp_jax import experiment, objectives, optim, state, steps
-from psp_jax.models import segmenter
+from psp_jax.models import resnet, segmenter
 
 CLASSES, SIZE, RUNS = 16, (240, 320), 7
 ALL = ("trunk", "pyramid", "head", "classifier")
@@ -34,7 +34,7 @@ def compare() -> None:
     other = pytorch_pspnet.PSPNet(50, CLASSES)
     pytorch_pspnet.randomise(other, 0)
     other.eval()
-    model = segmenter.Segmenter(depth=50, dropout=0.0).make(CLASSES)
+    model = segmenter.Segmenter(resnet.ResNet(50), dropout=0.0).make(CLASSES)
     variables = jax.tree.map(jnp.asarray, pytorch_pspnet.variables_of(other))
     image = np.random.default_rng(0).normal(size=(1, *SIZE, 3)).astype(np.float32)
     x = torch.from_numpy(image.transpose(0, 3, 1, 2).copy())
@@ -72,7 +72,7 @@ def compare() -> None:
 
 def compile_training_step() -> None:
     """Compiles a training step of all parts with 2 images of 480x640, as the ScanNet configs do."""
-    model = segmenter.Segmenter(depth=101).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(101)).make(1)
     batch = memory.shapes(2)
     phase = experiment.Phase(steps=1, train=ALL)
     tx = optim.make(phase)

@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
-from psp_jax.models import segmenter
+from psp_jax.models import resnet, segmenter
 from psp_jax.models.architecture import Modality
 from psp_jax.runtime import mesh, processes
 
@@ -98,7 +98,7 @@ def _train(
     """Returns the loss of every step, and images/s."""
     phase = experiment.Phase(steps=count, learning_rate=1e-3, optimizer=experiment.Optimizer.SGD)
     objective, tx = objectives.DepthMSE(), optim.make(phase)
-    network = segmenter.Segmenter(depth=18, width=width, dropout=0.1, modality=modality)
+    network = segmenter.Segmenter(resnet.ResNet(18, width=width), dropout=0.1, modality=modality)
     model = network.make(objective.channels)
     take_step = functools.partial(
         steps.train_step, model=model, objective=objective, tx=tx, phase=phase, seed=0

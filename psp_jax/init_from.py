@@ -1,10 +1,12 @@
 """Variables that a run starts from: initial ones, replaced by those of `config.init_from`.
 
-A source is the workdir of an earlier run or a file of weights. Arrays are matched by their paths.
+A source is the workdir of an earlier run, a file of weights, or `imagenet`: the weights of the
+trunk in an installed package. Arrays are matched by their paths.
 The first convolution is adapted to another number of inputs; classifiers with another number of
 outputs, and arrays that the source does not have, keep their initial values.
 """
 
+import dataclasses
 import math
 import pathlib
 from typing import Any
@@ -17,13 +19,14 @@ from psp_jax import checkpoints, experiment, state
 from psp_jax.experiment import ConfigError
 from psp_jax.io import files
 from psp_jax.models.architecture import differences
+from psp_jax.models.efficientnet_lite import EfficientNetLiteTrunk
 from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
-from psp_jax.weights import reading
-from psp_jax.weights.matching import Match
-from psp_jax.weights.network import NetworkSpec, flatten
+from psp_jax.weights import efficientnet, reading
+from psp_jax.weights.network import flatten
 
+IMAGENET = "imagenet"  # The source that is an installed package; a folder would be ./imagenet.
 SMALL_IMAGE = (64, 64)  # The variables do not depend on the size of the image.
 RGB = 3
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
@@ -35,13 +38,13 @@ def check(config: experiment.Experiment, model: Any) -> None:
     """Finds reasons why a model cannot start from the sources of its config.
 
     Raises:
-        ValueError: if a source can't be read or has another depth, width or architecture, or if
-            the model has no part of that name.
-        OSError: if a source does not exist.
+        ValueError: if a source can't be read or has another trunk or architecture, or if the
+            model has no part of that name.
+        OSError: if a source does not exist or is not installed.
     """
     for name, source in _sources(config).items():
         network = _part(model, name)
-        if pathlib.Path(source).is_dir():
+        if _is_run(source):
             _check_run(source, network)
         else:
             _read_file(source, network)
@@ -100,7 +103,10 @@ def shapes(model: Any) -> Variables:
 def _sources(config: experiment.Experiment) -> dict[str, str]:
     """Returns the source of each part; the name "" is the whole model."""
     sources = {"": config.init_from} if config.init_from else config.init_from_parts
-    return {name: str(files.local_path(source)) for name, source in sources.items()}
+    return {
+        name: source if source == IMAGENET else str(files.local_path(source))
+        for name, source in sources.items()
+    }
 
 
 def _part(model: Any, name: str) -> Any:
@@ -118,11 +124,15 @@ def _part(model: Any, name: str) -> Any:
 
 def _read(source: str, model: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns the arrays of a source by their paths, and notes on how they were read."""
-    if pathlib.Path(source).is_dir():
+    if _is_run(source):
         _check_run(source, model)
         return flatten(checkpoints.load_variables(source)), []
-    weights = _read_file(source, model)
-    return flatten(weights.variables), list(weights.notes)
+    variables, notes = _read_file(source, model)
+    return flatten(variables), notes
+
+
+def _is_run(source: str) -> bool:
+    return source != IMAGENET and pathlib.Path(source).is_dir()
 
 
 def _check_run(source: str, model: Any) -> None:
@@ -133,32 +143,51 @@ def _check_run(source: str, model: Any) -> None:
         _check_network(source, donor, model)
 
 
-def _read_file(source: str, model: Any) -> Match:
+def _read_file(source: str, model: Any) -> tuple[Variables, list[str]]:
+    """Returns the variables of a file or an installed package, and notes on them."""
     path = pathlib.Path(source)
-    if not path.exists():
+    if source != IMAGENET and not path.exists():
         raise FileNotFoundError(f"config.init_from={source}: there is no such workdir or file")
     if not isinstance(model, PSPNet):
         raise ConfigError(
             f"config.init_from={source}: files hold the weights of a PSPNet, the model is a "
             f"{type(model).__name__}; name a workdir"
         )
+    if isinstance(model.trunk, EfficientNetLiteTrunk):
+        variant = model.trunk.variant
+        path = efficientnet.installed(variant) if source == IMAGENET else path
+        variables, notes = efficientnet.load(path, variant)
+        return variables, [f"{IMAGENET} is {path}", *notes] if source == IMAGENET else notes
+    if source == IMAGENET:
+        raise ConfigError(
+            f"config.init_from={source}: expected the trunk EfficientNetLite, got "
+            f"{type(model.trunk).__name__}; name a file, such as one of torchvision's"
+        )
     weights = reading.load(path, model.architecture)
-    _check_network(source, weights.network, model)
-    return weights
+    _check_network(source, weights.network.make(), model)
+    return weights.variables, list(weights.notes)
 
 
-def _check_network(source: str, donor: PSPNet | NetworkSpec, model: PSPNet) -> None:
-    """Raises ConfigError if two networks differ in depth, width or architecture."""
+def _check_network(source: str, donor: PSPNet, model: PSPNet) -> None:
+    """Raises ConfigError if two networks differ in their trunks or architectures."""
+    theirs, ours = _trunk_fields(donor.trunk), _trunk_fields(model.trunk)
     wrong = [
-        f"{name}: {getattr(donor, name)} against {getattr(model, name)}"
-        for name in ("depth", "width")
-        if getattr(donor, name) != getattr(model, name)
+        f"{name}: {theirs[name]} against {ours[name]}"
+        for name in (theirs if theirs["trunk"] == ours["trunk"] else ["trunk"])
+        if theirs[name] != ours[name]
     ]
     wrong += differences(donor.architecture, model.architecture)
     if wrong:
         raise ConfigError(
             f"config.init_from={source} is of another network than config.model: {'; '.join(wrong)}"
         )
+
+
+def _trunk_fields(trunk: Any) -> dict[str, Any]:
+    """Returns the class of a trunk and the fields that decide on its arrays."""
+    other = ("architecture", "remat", "parent", "name")
+    fields = [f.name for f in dataclasses.fields(trunk) if f.name not in other]
+    return {"trunk": type(trunk).__name__, **{name: getattr(trunk, name) for name in fields}}
 
 
 def _adapt_inputs(given: dict[str, Any], own: dict[str, Any]) -> list[str]:

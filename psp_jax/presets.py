@@ -7,7 +7,7 @@ scale.
 from typing import TypeVar
 
 from psp_jax import experiment, models, objectives
-from psp_jax.models import decoder, segmenter
+from psp_jax.models import decoder, resnet, segmenter
 
 COARSE_PARTS = ("trunk", "pyramid", "head", "classifier")
 DECODER_PARTS = ("trunk", "pyramid", "head", "decoder")
@@ -71,8 +71,9 @@ def pspnet(variant: str, *, softmax: bool = False) -> segmenter.Segmenter:
 
     With `softmax`, the thesis's softmax classifier follows the classifier.
     """
-    narrow = segmenter.Segmenter(depth=18, width=16, dropout=0.0, softmax=softmax)
-    return pick(variant, rooms=narrow, scannet=segmenter.Segmenter(depth=101, softmax=softmax))
+    narrow = segmenter.Segmenter(resnet.ResNet(18, width=16), dropout=0.0, softmax=softmax)
+    wide = segmenter.Segmenter(resnet.ResNet(101), softmax=softmax)
+    return pick(variant, rooms=narrow, scannet=wide)
 
 
 def rooms(

@@ -4,14 +4,14 @@ import pathlib
 
 from data_builders import sources
 from psp_jax import experiment, objectives
-from psp_jax.models import segmenter
+from psp_jax.models import resnet, segmenter
 
 
 def make_tiny(data_dir: pathlib.Path) -> experiment.Experiment:
     """An experiment of two phases that trains in seconds."""
     return experiment.Experiment(
         name="tiny",
-        model=segmenter.Segmenter(depth=10, width=4, dropout=0.1),
+        model=segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.1),
         objective=objectives.DepthMSE(),
         data=experiment.Data(
             source=sources.ScanNet(data_dir=str(data_dir), config="small"), batch_size=4

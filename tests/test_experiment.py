@@ -99,7 +99,7 @@ def test_a_config_file_cannot_name_foreign_classes(tmp_path):
         (lambda e: setattr(e.data, "flip_probability", 2.0), "flip_probability=2"),
         (lambda e: setattr(e, "seed", -1), "seed=-1"),
         (lambda e: setattr(e.objective, "scale_m", 0.0), "scale_m=0"),
-        (lambda e: setattr(e.model, "depth", 7), "depth=7"),
+        (lambda e: setattr(e.model.trunk, "layers", 7), "layers=7"),
     ],
 )
 def test_values_that_no_run_can_have_are_refused_by_name(tiny, change, message):

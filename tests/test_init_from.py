@@ -14,7 +14,7 @@ import pytest
 
 from psp_jax import checkpoints, experiment, init_from, objectives, state, train
 from psp_jax.io import command_line
-from psp_jax.models import architecture, decoder, segmenter, two_phase, unet
+from psp_jax.models import architecture, decoder, resnet, segmenter, two_phase, unet
 from psp_jax.weights import __main__ as weights_command
 from psp_jax.weights.network import NetworkSpec, flatten, unflatten
 from tests import published
@@ -47,10 +47,10 @@ def converted(raw, tmp_path_factory):
 
 def start(source, *, channels=CLASSES, inputs=3, **fields):
     """Returns the flat initial and merged variables of a model, and the report."""
-    fields = {"depth": 10, "width": 4, "auxiliary": True} | fields
+    fields = {"trunk": resnet.ResNet(10, width=4), "auxiliary": True} | fields
     model = segmenter.Segmenter(**fields).make(channels)
     network = NetworkSpec(
-        model.depth, model.width, inputs, channels, model.auxiliary, model.architecture
+        model.trunk.layers, model.trunk.width, inputs, channels, model.auxiliary, model.architecture
     )
     drawn = unflatten(published.make_leaves(network, seed=1))
     config = config_of(init_from=str(source))
@@ -134,8 +134,8 @@ def test_a_trunk_alone_leaves_the_rest_new(tmp_path, leaves):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"depth": 18}, "depth: 10 against 18"),
-        ({"width": 5}, "width: 4 against 5"),
+        ({"trunk": resnet.ResNet(18, width=4)}, "layers: 10 against 18"),
+        ({"trunk": resnet.ResNet(10, width=5)}, "width: 4 against 5"),
         (
             {"architecture": architecture.CAFFE_101},
             r"ceil_pool: False against True; bins: \(1, 2, 3, 6\)",
@@ -153,7 +153,7 @@ def test_another_model_is_refused_by_its_field(source, fields, message, request)
 
 
 def test_a_source_that_is_not_there_is_refused(tmp_path):
-    model = segmenter.Segmenter(depth=10, width=4).make(CLASSES)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4)).make(CLASSES)
     with pytest.raises(FileNotFoundError, match="there is no such workdir or file"):
         init_from.check(config_of(init_from=str(tmp_path / "nothing.pth")), model)
 
@@ -207,7 +207,7 @@ def test_verify_accepts_the_outputs_of_convert_and_no_other_weights(converted, t
 def test_inspect_prints_the_model_that_can_load_a_file(raw, converted, capsys):
     for path in (raw, converted):
         output = run(capsys, "inspect", path)
-        assert "into Segmenter(depth=10, width=4, architecture=SEMSEG)" in output
+        assert "into Segmenter(trunk=ResNet(layers=10, width=4), architecture=SEMSEG)" in output
         count = sum(
             int(np.prod(shape))
             for name, shape in NETWORK.shapes().items()
@@ -314,7 +314,7 @@ def run_of(folder, network, objective, seed):
 
 
 def test_the_networks_of_a_model_start_from_one_run_each(tmp_path):
-    pspnet, cnn = segmenter.Segmenter(depth=10, width=4), unet.DepthCNN(width=4, levels=1)
+    pspnet, cnn = segmenter.Segmenter(resnet.ResNet(10, width=4)), unet.DepthCNN(width=4, levels=1)
     depth, frontier = objectives.DepthMSE(), objectives.FrontierSoftmax()
     first = run_of(tmp_path / "lr=0.1,depth", pspnet, depth, seed=1)  # Paths are taken literally.
     second = run_of(tmp_path / "frontier", cnn, frontier, seed=2)
@@ -335,7 +335,7 @@ def test_the_networks_of_a_model_start_from_one_run_each(tmp_path):
 
 
 def test_a_run_starts_from_a_path_with_any_characters(tmp_path):
-    pspnet, objective = segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE()
+    pspnet, objective = segmenter.Segmenter(resnet.ResNet(10, width=4)), objectives.DepthMSE()
     donor = run_of(tmp_path / "depth=a,lr=0.1", pspnet, objective, seed=1)
     model = pspnet.make(1)
     config = config_of(init_from=str(tmp_path / "depth=a,lr=0.1"))
@@ -415,7 +415,7 @@ def test_sources_are_set_on_the_command_line(config, flags, expected):
 
 
 def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):
-    pspnet, objective = segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE()
+    pspnet, objective = segmenter.Segmenter(resnet.ResNet(10, width=4)), objectives.DepthMSE()
     donor = run_of(tmp_path / "coarse", pspnet, objective, seed=1)
     model = decoder.FullResolution(pspnet, decoder_width=4).make(2)
     config = config_of(init_from=str(tmp_path / "coarse"))
@@ -428,9 +428,14 @@ def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_
 
 def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
     donor = run_of(
-        tmp_path / "rgb", segmenter.Segmenter(depth=10, width=4), objectives.DepthMSE(), seed=1
+        tmp_path / "rgb",
+        segmenter.Segmenter(resnet.ResNet(10, width=4)),
+        objectives.DepthMSE(),
+        seed=1,
     )
-    model = segmenter.Segmenter(depth=10, width=4, modality=architecture.Modality.DEPTH).make(1)
+    model = segmenter.Segmenter(
+        resnet.ResNet(10, width=4), modality=architecture.Modality.DEPTH
+    ).make(1)
     config = config_of(init_from=str(tmp_path / "rgb"))
     init_from.check(config, model)
     taken, report = init_from.take(config, model, drawn_for(model, seed=3))

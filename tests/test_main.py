@@ -70,8 +70,8 @@ def test_help_names_the_flags(tmp_path):
 def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
     done = main(
         CONFIG,
-        "--config.model.depth=10",
-        "--config.model.width=4",
+        "--config.model.trunk.layers=10",
+        "--config.model.trunk.width=4",
         "--config.phases[0].steps=12",
         "--config.phases[0].warmup_steps=2",
         "--config.phases[0].schedule=poly",

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from psp_jax import experiment, objectives, optim, state, steps
-from psp_jax.models import parts, segmenter, unet
+from psp_jax.models import parts, resnet, segmenter, unet
 from tests.batches import make_batch
 
 
 @pytest.fixture(scope="module")
 def setting():
-    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     rng = np.random.default_rng(0)
     batch = make_batch(rng.uniform(1, 4, (2, 32, 32)))
@@ -67,7 +67,7 @@ def test_frozen_parts_stay_bit_identical_and_get_no_optimizer(setting):
 
 def test_training_the_heads_alone_costs_little_more_than_a_forward_pass():
     """ResNet-50-PSPNet at 240x320, operations by XLA's count before any optimisation."""
-    model = segmenter.Segmenter(depth=50, softmax=True).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(50), softmax=True).make(1)
     batch = shapes_of(make_batch(np.ones((2, 240, 320))))
     image = jax.eval_shape(model.inputs, batch)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -88,7 +88,7 @@ def test_training_the_heads_alone_costs_little_more_than_a_forward_pass():
 
 def test_the_full_size_step_fits_together():
     """ResNet-101-PSPNet on 480x640, as configs/depth_mse.py:scannet trains it; shapes only."""
-    model = segmenter.Segmenter(depth=101).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(101)).make(1)
     image = jax.ShapeDtypeStruct((3, 480, 640, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     phase = experiment.Phase(steps=5)
@@ -131,7 +131,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
 
 
 def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
-    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0, auxiliary=True).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0, auxiliary=True).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     batch = make_batch(np.random.default_rng(0).uniform(1, 4, (2, 32, 32)))
 
@@ -153,7 +153,7 @@ def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
 
 
 def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
-    model = segmenter.Segmenter(depth=10, width=4, dropout=0.5).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.5).make(1)
     variables = state.initial_variables(model, (32, 32, 3), 0)
     batch = make_batch(np.full((2, 32, 32), 2.0))
     batch.image[:] = np.random.default_rng(0).integers(0, 256, batch.image.shape)

@@ -15,7 +15,7 @@ import pytest
 from data_builders import sources
 from psp_jax import checkpoints, data, experiment, state, train
 from psp_jax.evaluation import run_report, tables
-from psp_jax.models import unet
+from psp_jax.models import resnet, unet
 from psp_jax.runtime import goodput, lock, mesh, metric_log
 from tests.experiments import make_tiny
 
@@ -202,7 +202,7 @@ def test_init_from_needs_a_checkpoint_that_fits(trained, tmp_path, data_dir):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         train.check(empty, str(tmp_path / "run"))
     wider = dataclasses.replace(config, init_from=str(workdir))
-    wider.model = dataclasses.replace(config.model, width=5)
+    wider.model = dataclasses.replace(config.model, trunk=resnet.ResNet(10, width=5))
     wider.objective = dataclasses.replace(config.objective)
     with pytest.raises(experiment.ConfigError, match="width: 4 against 5"):
         train.check(wider, str(tmp_path / "run"))

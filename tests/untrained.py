@@ -8,12 +8,12 @@ import numpy as np
 
 from data_builders import sources
 from psp_jax import checkpoints, experiment, models, objectives, optim, state
-from psp_jax.models import decoder, segmenter
+from psp_jax.models import decoder, resnet, segmenter
 from psp_jax.partition import calibration
 
 SIZE = (64, 64)  # Initial values do not depend on it.
 CALIBRATED = calibration.Calibration(temperature=0.5, bias=0.7, threshold=0.3, cut_above=0.3)
-NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
+NARROW = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
 
 
 def write(

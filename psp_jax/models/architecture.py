@@ -134,6 +134,9 @@ CAFFE_50 = dataclasses.replace(CAFFE_101, stride_on_reduce=True)  # hszhao/PSPNe
 MMSEGMENTATION = Architecture(  # PSPNet r50-d8 and r101-d8 ("v1c" trunk).
     stem=NARROW_DEEP_STEM, contracted_dilation=True, align_corners=False
 )
+EFFICIENTNET_LITE = Architecture(  # Batch norms and inputs of TensorFlow's EfficientNet-Lite.
+    epsilon=1e-3, momentum=0.99, mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0)
+)
 TORCHVISION_TRUNK = Architecture(  # torchvision's and timm's ResNets with output stride 8.
     stem=PLAIN_STEM, contracted_dilation=True
 )

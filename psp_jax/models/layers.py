@@ -1,5 +1,6 @@
 """Convolution and batch norm as PyTorch and Caffe compute them."""
 
+import enum
 import functools
 import itertools
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from psp_jax.models import precision, resampling
 from psp_jax.models.architecture import Architecture
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
+# He's rule with the inputs of a channel, since a depthwise kernel has one input channel.
+DEPTHWISE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 # Outputs near 0 at first: with He's rule a single output channel would start far from it.
 CLASSIFIER_INIT = nn.initializers.normal(0.01)
 # Multiplications per kernel tap from which, on CPU, one matrix product per tap computes gradients
@@ -21,12 +24,27 @@ PRODUCTS_FROM = 100_000_000
 EXACT = jax.lax.Precision.HIGHEST  # Keeps GPUs from rounding resizing weights to TF32.
 
 
-class Convolution(nn.Module):
-    """2-D convolution with symmetric padding: kernel `[k, k, C_in, features]`.
+class Padding(enum.Enum):
+    """Zeros around the input of a convolution; each gives ceil(size / stride) outputs.
 
-    The padding is (k - 1) / 2 times the dilation on every side, never "SAME": with stride 2 and an
-    even size "SAME" pads one side only and shifts the result.
+    `SYMMETRIC` is PyTorch's and Caffe's: (k - 1) / 2 times the dilation on every side. `SAME` is
+    TensorFlow's: with stride 2 and an even size it pads one side less and shifts the result.
     """
+
+    SYMMETRIC = "symmetric"
+    SAME = "same"
+
+    def sides(self, length: int, size: int, stride: int, dilation: int) -> tuple[int, int]:
+        """Returns the zeros before and after `length` rows or columns."""
+        reach = (size - 1) * dilation
+        if self == Padding.SYMMETRIC:
+            return reach // 2, reach // 2
+        total = max((-(-length // stride) - 1) * stride + reach + 1 - length, 0)
+        return total // 2, total - total // 2
+
+
+class Convolution(nn.Module):
+    """2-D convolution: kernel `[k, k, C_in, features]`."""
 
     features: int
     size: int = 3
@@ -34,17 +52,32 @@ class Convolution(nn.Module):
     dilation: int = 1
     bias: bool = False
     kernel_init: nn.initializers.Initializer = KERNEL_INIT
+    padding: Padding = Padding.SYMMETRIC
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps `[B, H, W, C_in]` to `[B, ceil(H/stride), ceil(W/stride), features]`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape).astype(x.dtype)
-        x = convolve(x, kernel, stride=self.stride, dilation=self.dilation)
+        x = convolve(x, kernel, stride=self.stride, dilation=self.dilation, padding=self.padding)
         x = precision.name_for_remat(x)
         if self.bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
         return x
+
+
+class DepthwiseConvolution(nn.Module):
+    """2-D convolution of every channel by itself, padded as TensorFlow: kernel `[k, k, 1, C]`."""
+
+    size: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps `[B, H, W, C]` to `[B, ceil(H/stride), ceil(W/stride), C]`."""
+        shape = (self.size, self.size, 1, x.shape[-1])
+        kernel = self.param("kernel", DEPTHWISE_INIT, shape).astype(x.dtype)
+        return precision.name_for_remat(convolve_channels(x, kernel, stride=self.stride))
 
 
 def classifier(
@@ -114,8 +147,15 @@ class PyramidConvolution(nn.Module):
         return np.stack([padded[tap : tap + length] for tap in range(3)], axis=1)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1) -> jax.Array:
-    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`, with equal padding on both sides.
+def convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: Padding = Padding.SYMMETRIC,
+) -> jax.Array:
+    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`.
 
     Of the ways we timed on CPU it takes the fastest, gradients included (benchmarks/pspnet.py).
     """
@@ -125,21 +165,46 @@ def convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int 
         strided = x[:, ::stride, ::stride]
         flat = strided.reshape(-1, strided.shape[-1])
         return (flat @ kernel[0, 0]).reshape(*strided.shape[:-1], -1)
+    # With stride 1 both paddings are the same.
     if stride == 1 and x.size * kernel.shape[3] >= PRODUCTS_FROM:
         return _convolve_large(x, kernel, dilation)
-    return _convolve(x, kernel, stride, dilation)
+    return _convolve(x, kernel, stride, dilation, padding)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
-    padding = (kernel.shape[0] - 1) // 2 * dilation
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    stride: int,
+    dilation: int,
+    padding: Padding = Padding.SYMMETRIC,
+) -> jax.Array:
+    size = kernel.shape[0]
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         window_strides=(stride, stride),
-        padding=((padding, padding), (padding, padding)),
+        padding=[padding.sides(length, size, stride, dilation) for length in x.shape[1:3]],
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
+
+
+def convolve_channels(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
+    """Convolves each channel of `[B, H, W, C]` with its own kernel, `[k, k, 1, C]`.
+
+    A sum of shifted products, which XLA fuses: on CPU, XLA's grouped convolution takes 5 to 100
+    times as long, and its gradients up to 13 times.
+    """
+    size = kernel.shape[0]
+    sides = [Padding.SAME.sides(length, size, stride, 1) for length in x.shape[1:3]]
+    padded = jnp.pad(x, ((0, 0), *sides, (0, 0)))
+    height, width = (-(-length // stride) for length in x.shape[1:3])
+    output = jnp.zeros((), x.dtype)
+    for row, column in itertools.product(range(size), repeat=2):
+        bottom, right = row + stride * (height - 1) + 1, column + stride * (width - 1) + 1
+        window = padded[:, row:bottom:stride, column:right:stride]
+        output += window * kernel[row, column, 0]
+    return output
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

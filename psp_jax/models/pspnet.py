@@ -1,6 +1,7 @@
 """Pyramid Scene Parsing Network (Zhao et al. 2017, arXiv 1612.01105)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,7 +12,6 @@ from psp_jax.models import parts, resampling
 from psp_jax.models.architecture import Architecture, Modality, normalise
 from psp_jax.models.layers import Convolution, PyramidConvolution, batch_norm, classifier
 from psp_jax.models.precision import Precision, Remat, at_least_float32
-from psp_jax.models.resnet import STAGES, ResNet
 
 
 class Pyramid(nn.Module):
@@ -82,7 +82,9 @@ def _finish_head(
 
 
 class PSPNet(nn.Module):
-    """ResNet trunk, pyramid pooling, head and 1x1 classifier, at 1/8 of the image's resolution.
+    """Trunk, pyramid pooling, head and 1x1 classifier, at the resolution of the last stage.
+
+    That is 1/8 of the image's for a ResNet, 1/32 for an EfficientNet-Lite.
 
     `PARTS` lists the parts that can be trained, frozen or inspected separately: `trunk` (with
     `trunk/stem`, `trunk/stage1` ...), `pyramid`, `head`, `classifier` or `decoder`, and, where
@@ -90,19 +92,19 @@ class PSPNet(nn.Module):
 
     Attributes:
         channels: outputs per pixel.
-        auxiliary: whether there is an auxiliary head on stage 3. It is computed only if the part
-            `auxiliary` is trained and the collection "auxiliary" is mutable, which then holds its
-            outputs `[B, h, w, channels]`.
+        trunk: module that computes the stages, a `trunk.TrunkModule`.
+        auxiliary: whether there is an auxiliary head on the last stage but one. It is computed only
+            if the part `auxiliary` is trained and the collection "auxiliary" is mutable, which then
+            holds its outputs `[B, h, w, channels]`.
         softmax: whether a dense layer follows the classifier: the thesis's softmax classifier (its
             sections 3.4.1 and 3.4.2). It starts as the identity.
         decoder: module in place of the classifier; it maps the output of the head, the stages and
-            the image to `[B, H, W, channels]`.
+            the image to `[B, H, W, channels]`, or less for `decoder.FeaturePyramid`.
         others: as in `segmenter.Segmenter`.
     """
 
     channels: int
-    depth: int = 50
-    width: int = 64
+    trunk: Any
     dropout: float = 0.1
     architecture: Architecture = Architecture()
     auxiliary: bool = False
@@ -129,7 +131,7 @@ class PSPNet(nn.Module):
     @property
     def PARTS(self) -> tuple[str, ...]:
         """The names of the parts; all batch norms of a part are in the same mode."""
-        trunk = ("trunk", *(f"trunk/{name}" for name in ("stem", *STAGES)))
+        trunk = ("trunk", *(f"trunk/{name}" for name in self.trunk.STRIDES))
         names = [*trunk, "pyramid", "head", "decoder" if self.decoder else "classifier"]
         names += ["softmax"] * self.softmax + ["auxiliary"] * self.auxiliary
         return tuple(names)
@@ -145,18 +147,19 @@ class PSPNet(nn.Module):
             train: parts in train mode; with heads among them a `dropout` rng is needed.
 
         Returns:
-            `trunk/stem` `[B, H/2, W/2, C]` before its pooling, `trunk/stage1` `[B, H/4, W/4, C]`,
-            `decoder` `[B, H, W, channels]`, and the others, rounded up, `[B, H/8, W/8, C]`.
+            The stages, such as `trunk/stage1`, at their strides; the stem of a ResNet is that
+            before its pooling. `decoder` is `[B, H, W, channels]`, at its output stride. The
+            others, rounded up, are `[B, H/s, W/s, C]` with the stride s of the last stage.
         """
         image = self.precision.cast(image)
-        trunk = ResNet(self.depth, self.width, self.architecture, self.remat, name="trunk")
-        stages = trunk(image, train=parts.inside(train, "trunk"))
+        stages = self.trunk(image, train=parts.inside(train, "trunk"))
         features = {f"trunk/{name}": x for name, x in stages.items()}
-        x = features["trunk"] = stages["stage4"]
+        *_, before_last, last = self.trunk.STRIDES
+        x = features["trunk"] = stages[last]
         pyramid = Pyramid(self.architecture, name="pyramid")
         branches = pyramid(x, train=parts.covers(train, "pyramid"))
         features["pyramid"] = concatenate(x, branches, self.architecture)
-        head = Head(8 * self.width, self.dropout, self.architecture, name="head")
+        head = Head(self.trunk.head_features, self.dropout, self.architecture, name="head")
         in_head, in_decoder = parts.covers(train, "head"), parts.covers(train, "decoder")
         x = features["head"] = self.remat.apply(head, x, branches, train=in_head)
         if self.decoder is not None:
@@ -167,7 +170,7 @@ class PSPNet(nn.Module):
         if self.softmax:
             features["softmax"] = classifier(self.channels, "softmax", identity_kernel)(x)
         if self.auxiliary:
-            self._store_auxiliary(stages["stage3"], train=parts.covers(train, "auxiliary"))
+            self._store_auxiliary(stages[before_last], train=parts.covers(train, "auxiliary"))
         return features
 
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> jax.Array:
@@ -178,8 +181,8 @@ class PSPNet(nn.Module):
             train: parts in train mode; with heads among them a `dropout` rng is needed.
 
         Returns:
-            `[B, ceil(H/8), ceil(W/8), channels]`, or `[B, H, W, channels]` with a decoder; float32
-            or wider.
+            `[B, ceil(H/s), ceil(W/s), channels]` with the stride s of the last stage, or of the
+            decoder; float32 or wider.
         """
         features = self.features(image, train=train)
         *_, last = (name for name in ("classifier", "softmax", "decoder") if name in features)
@@ -189,8 +192,9 @@ class PSPNet(nn.Module):
         stored = train and self.is_mutable_collection("auxiliary")
         if not (stored or self.is_initializing()):
             return
+        features = self.trunk.head_features // 2
         head = AuxiliaryHead(
-            self.channels, 4 * self.width, self.dropout, self.architecture, name="auxiliary"
+            self.channels, features, self.dropout, self.architecture, name="auxiliary"
         )
         output = head(x, train=train)
         if stored and not self.is_initializing():

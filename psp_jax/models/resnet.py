@@ -3,17 +3,19 @@
 Stages 3 and 4 keep their resolution and dilate by 2 and 4 instead (Yu & Koltun 2016).
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from psp_jax.models import parts
-from psp_jax.models.architecture import IMAGENET_MEAN, IMAGENET_STD, Architecture, ChannelOrder
+from psp_jax.models.architecture import Architecture
 from psp_jax.models.layers import Convolution, batch_norm
 from psp_jax.models.precision import Remat
+from psp_jax.models.trunk import adapt
 
 # Blocks per stage and whether they are bottlenecks (He et al. 2016, table 1). 10 is the common name
 # of 18 with one block per stage; it compiles quickly.
@@ -106,20 +108,33 @@ class Stage(nn.Module):
         return x
 
 
-class ResNet(nn.Module):
-    """Trunk of 10 to 152 layers.
+class ResNetTrunk(nn.Module):
+    """ResNet of 10 to 152 layers; see `trunk.TrunkModule`.
 
     Attributes:
-        depth: one of `DEPTHS`.
+        layers: one of `DEPTHS`.
         width: channels of the first stage's 3x3 convolutions; 64 in the paper.
         architecture: the architecture variant.
         remat: what the stem and the blocks keep for the gradient.
     """
 
-    depth: int
+    STRIDES: ClassVar[dict[str, int]] = {
+        "stem": 2,
+        "stage1": 4,
+        "stage2": 8,
+        "stage3": 8,
+        "stage4": 8,
+    }
+
+    layers: int
     width: int = 64
     architecture: Architecture = Architecture()
     remat: Remat = Remat.NONE
+
+    @property
+    def head_features(self) -> int:
+        """Channels of the head of a PSPNet: 512 at the published width."""
+        return 8 * self.width
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: Sequence[str] = ()) -> dict[str, jax.Array]:
@@ -133,7 +148,7 @@ class ResNet(nn.Module):
             `stem` `[B, H/2, W/2, C]`, `stage1` `[B, H/4, W/4, C]`, `stage2` to `stage4`
             `[B, H/8, W/8, C]`; C is 8 * width in the last, or 32 * width from 50 layers on.
         """
-        blocks, bottleneck = DEPTHS[self.depth]
+        blocks, bottleneck = DEPTHS[self.layers]
         trained = [bool(parts.inside(train, name)) for name in ("stem", *STAGES)]
         stem = Stem(self.width, self.architecture, name="stem")
         image = adapt(image, self.architecture)
@@ -156,23 +171,6 @@ class ResNet(nn.Module):
         return features
 
 
-def adapt(image: jax.Array, architecture: Architecture) -> jax.Array:
-    """Converts ImageNet-normalised RGB to the colours that the weights were trained on.
-
-    Channels after the third, such as depth, stay the same. Nothing changes if the weights were
-    trained on ImageNet-normalised RGB, or if there are fewer than three channels.
-    """
-    expected = (architecture.channel_order, architecture.mean, architecture.std)
-    if expected == (ChannelOrder.RGB, IMAGENET_MEAN, IMAGENET_STD) or image.shape[-1] < 3:
-        return image
-    factor = np.array(IMAGENET_STD) / architecture.std
-    offset = (np.array(IMAGENET_MEAN) - architecture.mean) / architecture.std
-    colours = image[..., :3] * factor.astype(image.dtype) + offset.astype(image.dtype)
-    if architecture.channel_order == ChannelOrder.BGR:
-        colours = colours[..., ::-1]
-    return jnp.concatenate([colours, image[..., 3:]], axis=-1)
-
-
 def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
     """Takes the maximum of 3x3 windows, stride 2, with one pixel of padding (-inf)."""
     # Rounding up adds a row or column where the last window would start inside the image.
@@ -185,3 +183,29 @@ def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
         window_strides=(1, 2, 2, 1),
         padding=((0, 0), (1, after[0]), (1, after[1]), (0, 0)),
     )
+
+
+@dataclasses.dataclass
+class ResNet:
+    """A ResNet with output stride 8, as a field of a config.
+
+    Attributes:
+        layers: 10, 18, 34, 50, 101 or 152.
+        width: channels of the first stage, 64 as published; all others scale with it.
+    """
+
+    layers: int = 50
+    width: int = 64
+
+    def make(self, architecture: Architecture, remat: Remat) -> ResNetTrunk:
+        """Builds the module.
+
+        Raises:
+            ValueError: if a field has a value that no network can have.
+        """
+        if self.layers not in DEPTHS:
+            known = ", ".join(map(str, DEPTHS))
+            raise ValueError(f"model.trunk.layers={self.layers}: expected one of {known}")
+        if self.width < 1:
+            raise ValueError(f"model.trunk.width={self.width}: expected at least 1")
+        return ResNetTrunk(self.layers, self.width, architecture, remat)

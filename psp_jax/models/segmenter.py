@@ -1,23 +1,26 @@
-"""ResNet-PSPNet as a field of a config."""
+"""PSPNet as a field of a config."""
 
 import dataclasses
 
-from psp_jax.models import pspnet, resnet
+from psp_jax.models import pspnet
 from psp_jax.models.architecture import SEMSEG, Architecture, Modality
 from psp_jax.models.precision import Precision, Remat
+from psp_jax.models.resnet import ResNet
+from psp_jax.models.trunk import Trunk
 
 
 @dataclasses.dataclass
 class Segmenter:
-    """ResNet-PSPNet, before the number of its outputs is known.
+    """PSPNet, before the number of its outputs is known.
 
     Attributes:
-        depth: layers of the trunk: 10, 18, 34, 50, 101 or 152.
-        width: channels of the first stage, 64 as published; all others scale with it.
+        trunk: network that computes the feature maps, `resnet.ResNet` or
+            `efficientnet_lite.EfficientNetLite`.
         dropout: rate of channels dropped before the classifier.
-        architecture: the architecture variant, by default that of hszhao/semseg.
-        auxiliary: whether there is an auxiliary head on stage 3; phases that train the part
-            `auxiliary` add 0.4 times its loss; in others it is not computed.
+        architecture: the architecture variant of pyramid, heads and ResNet, by default that of
+            hszhao/semseg.
+        auxiliary: whether there is an auxiliary head on the last stage but one; phases that train
+            the part `auxiliary` add 0.4 times its loss; in others it is not computed.
         modality: input of the network: colour, filled depth, or both. A run that starts from
             weights for colour adapts their first convolution.
         softmax: whether a dense layer, the thesis's softmax classifier, follows the classifier.
@@ -27,8 +30,7 @@ class Segmenter:
             `convolutions` and the inputs of blocks, or only the inputs of `blocks`.
     """
 
-    depth: int = 50
-    width: int = 64
+    trunk: Trunk = dataclasses.field(default_factory=ResNet)
     dropout: float = 0.1
     architecture: Architecture = SEMSEG
     auxiliary: bool = False
@@ -43,22 +45,17 @@ class Segmenter:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
-        if self.depth not in resnet.DEPTHS:
-            known = ", ".join(map(str, resnet.DEPTHS))
-            raise ValueError(f"model.depth={self.depth}: expected one of {known}")
-        if self.width < 1:
-            raise ValueError(f"model.width={self.width}: expected at least 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout={self.dropout}: expected a rate from 0 to below 1")
+        remat = Remat(self.remat)
         return pspnet.PSPNet(
             channels=channels,
-            depth=self.depth,
-            width=self.width,
+            trunk=self.trunk.make(self.architecture, remat),
             dropout=self.dropout,
             architecture=self.architecture,
             auxiliary=self.auxiliary,
             softmax=self.softmax,
             modality=Modality(self.modality),
             precision=Precision(self.precision),
-            remat=Remat(self.remat),
+            remat=remat,
         )

@@ -75,7 +75,8 @@ def inspect(arguments: argparse.Namespace) -> None:
     network = result.network
     named = [name for name, value in ARCHITECTURES.items() if value == network.architecture]
     print(
-        f"init_from={path} loads it into Segmenter(depth={network.depth}, width={network.width}, "
+        f"init_from={path} loads it into "
+        f"Segmenter(trunk=ResNet(layers={network.depth}, width={network.width}), "
         f"architecture={named[0] if named else 'as above'})"
     )
 

@@ -94,7 +94,7 @@ def _forward(network: NetworkSpec, variables: Variables) -> Callable[[np.ndarray
     if network.channels:
         model, own = network.make(), variables
     else:
-        model = resnet.ResNet(network.depth, network.width, network.architecture)
+        model = resnet.ResNetTrunk(network.depth, network.width, network.architecture)
         own = {collection: tree["trunk"] for collection, tree in variables.items()}
     apply = jax.jit(model.apply)
 

@@ -5,14 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 
-from psp_jax.models import layers, segmenter
+from psp_jax.models import layers, resnet, segmenter
 from psp_jax.models.architecture import Architecture
 from psp_jax.weights.archive import Setting
 
 
 def convolutions(depth: int, architecture: Architecture) -> dict[str, Setting]:
     """Returns the settings of every convolution by its path."""
-    model = segmenter.Segmenter(depth, architecture=architecture, auxiliary=True).make(1)
+    trunk = resnet.ResNet(depth)
+    model = segmenter.Segmenter(trunk, architecture=architecture, auxiliary=True).make(1)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     settings = layers.convolution_settings(model, image) | {"head/conv": (3, 1, 1)}
     return {

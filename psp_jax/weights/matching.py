@@ -77,7 +77,7 @@ def match(archive: Archive, stated: Architecture | None = None) -> Match:
     architecture, note = _architecture(archive, family, depth, stated)
     network = _network(archive, arrays, depth, architecture, whole=family.whole)
     sources = {row.target.removeprefix("-> "): row.name for row in rows}
-    problems += _problems(arrays, sources, network.shapes())
+    problems += list_problems(arrays, sources, network.shapes())
     variables = unflatten({path: np.ascontiguousarray(value) for path, value in arrays.items()})
     return Match(family.title, network, variables, rows, problems, [note])
 
@@ -102,8 +102,8 @@ def _place(
         if target.endswith("/kernel") and array.ndim == 4 and archive.output_first:
             array = array.transpose(2, 3, 1, 0)
         arrays[target] = array.astype(np.float32)
-    problems = _listed("arrays are unknown", unknown)
-    problems += _listed("arrays have the path of another array", repeated)
+    problems = listed("arrays are unknown", unknown)
+    problems += listed("arrays have the path of another array", repeated)
     return arrays, rows, problems
 
 
@@ -204,7 +204,7 @@ def _network(
     )
 
 
-def _problems(
+def list_problems(
     arrays: dict[str, np.ndarray], sources: dict[str, str], shapes: dict[str, tuple[int, ...]]
 ) -> list[str]:
     """Lists reasons why `arrays` are not those of a network with `shapes`."""
@@ -215,24 +215,24 @@ def _problems(
     ]
     variances = {path: value for path, value in arrays.items() if path.endswith("/var")}
     return [
-        *_listed("arrays are missing", [path for path in shapes if path not in arrays]),
-        *_listed(
+        *listed("arrays are missing", [path for path in shapes if path not in arrays]),
+        *listed(
             "arrays are of layers that it does not have",
             [sources[path] for path in arrays if path not in shapes],
         ),
-        *_listed("arrays have another shape", other_shape),
-        *_listed(
+        *listed("arrays have another shape", other_shape),
+        *listed(
             "arrays have values that are not finite",
             [sources[path] for path, value in arrays.items() if not np.isfinite(value).all()],
         ),
-        *_listed(
-            "variances are not positive, so batch norms may be stored in another order",
-            [sources[path] for path, value in variances.items() if not (value > 0).all()],
+        *listed(
+            "variances are negative, so batch norms may be stored in another order",
+            [sources[path] for path, value in variances.items() if (value < 0).any()],
         ),
     ]
 
 
-def _listed(problem: str, items: list[str]) -> list[str]:
+def listed(problem: str, items: list[str]) -> list[str]:
     """Returns the problem with the number of items and the first of them; nothing without items."""
     if not items:
         return []

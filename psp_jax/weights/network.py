@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from psp_jax.models import pspnet, segmenter
+from psp_jax.models import pspnet, resnet, segmenter
 from psp_jax.models.architecture import Architecture
 
 MAX_SIZE = 1 << 16  # Channels and classes; published networks have far fewer.
@@ -50,7 +50,9 @@ class NetworkSpec:
     def make(self) -> pspnet.PSPNet:
         """Builds the module; that of a trunk gets a classifier with one output."""
         model = segmenter.Segmenter(
-            self.depth, self.width, architecture=self.architecture, auxiliary=self.auxiliary
+            resnet.ResNet(self.depth, self.width),
+            architecture=self.architecture,
+            auxiliary=self.auxiliary,
         )
         return model.make(max(self.channels, 1))
 

@@ -6,13 +6,13 @@ import pytest
 
 from benchmarks import plan
 from configs import depth_mse
-from psp_jax.models import segmenter
+from psp_jax.models import resnet, segmenter
 
 
 def test_a_step_counts_forward_and_backward_and_grows_with_the_image():
     config = depth_mse.get_config("rooms")
     source: Any = config.data.source
-    config.model = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
+    config.model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
     gflop = plan.gflop_per_image(config)
     model = config.model.make(config.objective.channels)
     height, width = source.size()

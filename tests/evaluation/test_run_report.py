@@ -14,11 +14,11 @@ import pytest
 from data_builders import sources
 from psp_jax import calibrate, checkpoints, data, experiment, init_from, objectives, state, train
 from psp_jax.evaluation import partition_scores, predictions, run_report
-from psp_jax.models import decoder, segmenter, two_phase, unet
+from psp_jax.models import decoder, resnet, segmenter, two_phase, unet
 from psp_jax.partition import calibration
 from tests import scans
 
-NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
+NARROW = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
 PSPNET = ("trunk", "pyramid", "head")
 PARTS, DECODED = "parts_before_joint_training", partition_scores.DECODED
 COMPONENTS = partition_scores.COMPONENTS

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from psp_jax import state
-from psp_jax.models import decoder, parts, segmenter, two_phase, unet
+from psp_jax.models import decoder, parts, resnet, segmenter, two_phase, unet
 from psp_jax.objectives import DepthMSE
 from tests.batches import batch_of, partition
 
-NARROW = segmenter.Segmenter(depth=10, width=4, dropout=0.0)
+NARROW = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
 NETWORKS = {
     "skips": decoder.FullResolution(NARROW, decoder_width=4),
     "sub-pixels": decoder.FullResolution(NARROW, decoder_width=0),
@@ -75,13 +75,13 @@ def test_wrong_fields_are_refused_by_name():
     with pytest.raises(ValueError, match="levels=0"):
         unet.DepthCNN(levels=0).make(2)
     with pytest.raises(ValueError, match="coarse outputs"):
-        softmax = segmenter.Segmenter(depth=10, width=4, softmax=True)
+        softmax = segmenter.Segmenter(resnet.ResNet(10, width=4), softmax=True)
         decoder.FullResolution(softmax).make(2)
 
 
 def test_an_auxiliary_head_without_a_loss_is_refused():
     network = two_phase.TwoPhase(
-        segmenter.Segmenter(depth=10, width=4, auxiliary=True), DepthMSE(), unet.DepthCNN()
+        segmenter.Segmenter(resnet.ResNet(10, width=4), auxiliary=True), DepthMSE(), unet.DepthCNN()
     )
     with pytest.raises(ValueError, match="model.depth.auxiliary=True"):
         network.make(16)

@@ -1,6 +1,6 @@
 import pytest
 
-from psp_jax.models import parts, pspnet
+from psp_jax.models import parts, segmenter
 
 TREE = {"trunk": {"stage1": {"a": 1}, "stage10": {"a": 2}}, "head": {"b": 3}}
 
@@ -25,7 +25,7 @@ def test_parts_seen_from_inside_a_child():
 
 
 def test_an_unknown_part_fails_with_a_suggestion():
-    known = pspnet.PSPNet(1).PARTS
+    known = segmenter.Segmenter().make(1).PARTS
     with pytest.raises(ValueError, match="'haed'.*did you mean 'head'"):
         parts.check(known, ("haed",))
     with pytest.raises(ValueError, match="'trunk/stage4/block1'.*did you mean 'trunk/stage4'"):

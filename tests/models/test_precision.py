@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from psp_jax import state
-from psp_jax.models import decoder, segmenter
+from psp_jax.models import decoder, resnet, segmenter
 from psp_jax.models.precision import Precision, Remat
 from tests.batches import make_batch
 
@@ -17,7 +17,7 @@ TRAIN = ("trunk", "pyramid", "head", "classifier")
 def make(precision=Precision.FLOAT32, remat=Remat.NONE) -> Any:
     # Channels are dropped, so that the gradient would see it if others were dropped again.
     network = segmenter.Segmenter(
-        depth=10, width=8, dropout=0.5, precision=precision, remat=remat, softmax=True
+        resnet.ResNet(10, width=8), dropout=0.5, precision=precision, remat=remat, softmax=True
     )
     return network.make(3)
 
@@ -101,7 +101,9 @@ def test_remat_and_bfloat16_shrink_the_residuals(setting, full):
     kept = {}
     for precision in Precision:
         for remat in Remat:
-            inner = segmenter.Segmenter(depth=18, width=32, precision=precision, remat=remat)
+            inner = segmenter.Segmenter(
+                resnet.ResNet(18, width=32), precision=precision, remat=remat
+            )
             model = (decoder.FullResolution(inner) if full else inner).make(3)
             variables = jax.eval_shape(model.init, jax.random.key(0), model.inputs(batch))
             train = TRAIN[:3] + ("decoder" if full else "classifier",)

@@ -11,16 +11,16 @@ import pytest
 from scipy import signal
 
 from psp_jax import state
-from psp_jax.models import architecture, layers, parts, pspnet, resnet, segmenter
+from psp_jax.models import architecture, layers, parts, pspnet, resnet, segmenter, trunk
 from tests.batches import batch_of, partition
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 
 
 @functools.cache
-def shapes_of(classes=150, **fields) -> Any:
+def shapes_of(classes=150, layers=50, **fields) -> Any:
     """The variables of a network, as shapes alone."""
-    model = segmenter.Segmenter(**fields).make(classes)
+    model = segmenter.Segmenter(resnet.ResNet(layers), **fields).make(classes)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)
 
@@ -52,7 +52,7 @@ def count(tree) -> int:
     ],
 )
 def test_parameter_counts_are_the_published_ones(depth, variant, classes, with_auxiliary, without):
-    params = shapes_of(classes, depth=depth, architecture=variant, auxiliary=True)["params"]
+    params = shapes_of(classes, depth, architecture=variant, auxiliary=True)["params"]
     if with_auxiliary is not None:
         assert count(params) == with_auxiliary
     if without is not None:
@@ -60,9 +60,9 @@ def test_parameter_counts_are_the_published_ones(depth, variant, classes, with_a
 
 
 def test_the_parts_of_50_layers_have_the_published_counts():
-    params = shapes_of(depth=50, auxiliary=True)["params"]
-    trunk = [count(params["trunk"][name]) for name in ("stem", *resnet.STAGES)]
-    assert trunk == [112_832, 236_288, 1_219_584, 7_098_368, 14_964_736]
+    params = shapes_of(layers=50, auxiliary=True)["params"]
+    counts = [count(params["trunk"][name]) for name in resnet.ResNetTrunk.STRIDES]
+    assert counts == [112_832, 236_288, 1_219_584, 7_098_368, 14_964_736]
     assert count(params["pyramid"]) == 4_198_400
     assert count(params["head"]) + count(params["classifier"]) == 18_952_342
     assert count(params["auxiliary"]) == 2_398_358
@@ -70,13 +70,13 @@ def test_the_parts_of_50_layers_have_the_published_counts():
 
 @pytest.mark.parametrize(("depth", "numbers"), [(50, 59_136), (101, 111_360)])
 def test_batch_norms_hold_the_published_number_of_statistics(depth, numbers):
-    assert count(shapes_of(depth=depth, auxiliary=True)["batch_stats"]) == numbers
+    assert count(shapes_of(layers=depth, auxiliary=True)["batch_stats"]) == numbers
 
 
 @pytest.mark.parametrize("softmax", [False, True])
 def test_the_heads_of_the_thesis_train_as_many_parameters_as_it_says(softmax):
     """Its sections 3.4.1 and 3.4.2 with 16 classes; it counts running statistics too."""
-    variables = shapes_of(16, depth=101, softmax=softmax)
+    variables = shapes_of(16, 101, softmax=softmax)
     last = ("classifier", "softmax") if softmax else ("classifier",)
     trained, _ = parts.split(variables["params"], last)
     assert count(trained) == (8_480 if softmax else 8_208)
@@ -92,7 +92,7 @@ def test_the_softmax_classifier_starts_as_the_identity():
 
 
 def test_features_are_given_for_every_part_by_its_name():
-    model = segmenter.Segmenter(depth=50, width=4, softmax=True).make(3)
+    model = segmenter.Segmenter(resnet.ResNet(50, width=4), softmax=True).make(3)
     image = jax.ShapeDtypeStruct((2, 33, 48, 3), jnp.float32)
     init = functools.partial(model.init_with_output, method="features")
     features, _ = jax.eval_shape(init, jax.random.key(0), image)
@@ -110,7 +110,7 @@ def test_features_are_given_for_every_part_by_its_name():
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize("size", [(64, 96), (57, 73), (97, 129)])
 def test_any_image_size_gives_an_eighth_of_it(depth, size):
-    model = segmenter.Segmenter(depth=depth, width=4).make(5)
+    model = segmenter.Segmenter(resnet.ResNet(depth, width=4)).make(5)
     image = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
     output, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
     assert output.shape == (2, -(-size[0] // 8), -(-size[1] // 8), 5)
@@ -160,7 +160,7 @@ def test_inputs_are_normalised_equally_on_device_and_host():
     unit = np.asarray(batch.image) / 255
     wanted = (unit - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     np.testing.assert_allclose(architecture.normalise(batch.image), wanted, atol=1e-6)
-    seen = jax.jit(segmenter.Segmenter(depth=10).make(1).inputs)(batch)
+    seen = jax.jit(segmenter.Segmenter(resnet.ResNet(10)).make(1).inputs)(batch)
     assert seen.dtype == np.float32
     np.testing.assert_allclose(seen, wanted, atol=1e-6)
 
@@ -168,11 +168,11 @@ def test_inputs_are_normalised_equally_on_device_and_host():
 def test_the_network_turns_images_into_the_colours_its_weights_want():
     rgb = np.random.default_rng(0).integers(0, 256, (1, 4, 5, 3), np.uint8)
     image = jnp.asarray(architecture.normalise(rgb))
-    assert resnet.adapt(image, architecture.SEMSEG) is image
+    assert trunk.adapt(image, architecture.SEMSEG) is image
     wanted = rgb[..., ::-1] - np.array([103.939, 116.779, 123.68])  # BGR, as Caffe's.
-    np.testing.assert_allclose(resnet.adapt(image, architecture.CAFFE_50), wanted, atol=5e-5)
+    np.testing.assert_allclose(trunk.adapt(image, architecture.CAFFE_50), wanted, atol=5e-5)
     deep = jnp.concatenate([image, image[..., :1]], -1)
-    adapted = resnet.adapt(deep, architecture.CAFFE_50)
+    adapted = trunk.adapt(deep, architecture.CAFFE_50)
     np.testing.assert_allclose(adapted[..., :3], wanted, atol=5e-5)
     np.testing.assert_array_equal(adapted[..., 3], deep[..., 3])
 
@@ -211,7 +211,7 @@ def test_batch_norm_normalises_and_keeps_the_unbiased_variance():
 @pytest.fixture(scope="module")
 def narrow():
     """A narrow network with an image and its variables."""
-    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0).make(1)
     image = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
     return model, image, state.initial_variables(model, (32, 32, 3), 0)
 
@@ -234,7 +234,7 @@ def test_batch_norms_of_parts_that_are_not_trained_keep_their_statistics(narrow)
 
 @pytest.mark.parametrize("options", [{}, {"auxiliary": True}, {"softmax": True}])
 def test_the_parts_are_those_of_the_variables(options):
-    model = segmenter.Segmenter(depth=10, width=4, **options).make(1)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), **options).make(1)
     image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
     names = [*params, *(f"trunk/{name}" for name in params["trunk"])]
@@ -242,7 +242,7 @@ def test_the_parts_are_those_of_the_variables(options):
 
 
 def test_the_auxiliary_head_speaks_only_where_it_is_trained():
-    model = segmenter.Segmenter(depth=10, width=4, dropout=0.0, auxiliary=True).make(3)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0, auxiliary=True).make(3)
     image = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
     assert set(variables) == {"params", "batch_stats"}
@@ -347,7 +347,11 @@ def test_dropout_drops_whole_channels():
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"depth": 42}, "depth=42"), ({"width": 0}, "width=0"), ({"dropout": 1.0}, "dropout=1.0")],
+    [
+        ({"trunk": resnet.ResNet(42)}, "trunk.layers=42"),
+        ({"trunk": resnet.ResNet(width=0)}, "trunk.width=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+    ],
 )
 def test_networks_that_cannot_be_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
@@ -377,7 +381,8 @@ def test_models_need_no_opencv_tensorflow_or_pytorch():
 @pytest.mark.parametrize(("modality", "channels"), [("RGB", 3), ("depth", 1), ("RGB and depth", 4)])
 def test_a_network_sees_colour_depth_or_both(modality, channels):
     batch = batch_of([partition()])
-    model = segmenter.Segmenter(depth=10, width=4, modality=architecture.Modality(modality)).make(2)
+    seen = architecture.Modality(modality)
+    model = segmenter.Segmenter(resnet.ResNet(10, width=4), modality=seen).make(2)
     seen = model.inputs(batch)
     assert seen.shape[-1] == model.INPUT_CHANNELS == channels
     if channels != 3:

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e .[par
 
 from benchmarks import pytorch_pspnet  # noqa: E402
 from psp_jax import experiment, optim  # noqa: E402
-from psp_jax.models import architecture, resampling, segmenter  # noqa: E402
+from psp_jax.models import architecture, resampling, resnet, segmenter  # noqa: E402
 
 ALL = ("trunk", "pyramid", "head", "classifier")
 CAFFE = {"ceil_pool": True, "bins": (6, 3, 2, 1), "momentum": 0.05}
@@ -69,9 +69,9 @@ def pair(variant, depth, *, width=64, classes=5, seed=0):
     ours, theirs = (VARIANTS | CROSS)[variant]
     other = pytorch_pspnet.PSPNet(depth, classes, width=width, **theirs)
     pytorch_pspnet.randomise(other, seed)
-    model = segmenter.Segmenter(depth=depth, width=width, dropout=0.0, architecture=ours).make(
-        classes
-    )
+    model = segmenter.Segmenter(
+        resnet.ResNet(depth, width=width), dropout=0.0, architecture=ours
+    ).make(classes)
     return model, pytorch_pspnet.variables_of(other), other
 
 
@@ -122,7 +122,7 @@ def test_a_wrong_variant_changes_the_logits_though_every_shape_agrees(variant):
     model, variables, _ = pair("semseg", 50, width=8)
     colours = {name: getattr(model.architecture, name) for name in ("channel_order", "mean", "std")}
     other = dataclasses.replace(VARIANTS[variant][0], **colours)
-    wrong = segmenter.Segmenter(depth=50, width=8, architecture=other).make(5)
+    wrong = segmenter.Segmenter(resnet.ResNet(50, width=8), architecture=other).make(5)
     image = image_of((97, 129))  # 8k + 1: both round the pooled size alike.
     right, other = jax.jit(model.apply)(variables, image), jax.jit(wrong.apply)(variables, image)
     assert right.shape == other.shape

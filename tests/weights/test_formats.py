@@ -283,7 +283,7 @@ EVERY = {
     ("spoil", "message"),
     [
         (wrong_class_count, "arrays have another shape: .*for params/classifier/kernel"),
-        (wrong_order, "variances are not positive, so batch norms may be stored in another order"),
+        (wrong_order, "variances are negative, so batch norms may be stored in another order"),
     ],
 )
 @pytest.mark.parametrize("format", EVERY)
