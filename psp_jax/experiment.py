@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from psp_jax import models, objectives
+from psp_jax import augment, models, objectives
 from psp_jax.io import dataclass_json, files
 from psp_jax.partition import superpixels
 
@@ -62,6 +62,8 @@ class Data:
         train_fraction: share of the training images that are used, evenly spaced.
         batch_size: images per step.
         flip_probability: chance that a training image is mirrored, classes with it.
+        augmentation: strengths of random crops and photometric changes of training images, made on
+            the device; None for none, `Augmentation()` for strong ones.
         ignore_filled: whether losses and metrics leave out pixels without a reading.
         max_depth_m: readings beyond count as none; also the depth of gray level 255, metres.
         threads: threads that read and decode.
@@ -74,6 +76,7 @@ class Data:
     train_fraction: float = 1.0
     batch_size: int = 8
     flip_probability: float = 0.5
+    augmentation: augment.Augmentation | None = None
     ignore_filled: bool = True
     max_depth_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
     threads: int = 2
@@ -158,7 +161,7 @@ class Experiment:
             values. Empty for initial values only.
         init_from_parts: in place of `init_from`, a source for each network of a model with several,
             such as {"depth": "runs/depth_mse", "frontier": "runs/depth_to_frontier"}.
-        seed: of initial values, data order, flips and dropout.
+        seed: of initial values, data order, flips, augmentation and dropout.
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
         validate_every: steps between validations, each a line of `metrics.jsonl`; the end of a
             phase is always validated.
@@ -199,6 +202,8 @@ def check(experiment: Experiment) -> None:
     _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
     probability = data.flip_probability
     _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
+    if data.augmentation is not None:
+        _check_augmentation(data.augmentation)
     for name in ("checkpoint_every", "validate_every", "keep_checkpoints", "pictures"):
         value = getattr(experiment, name)
         _expect(value >= 1, name, value, "at least 1")
@@ -213,6 +218,23 @@ def check(experiment: Experiment) -> None:
         )
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
+
+
+def _check_augmentation(augmentation: augment.Augmentation) -> None:
+    for name, value in dataclasses.asdict(augmentation).items():
+        field = f"data.augmentation.{name}"
+        if name == "jpeg_quality":
+            valid = isinstance(value, tuple | list) and len(value) == 2
+            valid = valid and 1 <= value[0] <= value[1] <= 100
+            _expect(valid, field, value, "a smallest and a largest quality, from 1 to 100")
+        elif name == "crop":
+            _expect(0 < value <= 1, field, value, "above 0, up to 1")
+        elif name.endswith("probability"):
+            _expect(0 <= value <= 1, field, value, "from 0 to 1")
+        elif name == "border":
+            _expect(0 <= value < 0.5, field, value, "from 0 to less than 0.5")
+        else:
+            _expect(value >= 0, field, value, "0 or more")
 
 
 def _check_phase(name: str, phase: Phase) -> None:

@@ -19,6 +19,7 @@ from psp_jax.state import Trained, TrainState, Variables, trained_of
 # Metrics `[B]` by name of depth `[B, H, W]` in metres; see `metrics.depth_metrics`.
 DepthMetrics = Callable[..., dict[str, jax.Array]]
 AUXILIARY_WEIGHT = 0.4  # Zhao et al. 2017, section 5.2.
+_AUGMENTATION = 2**31 - 1  # Folded into a key where no batch of a step has this number.
 
 
 def train_step(
@@ -30,6 +31,7 @@ def train_step(
     tx: optax.GradientTransformation,
     phase: experiment.Phase,
     seed: int,
+    augment: Callable[[Batch, jax.Array], Batch] | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Takes one optimizer step on the trained parts of the phase.
 
@@ -45,7 +47,8 @@ def train_step(
         objective: the loss.
         tx: the optimizer.
         phase: what is trained and how.
-        seed: of dropout, together with the step.
+        seed: of dropout and augmentation, together with the step.
+        augment: changes a batch at random; None leaves it as it is.
 
     Returns:
         The next state, and the metrics of the step: the scalars `loss` and `gradient_norm`, whether
@@ -56,7 +59,12 @@ def train_step(
     dropout = jax.random.fold_in(jax.random.key(seed), state.step)
     loss_fn = functools.partial(_loss, model=model, objective=objective, train=phase.train)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
-    gradient_of = functools.partial(value_and_grad, trained.params, frozen)
+
+    def gradient_of(batch_stats: parts.Tree, batch: Batch, key: jax.Array):
+        if augment is not None:
+            batch = augment(batch, jax.random.fold_in(key, _AUGMENTATION))
+        return value_and_grad(trained.params, frozen, batch_stats, batch, key)
+
     if phase.accumulate == 1:
         (loss, (terms, batch_stats)), gradient = gradient_of(trained.batch_stats, batch, dropout)
         metrics = {"loss": loss, "terms": terms}

@@ -2,11 +2,13 @@
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
-from psp_jax import checkpoints, data, experiment, init_from, optim, steps
+from psp_jax import augment, checkpoints, data, experiment, init_from, optim, steps
+from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
@@ -79,6 +81,7 @@ def train_phase(
         tx=optim.make(phase),
         phase=phase,
         seed=config.seed,
+        augment=_augment(config.data),
     )
     validate = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
@@ -100,6 +103,13 @@ def train_phase(
                     session.save(state)
                 session.exit_if_requested(step, span)
     return state
+
+
+def _augment(config: experiment.Data) -> Callable[[Batch, jax.Array], Batch] | None:
+    if config.augmentation is None:
+        return None
+    strengths = {"augmentation": config.augmentation, "max_depth_m": config.max_depth_m}
+    return functools.partial(augment.augment, **strengths)
 
 
 def open_splits(config: Experiment, session: Session) -> Splits:

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 ROWS = (
     ("io",),
     ("partition", "codec", "recordings", "batch"),
-    ("models", "objectives", "metrics"),
+    ("models", "objectives", "metrics", "augment"),
     ("experiment", "presets"),
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
