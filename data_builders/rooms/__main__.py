@@ -16,7 +16,8 @@ _FIELDS = {
 
 def main(arguments: argparse.Namespace) -> None:
     """Renders the rooms that do not exist yet."""
-    rooms = generate.Rooms(**{name: getattr(arguments, name) for name in _FIELDS})
+    fields = {name: getattr(arguments, name) for name in (*_FIELDS, "variety")}
+    rooms = generate.Rooms(**fields)
     generate.generate(rooms, arguments.directory)
 
 
@@ -31,6 +32,11 @@ def _parser() -> command_line.Parser:
     for name, text in _FIELDS.items():
         default = getattr(generate.Rooms(), name)
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
+    parser.add_argument(
+        "--variety",
+        action="store_true",
+        help="draw round things, clutter, prints and cameras of any height and field of view",
+    )
     return parser
 
 

@@ -11,7 +11,7 @@ import shutil
 import cv2
 import numpy as np
 
-from data_builders.rooms import camera, render, scene, sensor, space
+from data_builders.rooms import camera, render, scene, sensor, space, varied, walk
 from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
@@ -34,6 +34,8 @@ class Rooms:
         frames_per_scan: number of frames of each scan.
         depth_height, depth_width: size of a depth image in pixels; colour has twice both.
         seed: seed of the rooms.
+        variety: whether rooms have round and turned things, clutter, prints, more kinds of light
+            and materials, and cameras of any height, tilt and field of view.
     """
 
     spaces: int = 96
@@ -41,6 +43,7 @@ class Rooms:
     depth_height: int = 120
     depth_width: int = 160
     seed: int = 0
+    variety: bool = False
 
 
 def generate(rooms: Rooms, directory: str | os.PathLike) -> None:
@@ -122,12 +125,14 @@ def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) 
     """Renders a scan; its `.sens` file is written last and marks the scan as finished."""
     size = rooms.depth_height, rooms.depth_width
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    intrinsics_depth, intrinsics_color = camera.intrinsics(*size), camera.intrinsics(*color_size)
-    room = space.make_space((rooms.seed, _SPACE_STREAM, index))
-    arranged = scene.make_scene(room, rescan)
     seed = rooms.seed, _PATH_STREAM, index, rescan
+    kind, path = (varied, walk) if rooms.variety else (space, camera)
+    zoom = walk.zoom(seed) if rooms.variety else 1.0
+    intrinsics_depth, intrinsics_color = (camera.intrinsics(*s, zoom) for s in (size, color_size))
+    room = kind.make_space((rooms.seed, _SPACE_STREAM, index))
+    arranged = scene.make_scene(room, rescan)
     frames, depths_mm, instances = [], [], []
-    for k, pose in enumerate(camera.trajectory(arranged, rooms.frames_per_scan, seed)):
+    for k, pose in enumerate(path.trajectory(arranged, rooms.frames_per_scan, seed)):
         view = render.render(arranged, pose, intrinsics_color, intrinsics_depth, depth_size=size)
         rng = np.random.default_rng([rooms.seed, _SENSOR_STREAM, index, rescan, k])
         frame = _capture(view, pose, float(intrinsics_depth[0]), rng)
