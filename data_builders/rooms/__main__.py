@@ -16,8 +16,8 @@ _FIELDS = {
 
 def main(arguments: argparse.Namespace) -> None:
     """Renders the rooms that do not exist yet."""
-    fields = {name: getattr(arguments, name) for name in _FIELDS}
-    rooms = generate.Rooms(**fields, ideal_depth=arguments.ideal_depth)
+    fields = {name: getattr(arguments, name) for name in (*_FIELDS, "ideal_depth", "variety")}
+    rooms = generate.Rooms(**fields)
     generate.generate(rooms, arguments.directory, processes=arguments.processes)
 
 
@@ -34,6 +34,11 @@ def _parser() -> command_line.Parser:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{text} ({default})")
     parser.add_argument(
         "--ideal_depth", action="store_true", help="depth without the sensor's noise and holes"
+    )
+    parser.add_argument(
+        "--variety",
+        action="store_true",
+        help="draw round things, clutter, prints and cameras of any height and field of view",
     )
     parser.add_argument(
         "--processes",

@@ -19,8 +19,10 @@ NEAR_POSES, RANDOM_POSES = (
 PREVIEW_SIZE = (7, 10)  # Rows and columns of the rays that rate a candidate.
 
 
-def intrinsics(height: int, width: int) -> np.ndarray:
+def intrinsics(height: int, width: int, zoom: float = 1.0) -> np.ndarray:
     """Returns `[4]` float32 focal lengths and principal point (fx, fy, cx, cy) in pixels.
+
+    The focal lengths are `zoom` times those of the reference.
 
     Images of the same aspect ratio have the same field of view; pixel centres scale as
     c' = (c + 0.5) s - 0.5.
@@ -28,7 +30,9 @@ def intrinsics(height: int, width: int) -> np.ndarray:
     fx, fy, cx, cy = REFERENCE_INTRINSICS
     scale = width / REFERENCE_WIDTH
     center_y = (cy + 0.5) * height / REFERENCE_HEIGHT - 0.5
-    return np.array([fx * scale, fy * scale, (cx + 0.5) * scale - 0.5, center_y], np.float32)
+    return np.array(
+        [zoom * fx * scale, zoom * fy * scale, (cx + 0.5) * scale - 0.5, center_y], np.float32
+    )
 
 
 def pose_of(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:

@@ -24,15 +24,35 @@ class Placement(enum.Enum):
     MOUNTED = enum.auto()  # on a wall, above the floor by `height_m`
     FLAT = enum.auto()  # under everything: rugs
     CEILING = enum.auto()  # under the ceiling: lamps
+    FIXED = enum.auto()  # part of the building, at the pose in the space
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A box: `center` and full `size` in the frame of its piece, metres."""
+    """A box, or a round solid in it; only varied rooms have round and turned ones.
+
+    Attributes:
+        center: its middle, in metres, in the frame of its piece.
+        size: full size along its own axes, metres.
+        material: its surface.
+        conic: coefficients of a round solid, as `shapes.frustum` returns; None for a box.
+        turn: yaw, pitch and roll from the axes of the piece, as in `solids.rotation`.
+    """
 
     center: tuple[float, float, float]
     size: tuple[float, float, float]
     material: Material
+    conic: tuple[float, float, float] | None = None
+    turn: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A piece that stands on another one: middle of its base in the frame of that one, and yaw."""
+
+    piece: "Piece"
+    place: tuple[float, float, float]
+    yaw: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +66,7 @@ class Piece:
         height_m: height of the lower edge above the floor, for mounted pieces.
         carries: whether smaller pieces may stand on it.
         seats: whether chairs are placed at it.
+        items: what stands on it.
     """
 
     boxes: tuple[Box, ...]
@@ -54,6 +75,11 @@ class Piece:
     height_m: float = 0.0
     carries: bool = False
     seats: bool = False
+    items: tuple[Item, ...] = ()
+
+    def count(self) -> int:
+        """Returns the number of boxes, those of its items included."""
+        return len(self.boxes) + sum(item.piece.count() for item in self.items)
 
 
 def box(

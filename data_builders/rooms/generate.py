@@ -11,7 +11,7 @@ import shutil
 import cv2
 import numpy as np
 
-from data_builders.rooms import camera, render, scene, sensor, space, workers
+from data_builders.rooms import camera, render, scene, sensor, space, varied, walk, workers
 from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
@@ -39,6 +39,8 @@ class Rooms:
         seed: seed of the rooms.
         ideal_depth: whether depth has neither noise nor holes, for labels of the surfaces
             themselves; colour is that of a camera in any case.
+        variety: whether rooms have round and turned things, clutter, prints, more kinds of light
+            and materials, and cameras of any height, tilt and field of view.
     """
 
     spaces: int = 96
@@ -47,6 +49,7 @@ class Rooms:
     depth_width: int = 160
     seed: int = 0
     ideal_depth: bool = False
+    variety: bool = False
 
     @property
     def scans(self) -> list[tuple[int, int]]:
@@ -159,12 +162,13 @@ def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> N
     index, rescan = scan
     size = rooms.depth_height, rooms.depth_width
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    intrinsics_depth, intrinsics_color = camera.intrinsics(*size), camera.intrinsics(*color_size)
-    room = space.make_space((rooms.seed, _SPACE_STREAM, index))
+    seed = rooms.seed, _PATH_STREAM, index, rescan
+    kind, path = (varied, walk) if rooms.variety else (space, camera)
+    zoom = walk.zoom(seed) if rooms.variety else 1.0
+    intrinsics_depth, intrinsics_color = (camera.intrinsics(*s, zoom) for s in (size, color_size))
+    room = kind.make_space((rooms.seed, _SPACE_STREAM, index))
     arranged = scene.make_scene(room, rescan)
-    poses = camera.trajectory(
-        arranged, rooms.frames_per_scan, (rooms.seed, _PATH_STREAM, index, rescan)
-    )
+    poses = path.trajectory(arranged, rooms.frames_per_scan, seed)
     views = render.render_frames(
         arranged, poses, intrinsics_color, intrinsics_depth, depth_size=size
     )

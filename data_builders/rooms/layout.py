@@ -9,8 +9,6 @@ import numpy as np
 from data_builders.rooms.furniture import Piece, Placement
 from data_builders.rooms.space import Space
 
-MAX_BOXES = 64  # Scenes are padded to it, so that the renderer is compiled once.
-MAX_FLOOR_SHARE = 0.36  # More furniture than this leaves the camera nowhere to walk.
 DOORWAY_M = 0.8  # Kept clear in front of doors.
 TRIES = 40  # Poses sampled before a piece is left out.
 
@@ -23,6 +21,7 @@ _ORDER = [
     Placement.SEAT,
     Placement.TOP,
     Placement.MOUNTED,
+    Placement.FIXED,
 ]
 
 
@@ -50,7 +49,7 @@ class _Footprint(NamedTuple):
 
 
 def arrange(space: Space, rescan: int) -> dict[int, Pose]:
-    """Samples the poses of the furniture, of at most `MAX_BOXES` boxes, by index of the piece.
+    """Samples the poses of the furniture, at most `space.max_boxes` boxes, by index of the piece.
 
     A rescan keeps mounted pieces and moves, drops and adds furniture.
     """
@@ -62,17 +61,23 @@ def arrange(space: Space, rescan: int) -> dict[int, Pose]:
 
 def _first_layout(space: Space) -> dict[int, Pose]:
     rng = np.random.default_rng([*space.seed, 1, 0])
-    poses: dict[int, Pose] = {}
+    poses = _building(space)
     for index in _placing_order(space):
-        if index not in space.spares:
+        if index not in space.spares and index not in poses:
             _add(space, poses, index, _sample_pose(space, poses, index, rng))
     return poses
 
 
+def _building(space: Space) -> dict[int, Pose]:
+    return {index: Pose(*pose) for index, pose in enumerate(space.building)}
+
+
 def _rearrange(space: Space, before: dict[int, Pose], rng: np.random.Generator) -> dict[int, Pose]:
     """Keeps mounted pieces, shifts or drops furniture, and places chairs and small items again."""
-    poses: dict[int, Pose] = {}
+    poses = _building(space)
     for index in _placing_order(space):
+        if index in poses:
+            continue
         piece, old = space.pieces[index], before.get(index)
         mounted = piece.placement in (Placement.CEILING, Placement.MOUNTED)
         if mounted and old is not None and _fits(space, poses, index, old):
@@ -107,9 +112,9 @@ def _add(space: Space, poses: dict[int, Pose], index: int, pose: Pose | None) ->
         p for p in pieces if p.placement in (Placement.WALL, Placement.FREE, Placement.SEAT)
     ]
     floor_m2 = sum(p.size[0] * p.size[1] for p in standing)
-    if sum(len(p.boxes) for p in pieces) > MAX_BOXES:
+    if sum(p.count() for p in pieces) > space.max_boxes:
         return
-    if floor_m2 > MAX_FLOOR_SHARE * space.size[0] * space.size[1]:
+    if floor_m2 > space.max_floor_share * space.size[0] * space.size[1]:
         return
     poses[index] = pose
 

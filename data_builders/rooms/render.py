@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from data_builders.rooms import textures
+from data_builders.rooms import prints, shapes, textures
 from data_builders.rooms.scene import SHELL_ROWS, Scene
 
 FRAMES_PER_CALL = 16  # On a GPU; more would not keep it busier.
@@ -149,8 +149,9 @@ def _images(
     hit, spot = _cast(scene, pose, intrinsics_depth, size=size)
     fine = COLOR_SCALE * size[0], COLOR_SCALE * size[1]
     fine_hit, fine_spot = _cast(scene, pose, intrinsics_color, size=fine)
-    color = _shade(scene, fine_hit, _reflectance(fine_spot), size=fine)
-    return color, hit.depth, hit.row, hit.cos_incidence, _reflectance(spot)
+    paint = _reflectance if scene.solids is None else _printed
+    color = _shade(scene, fine_hit, paint(fine_spot), size=fine)
+    return color, hit.depth, hit.row, hit.cos_incidence, paint(spot)
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -163,6 +164,11 @@ def _images_of_batch(
 @jax.jit
 def _reflectance(spot: textures.ShadingPoint) -> jax.Array:
     return jnp.clip(textures.reflectance(spot), 0.005, 0.95)
+
+
+@jax.jit
+def _printed(spot: textures.ShadingPoint) -> jax.Array:
+    return jnp.clip(prints.reflectance(spot), 0.005, 0.95)
 
 
 def _rays(pose: jax.Array, intrinsics: jax.Array, height: int, width: int) -> jax.Array:
@@ -178,8 +184,32 @@ def _nonzero(directions: jax.Array) -> jax.Array:
     return jnp.where(jnp.abs(directions) < 1e-7, 1e-7, directions)
 
 
-def _over_boxes(scene: Scene, origin: jax.Array, rays: jax.Array, fold: Callable, start: object):
-    """Folds (state, row, near, far) over all boxes; a ray is in the box from near to far."""
+def _over_boxes(
+    scene: Scene,
+    origin: jax.Array,
+    rays: jax.Array,
+    fold: Callable,
+    start: object,
+    *,
+    reach: jax.Array | float = 1.0,
+    size: tuple[int, int],
+):
+    """Folds (state, row, near, far) over all boxes; a ray is in the box from near to far.
+
+    Hits beyond `reach` must not change the state.
+    """
+    if scene.solids is not None:
+        reach = jnp.broadcast_to(jnp.asarray(reach), rays.shape[1:])
+        return shapes.fold(
+            scene.solids,
+            scene.center,
+            origin,
+            rays,
+            reach=reach,
+            step=fold,
+            start=start,
+            size=size,
+        )
     x0, y0, z0 = origin[0], origin[1], origin[2]
     boxes = jax.tree.map(jnp.asarray, (scene.center, scene.half, scene.cos_sin))
 
@@ -221,7 +251,7 @@ def _cast(
         return jnp.where(closer, near, depth), jnp.where(closer, row, best)
 
     start = to_walls.min(axis=0), shell.astype(jnp.int32)
-    depth, row = _over_boxes(scene, origin, rays, nearest, start)
+    depth, row = _over_boxes(scene, origin, rays, nearest, start, reach=start[0], size=size)
     return _surface(scene, origin, rays, depth, row, focal_px=intrinsics[0])
 
 
@@ -236,36 +266,33 @@ def _surface(
 ) -> tuple[_Hit, textures.ShadingPoint]:
     """Describes the points at `depth` along the rays, on the surfaces `row`."""
     point = origin[:, None] + depth[None] * rays
-    cos, sin = jnp.asarray(scene.cos_sin).T[:, row]
     half = jnp.asarray(scene.half).T[:, row]
-    x, y, z = point - jnp.asarray(scene.center).T[:, row]
-    local = jnp.stack([cos * x + sin * y, cos * y - sin * x, z])
-    axis = jnp.argmax(jnp.abs(local) - half, axis=0)  # the face is where the point is not inside
-    u_axis, v_axis = jnp.where(axis == 0, 1, 0), jnp.where(axis == 2, 1, 2)
-
-    def pick(values: jax.Array, of: jax.Array) -> jax.Array:
-        return jnp.where(of == 0, values[0], jnp.where(of == 1, values[1], values[2]))
-
-    inside_out = jnp.where(row < SHELL_ROWS, -1.0, 1.0)
-    sign = jnp.sign(pick(local, axis)) * inside_out
-    normal = jnp.stack(
-        [
-            jnp.where(axis == 0, cos, jnp.where(axis == 1, -sin, 0)) * sign,
-            jnp.where(axis == 0, sin, jnp.where(axis == 1, cos, 0)) * sign,
-            jnp.where(axis == 2, sign, 0),
-        ]
-    )
+    offset = point - jnp.asarray(scene.center).T[:, row]
+    if scene.solids is None:
+        local, normal, axis = _box_surface(scene, offset, half, row)
+    else:
+        # Without the barriers XLA would repeat the lookups for each of their uses.
+        offset, half = lax.optimization_barrier((offset, half))
+        local, normal, axis = shapes.surface(scene.solids, offset, half, row)
+        local, normal, axis = lax.optimization_barrier((local, normal, axis))
+    normal = jnp.where(row < SHELL_ROWS, -1.0, 1.0) * normal
     length = jnp.sqrt((rays * rays).sum(axis=0))
     cos_incidence = jnp.clip(-(rays * normal).sum(axis=0) / length, 0, 1)
+    u_axis, v_axis = jnp.where(axis == 0, 1, 0), jnp.where(axis == 2, 1, 2)
     corner = local + half
+    u, width = _pick(corner, u_axis), 2 * _pick(half, u_axis)
+    if scene.solids is not None:
+        radius, rounded = jnp.sqrt(half[0] * half[1]), axis == shapes.CURVED
+        around = jnp.arctan2(local[1] / half[1], local[0] / half[0]) + jnp.pi
+        u, width = jnp.where(rounded, radius * around, u), jnp.where(rounded, 6.3 * radius, width)
     spot = textures.ShadingPoint(
-        u=pick(corner, u_axis),
-        v=pick(corner, v_axis),
-        width=2 * pick(half, u_axis),
-        height=2 * pick(half, v_axis),
+        u=u,
+        v=_pick(corner, v_axis),
+        width=width,
+        height=2 * _pick(half, v_axis),
         upright=axis != 2,
         pixel_m=depth / focal_px / jnp.maximum(cos_incidence, 0.05),
-        key=row,
+        key=row if scene.solids is None else jnp.asarray(scene.solids.key)[row],
         wall=(row >= 2) & (row < SHELL_ROWS),
         albedo=jnp.asarray(scene.albedo).T[:, row],
         second=jnp.asarray(scene.second).T[:, row],
@@ -273,6 +300,29 @@ def _surface(
         scale_m=scene.scale_m[row],
     )
     return _Hit(rays, depth, row, point, normal, cos_incidence), spot
+
+
+def _box_surface(
+    scene: Scene, offset: jax.Array, half: jax.Array, row: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns point in the frame of its box, outward normal, and axis of the normal there."""
+    cos, sin = jnp.asarray(scene.cos_sin).T[:, row]
+    x, y, z = offset
+    local = jnp.stack([cos * x + sin * y, cos * y - sin * x, z])
+    axis = jnp.argmax(jnp.abs(local) - half, axis=0)  # the face is where the point is not inside
+    sign = jnp.sign(_pick(local, axis))
+    normal = jnp.stack(
+        [
+            jnp.where(axis == 0, cos, jnp.where(axis == 1, -sin, 0)) * sign,
+            jnp.where(axis == 0, sin, jnp.where(axis == 1, cos, 0)) * sign,
+            jnp.where(axis == 2, sign, 0),
+        ]
+    )
+    return local, normal, axis
+
+
+def _pick(values: jax.Array, of: jax.Array) -> jax.Array:
+    return jnp.where(of == 0, values[0], jnp.where(of == 1, values[1], values[2]))
 
 
 @functools.partial(jax.jit, static_argnames="size")
@@ -293,7 +343,7 @@ def _shade(scene: Scene, hit: _Hit, albedo: jax.Array, *, size: tuple[int, int])
             return jnp.where((near < far) & (far > 0) & (near < 1), 0.0, seen)
 
         towards = _nonzero(middle + points - start)
-        seen = _over_boxes(scene, start, towards, passes, jnp.ones_like(hit.depth))
+        seen = _over_boxes(scene, start, towards, passes, jnp.ones_like(hit.depth), size=size)
         reaches = _blur(seen, size)
         towards = middle - start
         squared = _dot(towards, towards)
@@ -315,7 +365,7 @@ def _openness(scene: Scene, hit: _Hit, start: jax.Array, size: tuple[int, int]) 
         enters = jnp.maximum(near, 0)
         return jnp.where((near < far) & (far > 0), jnp.minimum(enters, state), state)
 
-    reach = _over_boxes(scene, start, towards, nearest, jnp.ones_like(hit.depth))
+    reach = _over_boxes(scene, start, towards, nearest, jnp.ones_like(hit.depth), size=size)
     gaps = jnp.concatenate([hit.point, scene.room_size[:, None] - hit.point])
     # The gap to the own wall is 0 and would darken all of it.
     seams = 1 - 0.3 * jnp.exp(-jnp.maximum(gaps, 0) / CORNER_M)

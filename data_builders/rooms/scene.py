@@ -2,17 +2,19 @@
 
 The origin of the world is a lower corner of the room; z is up, lengths are in metres. Rows 0 to 5
 are the inner faces of the room: ceiling, floor, the walls at x = 0, x = width, y = 0 and y = depth.
-The other `layout.MAX_BOXES` rows are boxes; unused ones have size 0.
+The other `space.max_boxes` rows are boxes; unused ones have size 0. Varied rooms have round and
+turned solids as well, which come after the boxes.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.rooms import layout
-from data_builders.rooms.furniture import Placement
-from data_builders.rooms.layout import MAX_BOXES, Pose
+from data_builders.rooms import layout, solids
+from data_builders.rooms.furniture import Box, Item, Placement
+from data_builders.rooms.layout import Pose
 from data_builders.rooms.materials import Texture
+from data_builders.rooms.shapes import Solids
 from data_builders.rooms.space import Space
 
 SHELL_ROWS = 6
@@ -22,7 +24,7 @@ DAYLIGHT_COLOR = (0.75, 0.9, 1.15)
 
 
 class Scene(NamedTuple):
-    """A room with placed furniture; `S = SHELL_ROWS + MAX_BOXES`.
+    """A room with placed furniture; `S = SHELL_ROWS + space.max_boxes`.
 
     Attributes:
         room_size: `[3]` float32 metres.
@@ -50,6 +52,7 @@ class Scene(NamedTuple):
     light_position: np.ndarray
     light_color: np.ndarray
     light_radius_m: np.ndarray
+    solids: Solids | None = None
 
 
 def make_scene(space: Space, rescan: int) -> Scene:
@@ -58,14 +61,14 @@ def make_scene(space: Space, rescan: int) -> Scene:
     size = np.asarray(space.size)
     centers, halves, yaws = [size / 2] * SHELL_ROWS, [size / 2] * SHELL_ROWS, [0.0] * SHELL_ROWS
     surfaces, instances = list(space.shell), list(range(SHELL_ROWS))
-    for index, pose in sorted(poses.items()):
-        for box in space.pieces[index].boxes:
-            centers.append(pose.to_world(box.center))
-            halves.append(np.asarray(box.size) / 2)
-            yaws.append(pose.yaw)
-            surfaces.append(box.material)
-            instances.append(FIRST_PIECE_ID + index)
-    padding = SHELL_ROWS + MAX_BOXES - len(surfaces)
+    placed = _placed(space, poses, rescan)
+    for box, pose, instance in placed:
+        centers.append(pose.to_world(box.center))
+        halves.append(np.asarray(box.size) / 2)
+        yaws.append(pose.yaw)
+        surfaces.append(box.material)
+        instances.append(instance)
+    padding = SHELL_ROWS + space.max_boxes - len(surfaces)
     centers += [np.array([0.0, 0.0, -100.0])] * padding
     halves += [np.zeros(3)] * padding
     yaws += [0.0] * padding
@@ -87,6 +90,53 @@ def make_scene(space: Space, rescan: int) -> Scene:
         light_position=np.array([light[0] for light in lights], np.float32),
         light_color=np.array([light[1] for light in lights], np.float32),
         light_radius_m=np.array([light[2] for light in lights], np.float32),
+        solids=_solids(space, np.array(halves), placed) if space.varied else None,
+    )
+
+
+def _placed(space: Space, poses: dict[int, Pose], rescan: int) -> list[tuple[Box, Pose, int]]:
+    """Returns each box with the pose and the instance of its piece, the round ones last."""
+    placed = [
+        (box, pose, FIRST_PIECE_ID + index)
+        for index, pose in sorted(poses.items())
+        for box in space.pieces[index].boxes
+    ]
+    if not space.varied:
+        return placed
+    rng = np.random.default_rng([*space.seed, 3, rescan])
+    instance = FIRST_PIECE_ID + len(space.pieces)
+    for index, piece in enumerate(space.pieces):
+        for item in piece.items:
+            stays = rescan == 0 or rng.random() > 0.2
+            if index in poses and stays:
+                pose = _on(poses[index], item)
+                placed += [(box, pose, instance) for box in item.piece.boxes]
+            instance += 1
+    return sorted(placed, key=lambda part: part[0].conic is not None)
+
+
+def _on(host: Pose, item: Item) -> Pose:
+    x, y, z = host.to_world(item.place)
+    return Pose(float(x), float(y), float(z), host.yaw + item.yaw)
+
+
+def _solids(space: Space, halves: np.ndarray, placed: list[tuple[Box, Pose, int]]) -> Solids:
+    count = len(halves)
+    rows = np.arange(SHELL_ROWS, SHELL_ROWS + len(placed))
+    axes = np.tile(np.eye(3), (count, 1, 1))
+    conic, radius = np.zeros((count, 3)), np.full(count, -1.0)
+    for row, (box, pose, _) in zip(rows, placed, strict=True):
+        yaw, pitch, roll = box.turn
+        axes[row] = solids.rotation((pose.yaw + yaw, pitch, roll)).T
+        conic[row] = box.conic or (0, 0, 0)
+    radius[rows] = np.linalg.norm(halves[rows], axis=1)
+    keys = np.random.default_rng([*space.seed, 4]).integers(0, 2**20, count)
+    return Solids(
+        to_unit=(axes / np.maximum(halves, 1e-6)[:, :, None]).astype(np.float32),
+        conic=conic.astype(np.float32),
+        radius_m=radius.astype(np.float32),
+        key=keys.astype(np.int32),
+        first_round=np.int32(SHELL_ROWS + sum(box.conic is None for box, _, _ in placed)),
     )
 
 

@@ -9,6 +9,9 @@ from data_builders.rooms import furniture, materials
 from data_builders.rooms.furniture import Piece
 from data_builders.rooms.materials import Material
 
+MAX_BOXES = 64
+MAX_FLOOR_SHARE = 0.36
+
 
 @dataclasses.dataclass(frozen=True)
 class Space:
@@ -20,6 +23,11 @@ class Space:
         shell: materials of the ceiling, the floor and the four walls.
         pieces: the furniture.
         spares: indices of the pieces that only appear in rescans.
+        building: x, y, z in metres and yaw of the first pieces, which are parts of the building.
+        max_boxes: most boxes that are placed; scenes are padded to it.
+        max_floor_share: most of the floor that furniture covers; more leaves the camera nowhere
+            to walk.
+        varied: whether the room is one of `varied.make_space`.
     """
 
     seed: tuple[int, ...]
@@ -27,6 +35,10 @@ class Space:
     shell: tuple[Material, ...]
     pieces: tuple[Piece, ...]
     spares: frozenset[int]
+    building: tuple[tuple[float, float, float, float], ...] = ()
+    max_boxes: int = MAX_BOXES
+    max_floor_share: float = MAX_FLOOR_SHARE
+    varied: bool = False
 
 
 def make_space(seed: int | Sequence[int]) -> Space:

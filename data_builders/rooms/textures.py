@@ -42,6 +42,11 @@ class ShadingPoint(NamedTuple):
     texture: jax.Array
     scale_m: jax.Array
 
+    @property
+    def wall_base(self) -> jax.Array:
+        """`[R]` bool, True on skirting boards."""
+        return self.wall & (self.v < SKIRTING_M)
+
 
 # Cell sizes of the coarse and fine noise of each texture, along and across, as multiples of its
 # scale. Two noise fields per ray are far cheaper than two for every texture.
@@ -88,7 +93,7 @@ def reflectance(spot: ShadingPoint) -> jax.Array:
     }
     for kind, image in images.items():
         color = jnp.where((spot.texture == kind)[None], image, color)
-    return jnp.where((spot.wall & (spot.v < SKIRTING_M))[None], SKIRTING_ALBEDO, color)
+    return jnp.where(spot.wall_base[None], SKIRTING_ALBEDO, color)
 
 
 def _fields(spot: ShadingPoint) -> tuple[jax.Array, jax.Array]:
@@ -97,9 +102,9 @@ def _fields(spot: ShadingPoint) -> tuple[jax.Array, jax.Array]:
     along, across, fine_along, fine_across = cells.T[:, spot.texture] * spot.scale_m[None]
     turned = _lengthwise(spot) & (spot.height > spot.width)
     x, y = jnp.where(turned, spot.v, spot.u), jnp.where(turned, spot.u, spot.v)
-    coarse = _noise(x / along, y / across, spot.key)
-    fine = _noise(x / fine_along, y / fine_across, spot.key + 101) - 0.5
-    return coarse, fine * _visible(jnp.minimum(fine_along, fine_across), spot)
+    coarse = noise(x / along, y / across, spot.key)
+    fine = noise(x / fine_along, y / fine_across, spot.key + 101) - 0.5
+    return coarse, fine * fades(jnp.minimum(fine_along, fine_across), spot)
 
 
 def _lengthwise(spot: ShadingPoint) -> jax.Array:
@@ -107,7 +112,7 @@ def _lengthwise(spot: ShadingPoint) -> jax.Array:
     return (spot.texture == Texture.WOOD) | (spot.texture == Texture.DOOR)
 
 
-def _hash(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+def hashed(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     """Returns pseudo-random numbers in [0, 1) of integers x, y and key."""
     bits = (
         x.astype(jnp.int32).astype(jnp.uint32) * jnp.uint32(0x9E3779B1)
@@ -119,22 +124,22 @@ def _hash(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     return ((bits ^ (bits >> 15)) >> 8).astype(jnp.float32) / 2**24
 
 
-def _noise(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+def noise(x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     """Returns value noise in [0, 1] with features of size 1."""
     column, row = jnp.floor(x), jnp.floor(y)
     fx, fy = x - column, y - row
     fx, fy = fx * fx * (3 - 2 * fx), fy * fy * (3 - 2 * fy)
-    top = _hash(column, row, key) * (1 - fx) + _hash(column + 1, row, key) * fx
-    bottom = _hash(column, row + 1, key) * (1 - fx) + _hash(column + 1, row + 1, key) * fx
+    top = hashed(column, row, key) * (1 - fx) + hashed(column + 1, row, key) * fx
+    bottom = hashed(column, row + 1, key) * (1 - fx) + hashed(column + 1, row + 1, key) * fx
     return top * (1 - fy) + bottom * fy
 
 
-def _visible(feature_m: jax.Array, spot: ShadingPoint) -> jax.Array:
+def fades(feature_m: jax.Array, spot: ShadingPoint) -> jax.Array:
     """Returns the fraction of a feature's contrast that a pixel resolves, 0 to 1."""
     return jnp.clip(feature_m / spot.pixel_m - 0.5, 0, 1)
 
 
-def _line(offset_m: jax.Array, width_m: float, spot: ShadingPoint) -> jax.Array:
+def line(offset_m: jax.Array, width_m: float, spot: ShadingPoint) -> jax.Array:
     """Returns how much of a pixel, 0 to 1, a line at `offset_m` covers."""
     reach = jnp.maximum(width_m, spot.pixel_m)
     return jnp.clip(1 - jnp.abs(offset_m) / reach, 0, 1) * jnp.minimum(width_m / reach * 1.5, 1)
@@ -145,20 +150,20 @@ def _joints(
 ) -> jax.Array:
     """Returns how much of a pixel, 0 to 1, lines every `pitch_m` along x cover."""
     cell = x / pitch_m
-    return _line((cell - jnp.round(cell)) * pitch_m, width_m, spot)
+    return line((cell - jnp.round(cell)) * pitch_m, width_m, spot)
 
 
 def _grain(spot: ShadingPoint, coarse: jax.Array, fine: jax.Array) -> jax.Array:
     """Returns rings warped by noise, and fibres, along the longer side of the face."""
     across = jnp.where(spot.height > spot.width, spot.u, spot.v)
     rings = 0.5 * jnp.sin(jnp.pi * (across / spot.scale_m + 5 * coarse))
-    return 0.5 + 0.6 * rings * _visible(spot.scale_m, spot) + 0.5 * fine
+    return 0.5 + 0.6 * rings * fades(spot.scale_m, spot) + 0.5 * fine
 
 
 def _planks(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     row = jnp.floor(spot.v / spot.scale_m)
-    x = spot.u + 1.3 * _hash(row, row, spot.key)
-    tone = _hash(jnp.floor(x / 1.3), row, spot.key)
+    x = spot.u + 1.3 * hashed(row, row, spot.key)
+    tone = hashed(jnp.floor(x / 1.3), row, spot.key)
     gaps = jnp.maximum(_joints(spot.v, spot.scale_m, 0.006, spot), _joints(x, 1.3, 0.006, spot))
     return 0.3 + 0.75 * tone + 0.4 * fine + 1.2 * gaps
 
@@ -168,22 +173,22 @@ def _tiles(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
     grout = jnp.maximum(
         _joints(spot.u, spot.scale_m, 0.008, spot), _joints(spot.v, spot.scale_m, 0.008, spot)
     )
-    return 0.25 * _hash(column, row, spot.key) + 0.2 * coarse + grout
+    return 0.25 * hashed(column, row, spot.key) + 0.2 * coarse + grout
 
 
 def _bricks(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     row = jnp.floor(spot.v / spot.scale_m)
     x = spot.u + 1.5 * spot.scale_m * jnp.mod(row, 2)
-    tone = _hash(jnp.floor(x / (3 * spot.scale_m)), row, spot.key)
+    tone = hashed(jnp.floor(x / (3 * spot.scale_m)), row, spot.key)
     mortar = jnp.maximum(
         _joints(spot.v, spot.scale_m, 0.01, spot), _joints(x, 3 * spot.scale_m, 0.01, spot)
     )
-    return (0.45 * (tone - 0.4)) * _visible(spot.scale_m, spot) + 0.3 * fine + 0.9 * mortar
+    return (0.45 * (tone - 0.4)) * fades(spot.scale_m, spot) + 0.3 * fine + 0.9 * mortar
 
 
 def _stripes(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     wave = jnp.sin(2 * jnp.pi * spot.u / spot.scale_m)
-    return 0.5 + 0.5 * jnp.clip(2.5 * wave, -1, 1) * _visible(spot.scale_m / 2, spot) + 0.2 * fine
+    return 0.5 + 0.5 * jnp.clip(2.5 * wave, -1, 1) * fades(spot.scale_m / 2, spot) + 0.2 * fine
 
 
 def _panels(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
@@ -191,8 +196,8 @@ def _panels(spot: ShadingPoint, fine: jax.Array) -> jax.Array:
     x = jnp.abs(spot.u / spot.width - 0.5) * spot.width
     y = jnp.abs(jnp.mod(2 * spot.v / spot.height, 1) - 0.5) * spot.height / 2
     side, end = x - 0.32 * spot.width, y - 0.20 * spot.height
-    outline = _line(jnp.maximum(side, end), 0.012, spot)
-    frame = _line(x - spot.width / 2, 0.03, spot)
+    outline = line(jnp.maximum(side, end), 0.012, spot)
+    frame = line(x - spot.width / 2, 0.03, spot)
     return 0.3 * fine + jnp.maximum(outline, frame)
 
 
@@ -205,7 +210,7 @@ def _carton(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
     return 0.25 * coarse + jnp.where(spot.upright, 0.8 * mark, 0.45 * tape)
 
 
-def _hue(phase: jax.Array, brightness: jax.Array) -> jax.Array:
+def hue(phase: jax.Array, brightness: jax.Array) -> jax.Array:
     """Returns `[3, R]` muted colours of all hues."""
     angles = 2 * jnp.pi * (phase[None] + jnp.array([[0.0], [0.33], [0.67]]))
     return brightness[None] * (0.55 + 0.4 * jnp.cos(angles))
@@ -216,12 +221,12 @@ def _books(spot: ShadingPoint) -> jax.Array:
     x = spot.u / spot.scale_m
     x = x + 0.35 * jnp.sin(1.7 * x)  # thick and thin ones
     number = jnp.floor(x)
-    tone, tint = _hash(number, number, spot.key), _hash(number, number + 1, spot.key)
-    color = _hue(tint, 0.08 + 0.6 * tone)
+    tone, tint = hashed(number, number, spot.key), hashed(number, number + 1, spot.key)
+    color = hue(tint, 0.08 + 0.6 * tone)
     color = 0.6 * color + 0.4 * (0.1 + 0.6 * tone)[None]
     title = jnp.abs(spot.v / spot.height - 0.35 - 0.3 * tint) < 0.06
     color = jnp.where(title[None], 0.7 * color + 0.2, color)
-    gap = _line((x - jnp.round(x)) * spot.scale_m, 0.003, spot)
+    gap = line((x - jnp.round(x)) * spot.scale_m, 0.003, spot)
     above = spot.v / spot.height > 0.72 + 0.28 * jnp.mod(7 * tone, 1)
     pages = jnp.where(above[None], 0.05, color * (1 - 0.8 * gap[None]))
     return jnp.where(spot.upright[None], pages, 0.5 * color + 0.2)
@@ -236,8 +241,8 @@ def _frame(spot: ShadingPoint, width_m: float) -> jax.Array:
 
 def _picture(spot: ShadingPoint, coarse: jax.Array, fine: jax.Array) -> jax.Array:
     """Returns a blurred landscape of random colours in a frame."""
-    tint = coarse + _hash(spot.key, spot.key, spot.key)
-    scene = 0.7 * _hue(tint, 0.5 + 0.75 * fine) + 0.3 * spot.albedo
+    tint = coarse + hashed(spot.key, spot.key, spot.key)
+    scene = 0.7 * hue(tint, 0.5 + 0.75 * fine) + 0.3 * spot.albedo
     frame = _frame(spot, 0.025)
     return scene * (1 - frame[None]) + spot.second * frame[None]
 
@@ -247,16 +252,16 @@ def _window(spot: ShadingPoint, coarse: jax.Array) -> jax.Array:
     green = jnp.clip(2.5 * (0.45 - spot.v / spot.height) + 0.5 * coarse, 0, 1)
     leaves = jnp.array([[0.25], [0.35], [0.18]])
     outside = spot.albedo * (1 - green[None]) + leaves * green[None]
-    upright = _line(spot.u - spot.width / 2, 0.035, spot)
-    level = _line(spot.v - 0.66 * spot.height, 0.03, spot)
+    upright = line(spot.u - spot.width / 2, 0.035, spot)
+    level = line(spot.v - 0.66 * spot.height, 0.03, spot)
     bars = jnp.maximum(jnp.maximum(upright, level), _frame(spot, 0.05))
     return outside * (1 - bars[None]) + 0.35 * spot.second * bars[None]
 
 
 def _screen(spot: ShadingPoint) -> jax.Array:
     """Returns a dark panel in a black bezel; some screens show a page."""
-    lit = _hash(spot.key, spot.key, spot.key) < 0.4
-    lines = jnp.where(jnp.mod(spot.v, 0.04) < 0.015, 0.35, 0.6) * _visible(jnp.float32(0.02), spot)
+    lit = hashed(spot.key, spot.key, spot.key) < 0.4
+    lines = jnp.where(jnp.mod(spot.v, 0.04) < 0.015, 0.35, 0.6) * fades(jnp.float32(0.02), spot)
     page = jnp.where(lit & (jnp.abs(spot.u / spot.width - 0.45) < 0.3), lines, 0.05)
     shine = spot.second * (0.3 + spot.v / spot.height)[None]
     return jnp.where((_frame(spot, 0.02) > 0.5)[None], spot.albedo, shine + page[None])
