@@ -135,7 +135,8 @@ def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) 
     for k, pose in enumerate(path.trajectory(arranged, rooms.frames_per_scan, seed)):
         view = render.render(arranged, pose, intrinsics_color, intrinsics_depth, depth_size=size)
         rng = np.random.default_rng([rooms.seed, _SENSOR_STREAM, index, rescan, k])
-        frame = _capture(view, pose, float(intrinsics_depth[0]), rng)
+        capture = sensor.capture_varied if rooms.variety else sensor.capture_color
+        frame = _capture(view, capture(view.color, rng), pose, float(intrinsics_depth[0]), rng)
         if rescan == 0 and k == rooms.frames_per_scan - 1:
             frame = _make_unusable(frame, index, size)
         frames.append(frame)
@@ -156,9 +157,12 @@ def _write_scan(rooms: Rooms, directory: pathlib.Path, index: int, rescan: int) 
 
 
 def _capture(
-    view: render.View, pose: np.ndarray, focal_px: float, rng: np.random.Generator
+    view: render.View,
+    color: np.ndarray,
+    pose: np.ndarray,
+    focal_px: float,
+    rng: np.random.Generator,
 ) -> sens.EncodedFrame:
-    color = sensor.capture_color(view.color, rng)
     depth_mm = sensor.capture_depth(
         view.depth, view.cos_incidence, view.albedo, view.gloss, focal_px, rng
     )
