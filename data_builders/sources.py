@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -35,14 +36,17 @@ class ScanNet:
 
     def size(self) -> tuple[int, int] | None:
         """Returns (height, width) in pixels; None if it is only stated in a missing data set."""
-        config, features = self._known_config(), self._directory() / "features.json"
+        config = self._known_config()
+        return config.size if config else self._stated_size("depth")
+
+    @property
+    def color_scale(self) -> int:
+        """Rows of an image per row of its labels."""
+        config = self._known_config()
         if config:
-            return config.size
-        if not features.exists():
-            return None
-        depth = json.loads(features.read_text())["featuresDict"]["features"]["depth"]
-        height, width = depth["tensor"]["shape"]["dimensions"]
-        return int(height), int(width)
+            return config.color_scale
+        labels, image = self._stated_size("depth"), self._stated_size("image")
+        return image[0] // labels[0] if labels and image else 1
 
     def check(self) -> None:
         """Raises FileNotFoundError, with instructions, unless the data set exists."""
@@ -59,6 +63,17 @@ class ScanNet:
         """Returns the folder of the data set."""
         self.check()
         return os.fspath(self._directory())
+
+    def _stated_size(self, feature: str) -> tuple[int, int] | None:
+        """Reads (height, width) of a feature from the data set; None if it does not exist."""
+        path = self._directory() / "features.json"
+        if not path.exists():
+            return None
+        stated = json.loads(path.read_text())["featuresDict"]["features"][feature]
+        height, width = stated["image" if feature == "image" else "tensor"]["shape"]["dimensions"][
+            :2
+        ]
+        return int(height), int(width)
 
     def _known_config(self):
         from data_builders.scannet_frontiers import configurations
@@ -81,12 +96,14 @@ class EmbeddedRooms:
         label_sets: which labels are made, of `seeds` and `planar`. Of ideal depth, `planar` are
             the regions of `configurations.PLANAR_IDEAL_ROOMS`.
         color_scale: images have `color_scale` times the height and width of depth, 1 or 2.
+        fractions: fractions of the scans in train, validation and test; whole rooms.
     """
 
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
     label_sets: tuple[str, ...] = ("seeds", "planar")
     color_scale: int = 1
+    fractions: tuple[float, float, float] = (0.6, 0.25, 0.15)
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns the segmentation by label set."""
@@ -141,8 +158,8 @@ class EmbeddedRooms:
         return os.fspath(directory)
 
     def _config(self):
-        """Returns the builder configuration; raises ValueError for an unknown label set."""
-        from data_builders.scannet_frontiers import configurations
+        """Returns the builder configuration; raises ValueError for a field out of range."""
+        from data_builders.scannet_frontiers import configurations, splits
 
         config = configurations.named("rooms")
         known = dict(config.segmentations)
@@ -151,7 +168,15 @@ class EmbeddedRooms:
         unknown = [name for name in self.label_sets if name not in known]
         if unknown or not self.label_sets:
             raise ValueError(f"label_sets: expected some of {tuple(known)}, got {self.label_sets}")
-        fields = {"label_sets": tuple(self.label_sets), "color_scale": self.color_scale}
+        fields = {
+            "label_sets": tuple(self.label_sets),
+            "color_scale": self.color_scale,
+            "fractions": tuple(self.fractions),
+        }
+        train, validation, test = self.fractions
+        fractions = float(train), float(validation), float(test)
+        if not (min(fractions) > 0 and sum(fractions) < math.inf):
+            raise ValueError(f"fractions: expected three positive numbers, got {self.fractions}")
         name = _named(self._rooms_name(), fields, EmbeddedRooms())
         if name == config.name:
             return config
@@ -161,6 +186,7 @@ class EmbeddedRooms:
             size=self.size(),
             segmentations={name: known[name] for name in self.label_sets},
             color_scale=self.color_scale,
+            split=splits.HashSplit(fractions),
         )
 
     def _rooms_name(self) -> str:

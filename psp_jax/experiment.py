@@ -42,6 +42,11 @@ class Source(Protocol):
         """Returns the (height, width) of the images; None if they are unknown."""
         ...
 
+    @property
+    def color_scale(self) -> int:
+        """Rows of an image per row of its labels."""
+        ...
+
     def check(self) -> None:
         """Raises ValueError or OSError, at once, if `prepare` can't succeed."""
         ...

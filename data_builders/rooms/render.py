@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from data_builders.rooms import prints, shapes, textures
+from data_builders.rooms import lighting, prints, shapes, textures
 from data_builders.rooms.scene import SHELL_ROWS, Scene
 
 FRAMES_PER_CALL = 16  # On a GPU; more would not keep it busier.
@@ -331,29 +331,54 @@ def _shade(scene: Scene, hit: _Hit, albedo: jax.Array, *, size: tuple[int, int])
     start = hit.point + OFFSET_M * hit.normal
     facing_up = 0.5 + 0.5 * hit.normal[2]
     ambient = (0.20 + 0.12 * facing_up) * _openness(scene, hit, start, size)
-    light = ambient[None] * jnp.array([[1.0], [0.97], [0.93]])
+    tint = jnp.array([1.0, 0.97, 0.93]) if scene.masks is None else scene.masks.ambient
+    light = ambient[None] * tint[:, None]
     highlight = jnp.zeros_like(hit.depth)
     mirrored = hit.rays - 2 * _dot(hit.rays, hit.normal)[None] * hit.normal
     mirrored = mirrored / jnp.sqrt(_dot(mirrored, mirrored))[None]
     for lamp in range(len(scene.light_position)):
-        middle = scene.light_position[lamp][:, None]
-        points = scene.light_radius_m[lamp] * _by_pixel(jnp.asarray(LAMP_POINTS), size)
-
-        def passes(seen, row, near, far):
-            return jnp.where((near < far) & (far > 0) & (near < 1), 0.0, seen)
-
-        towards = _nonzero(middle + points - start)
-        seen = _over_boxes(scene, start, towards, passes, jnp.ones_like(hit.depth), size=size)
-        reaches = _blur(seen, size)
-        towards = middle - start
-        squared = _dot(towards, towards)
-        towards = towards / jnp.sqrt(squared)[None]
-        falls = jnp.maximum(_dot(towards, hit.normal), 0) / (squared + 0.6) * reaches
+        shine = functools.partial(_shine, scene, hit, start, mirrored, lamp, size)
+        if scene.masks is None:
+            falls, glint = shine()
+        else:
+            dark = jnp.zeros_like(highlight), jnp.zeros_like(highlight)
+            falls, glint = lax.cond(
+                scene.light_color[lamp].sum() > 0, shine, lambda dark=dark: dark
+            )
         light = light + 3.6 * scene.light_color[lamp][:, None] * falls[None]
-        glint = jnp.maximum(_dot(mirrored, towards), 0) ** 40
-        highlight = highlight + 0.5 * glint * reaches * scene.light_color[lamp].mean()
+        highlight = highlight + 0.5 * glint * scene.light_color[lamp].mean()
     gloss, emission = scene.gloss[hit.row], scene.emission[hit.row]
     return albedo * (light + emission[None]) + (gloss * gloss * highlight)[None]
+
+
+def _shine(
+    scene: Scene,
+    hit: _Hit,
+    start: jax.Array,
+    mirrored: jax.Array,
+    lamp: int,
+    size: tuple[int, int],
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the light `[R]` of a lamp on matt surfaces, and its mirror image on glossy ones."""
+    middle = scene.light_position[lamp][:, None]
+    points = scene.light_radius_m[lamp] * _by_pixel(jnp.asarray(LAMP_POINTS), size)
+
+    def passes(seen, row, near, far):
+        return jnp.where((near < far) & (far > 0) & (near < 1), 0.0, seen)
+
+    towards = _nonzero(middle + points - start)
+    seen = jnp.ones_like(hit.depth)
+    if scene.masks is not None:
+        seen, inside = lighting.passes(scene.masks, lamp, start, towards)
+        towards = inside * towards
+    seen = _over_boxes(scene, start, towards, passes, seen, size=size)
+    reaches = _blur(seen, size)
+    towards = middle - start
+    squared = _dot(towards, towards)
+    towards = towards / jnp.sqrt(squared)[None]
+    falls = jnp.maximum(_dot(towards, hit.normal), 0) / (squared + 0.6) * reaches
+    glint = jnp.maximum(_dot(mirrored, towards), 0) ** 40
+    return falls, glint * reaches
 
 
 def _openness(scene: Scene, hit: _Hit, start: jax.Array, size: tuple[int, int]) -> jax.Array:

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.rooms import layout, solids
+from data_builders.rooms import layout, lighting, solids
 from data_builders.rooms.furniture import Box, Item, Placement
 from data_builders.rooms.layout import Pose
+from data_builders.rooms.lighting import Masks
 from data_builders.rooms.materials import Texture
 from data_builders.rooms.shapes import Solids
 from data_builders.rooms.space import Space
@@ -34,8 +35,10 @@ class Scene(NamedTuple):
         albedo, second: `[S, 3]` float32 linear RGB; texture `[S]` int32; scale_m, gloss, emission
             `[S]` float32: as in `materials.Material`.
         instance: `[S]` int32; 0 ceiling, 1 floor, 2 to 5 walls, from 6 the pieces of the space.
-        light_position: `[2, 3]` float32 metres; light_color `[2, 3]` float32, relative;
-            light_radius_m `[2]` float32.
+        light_position: `[L, 3]` float32 metres; light_color `[L, 3]` float32, relative;
+            light_radius_m `[L]` float32; L is 2, in varied rooms `lighting.LIGHTS`.
+        solids: the round and turned solids of a varied room, else None.
+        masks: limits of the lights of a varied room, else None.
     """
 
     room_size: np.ndarray
@@ -53,6 +56,7 @@ class Scene(NamedTuple):
     light_color: np.ndarray
     light_radius_m: np.ndarray
     solids: Solids | None = None
+    masks: Masks | None = None
 
 
 def make_scene(space: Space, rescan: int) -> Scene:
@@ -74,7 +78,12 @@ def make_scene(space: Space, rescan: int) -> Scene:
     yaws += [0.0] * padding
     surfaces += [space.shell[0]] * padding
     instances += [0] * padding
-    lights = _lights(space, poses)
+    if space.varied:
+        rng = np.random.default_rng([*space.seed, 5])
+        positions, colors, radii, masks = lighting.sample(space, poses, rng)
+    else:
+        positions, colors, radii = zip(*_lights(space, poses), strict=True)
+        masks = None
     return Scene(
         room_size=size.astype(np.float32),
         center=np.array(centers, np.float32),
@@ -87,10 +96,11 @@ def make_scene(space: Space, rescan: int) -> Scene:
         gloss=np.array([m.gloss for m in surfaces], np.float32),
         emission=np.array([m.emission for m in surfaces], np.float32),
         instance=np.array(instances, np.int32),
-        light_position=np.array([light[0] for light in lights], np.float32),
-        light_color=np.array([light[1] for light in lights], np.float32),
-        light_radius_m=np.array([light[2] for light in lights], np.float32),
+        light_position=np.array(positions, np.float32),
+        light_color=np.array(colors, np.float32),
+        light_radius_m=np.array(radii, np.float32),
         solids=_solids(space, np.array(halves), placed) if space.varied else None,
+        masks=masks,
     )
 
 

@@ -41,11 +41,40 @@ def capture_color(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return np.round(255 * np.clip(image, 0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
-def _shake(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Blurs by defocus and by a short linear motion."""
+def capture_varied(linear_rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Simulates a photograph of any phone or webcam, some of them bad.
+
+    Exposure, white balance, contrast, vignette, motion blur and noise vary far more than in
+    `capture_color`. Arguments and result are the same.
+    """
+    height, width = linear_rgb.shape[:2]
+    gray_world = linear_rgb.mean() / np.maximum(linear_rgb.mean(axis=(0, 1)), 1e-4)
+    balance = gray_world ** rng.uniform(0.2, 1.0) * rng.normal(1, 0.07, 3)
+    metered = 0.6 * linear_rgb.mean() + 0.4 * np.median(linear_rgb)
+    stops = rng.normal(0.2, 0.75)
+    exposure = 0.29 * 2.0 ** np.clip(stops, -1.8, 2.0) / max(metered, 1e-3)
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    vignette = 1 - rng.uniform(0.0, 0.45) * (x * x + y * y) / 2
+    gain = (exposure * balance).astype(np.float32) * vignette[..., None].astype(np.float32)
+    image = _shake(
+        linear_rgb * gain, rng, motion_px=float(rng.choice([0.8, 2.0, 8.0], p=[0.6, 0.25, 0.15]))
+    )
+    shoulder = rng.uniform(1.0, 1.5)
+    image = (1 - np.exp(-shoulder * image)) if rng.random() < 0.6 else image
+    dark = rng.exponential(1.0) * max(1.0, 0.25 / max(metered, 1e-3) ** 0.5)
+    photons = rng.standard_normal(image.shape, np.float32)
+    image = image + photons * np.sqrt(dark * (5e-4 * np.maximum(image, 0) + 4e-6))
+    image = np.clip(image, 0, 1) ** (1 / 2.2)
+    contrast = rng.uniform(0.0, 0.7)  # The tone curve of phones; 0 is none.
+    image = image + contrast * (image * image * (3 - 2 * image) - image)
+    return np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+
+
+def _shake(image: np.ndarray, rng: np.random.Generator, motion_px: float = 1.6) -> np.ndarray:
+    """Blurs by defocus and by a short linear motion of `motion_px` on average."""
     scale = image.shape[1] / REFERENCE_WIDTH
     image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.3) * scale + 0.05)
-    length_px, angle = rng.exponential(1.6) * scale, rng.uniform(0, np.pi)
+    length_px, angle = rng.exponential(motion_px) * scale, rng.uniform(0, np.pi)
     if length_px < 0.5:
         return image
     half = min(int(np.ceil(length_px / 2)), 8)
