@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from data_builders import sources
-from psp_jax import checkpoints, data, experiment, state, train
-from psp_jax.evaluation import run_report, tables
+from psp_jax import augment, checkpoints, data, experiment, state, train
+from psp_jax.evaluation import run_report, scoring, tables
 from psp_jax.models import unet
 from psp_jax.runtime import goodput, lock, mesh, metric_log
 from tests.experiments import make_tiny
@@ -313,6 +313,40 @@ def test_interruptions_change_nothing_with_averages_accumulated_batches_and_skip
     trained = state.trained_of(first, tiny.phases[1].train)
     bias = first.params["classifier"]["bias"]
     assert (trained.params["classifier"]["bias"] != bias).all()
+
+
+def test_interruptions_change_nothing_with_augmentation_and_validation_has_none(
+    tiny, tmp_path, monkeypatch
+):
+    tiny.model = unet.DepthCNN(width=2, levels=1)
+    train_all = tiny.model.make(1).PARTS
+    tiny.phases = (experiment.Phase(steps=4, train=train_all, accumulate=2),)
+    plain = dataclasses.replace(tiny, data=dataclasses.replace(tiny.data))
+    tiny.data.augmentation = augment.Augmentation()
+    ends, breaks = [], ()
+
+    def advance(progress, losses):
+        ends.append(len(ends) + 1)
+        if ends[-1] in breaks:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(metric_log.Progress, "advance", advance)
+    monkeypatch.setattr(run_report, "report", lambda *unused: None)
+    first = train.run(tiny, str(tmp_path / "whole"))
+    breaks, broken = (1, 3), tmp_path / "broken"
+    ends.clear()
+    for _ in breaks:
+        with pytest.raises(SystemExit):
+            train.run(tiny, str(broken))
+    second = train.run(tiny, str(broken))
+    assert len(ends) == 4
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    model = tiny.model.make(1)
+    validation = data.open_splits(tiny.data.source.prepare())["validation"]
+    scores = scoring.Evaluator(plain, model, mesh.Mesh())(first.variables, validation)
+    assert scores.record()["loss"] == records_of(broken)[-1]["validation_loss"]
+    without = train.run(plain, str(tmp_path / "plain"))
+    assert (without.params["classifier"]["bias"] != first.params["classifier"]["bias"]).all()
 
 
 def test_a_workdir_of_another_experiment_is_refused(trained):
