@@ -344,7 +344,7 @@ def test_interruptions_change_nothing_with_augmentation_and_validation_has_none(
     model = tiny.model.make(1)
     validation = data.open_splits(tiny.data.source.prepare())["validation"]
     scores = scoring.Evaluator(plain, model, mesh.Mesh())(first.variables, validation)
-    assert scores.record()["validation_loss"] == records_of(broken)[-1]["validation_loss"]
+    assert scores.record()["loss"] == records_of(broken)[-1]["validation_loss"]
     without = train.run(plain, str(tmp_path / "plain"))
     assert (without.params["classifier"]["bias"] != first.params["classifier"]["bias"]).all()
 

@@ -177,8 +177,8 @@ def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> N
         depths_mm.append(np.round(MM_PER_M * view.depth).astype(np.uint16))
         instances.append(view.instance.astype(np.uint16))
         rng = np.random.default_rng([rooms.seed, _SENSOR_STREAM, index, rescan, k])
-<<<<<<< HEAD
-        color = sensor.capture_color(view.color, rng)
+        capture = sensor.capture_varied if rooms.variety else sensor.capture_color
+        color = capture(view.color, rng)
         if rooms.ideal_depth:
             depth_mm = depths_mm[-1]
         else:
@@ -187,10 +187,6 @@ def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> N
             depth_mm = sensor.capture_depth(view.depth, *surface, focal_px, rng)
         jpeg = _encode_color(color, quality=int(rng.integers(*JPEG_QUALITY)))
         frame = sens.EncodedFrame(pose, jpeg, sens.encode_depth(depth_mm))
-=======
-        capture = sensor.capture_varied if rooms.variety else sensor.capture_color
-        frame = _capture(view, capture(view.color, rng), pose, float(intrinsics_depth[0]), rng)
->>>>>>> rooms
         if rescan == 0 and k == rooms.frames_per_scan - 1:
             frame = _make_unusable(frame, index, size)
         frames.append(frame)
@@ -208,21 +204,7 @@ def draw_scan(rooms: Rooms, directory: pathlib.Path, scan: tuple[int, int]) -> N
     )
 
 
-<<<<<<< HEAD
 def _encode_color(color: np.ndarray, quality: int) -> bytes:
-=======
-def _capture(
-    view: render.View,
-    color: np.ndarray,
-    pose: np.ndarray,
-    focal_px: float,
-    rng: np.random.Generator,
-) -> sens.EncodedFrame:
-    depth_mm = sensor.capture_depth(
-        view.depth, view.cos_incidence, view.albedo, view.gloss, focal_px, rng
-    )
-    quality = int(rng.integers(*JPEG_QUALITY))
->>>>>>> rooms
     bgr = cv2.cvtColor(color, cv2.COLOR_RGB2BGR)
     done, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
