@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 CURVED = 3  # Face of a point on a round side; 0 to 2 are the axes across plane faces.
+SOLIDS_PER_KERNEL = 4  # On a GPU.
 TILE_PX = 80  # Longest edge of a tile; it divides 240x320 pixels into 12 tiles.
 
 
@@ -69,6 +70,8 @@ def fold(
         start: its initial state, a tree of `[R]`.
         size: height and width of the image; R = height * width.
     """
+    if jax.default_backend() != "cpu":
+        return _fold_all(solids, center, origin, rays, step, start)
     if origin.ndim == 1:
         origin = jnp.broadcast_to(origin[:, None], rays.shape)
     origins, directions = _to_tiles(origin, size), _to_tiles(rays, size)
@@ -76,9 +79,7 @@ def fold(
     near = _near_tiles(solids, jnp.asarray(center), origins, ends)  # [T, S]
     order = jnp.argsort(~near, axis=1, stable=True)
     boxes = jnp.count_nonzero(near & (jnp.arange(near.shape[1]) < solids.first_round), axis=1)
-    table = jnp.concatenate(
-        [center, solids.to_unit.reshape(len(center), 9), solids.conic], axis=1
-    )  # [S, 15]
+    table = _table(solids, center)
 
     def tile(of):
         order, boxes, total, origin, rays, state = of
@@ -86,12 +87,7 @@ def fold(
         def test(intersect: Callable):
             def body(i: jax.Array, state):
                 row = order[i]
-                values = table[row]
-                x, y, z = origin - values[:3, None]
-                p = [values[k] * x + values[k + 1] * y + values[k + 2] * z for k in (3, 6, 9)]
-                x, y, z = rays
-                d = [values[k] * x + values[k + 1] * y + values[k + 2] * z for k in (3, 6, 9)]
-                return step(state, row, *intersect(p, d, values[12:]))
+                return step(state, row, *intersect(*_in_unit(table[row], origin, rays)))
 
             return body
 
@@ -102,6 +98,51 @@ def fold(
     states = jax.tree.map(lambda leaf: _to_tiles(leaf, size), start)
     states = lax.map(tile, (order, boxes, total, origins, directions, states))
     return jax.tree.map(lambda leaf: _from_tiles(leaf, size), states)
+
+
+def _fold_all(
+    solids: Solids,
+    center: jax.Array,
+    origin: jax.Array,
+    rays: jax.Array,
+    step: Callable,
+    start: object,
+) -> object:
+    """Folds over all solids for all rays, as `fold` does.
+
+    A loop of known length runs on a GPU without asking the host, and unrolled with few kernels;
+    that costs less than choosing the solids near each tile.
+    """
+    table = _table(solids, center)
+    origin = origin[:, None] if origin.ndim == 1 else origin
+
+    def body(row: jax.Array, state):
+        given = _in_unit(table[row], origin, rays)
+        is_box, exists = row < solids.first_round, solids.radius_m[row] > 0
+        near, far = (
+            jnp.where(is_box, of_box, of_round)
+            for of_box, of_round in zip(_in_box(*given), _in_round(*given), strict=True)
+        )
+        return step(state, row, near, jnp.where(exists, far, -jnp.inf))
+
+    return lax.fori_loop(0, len(table), body, start, unroll=SOLIDS_PER_KERNEL)
+
+
+def _table(solids: Solids, center: jax.Array) -> jax.Array:
+    """Returns `[S, 15]` centres, matrices to the unit frame, and conics."""
+    matrices = jnp.asarray(solids.to_unit).reshape(len(center), 9)
+    return jnp.concatenate([jnp.asarray(center), matrices, jnp.asarray(solids.conic)], axis=1)
+
+
+def _in_unit(
+    values: jax.Array, origin: jax.Array, rays: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array], jax.Array]:
+    """Returns origins and directions in the unit frame of a row of the table, and its conic."""
+    x, y, z = origin - values[:3, None]
+    p = [values[k] * x + values[k + 1] * y + values[k + 2] * z for k in (3, 6, 9)]
+    x, y, z = rays
+    d = [values[k] * x + values[k + 1] * y + values[k + 2] * z for k in (3, 6, 9)]
+    return p, d, values[12:]
 
 
 def _in_slab(p: jax.Array, d: jax.Array) -> tuple[jax.Array, jax.Array]:
