@@ -18,7 +18,7 @@ from unittest import mock
 import tabulate
 
 from data_builders import sources
-from data_builders.rooms import camera, generate, render, scene, sensor, workers
+from data_builders.rooms import camera, generate, render, scene, sensor, walk, workers
 from data_builders.scannet_frontiers import examples, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax.io import command_line
@@ -29,6 +29,7 @@ from psp_jax.recordings import images, sens
 DRAWING: tuple[tuple[str, Any, str], ...] = (
     ("layout", scene, "make_scene"),
     ("trajectory", camera, "trajectory"),
+    ("trajectory, varied", walk, "trajectory"),
     ("cast and shade", render, "render_frames"),
     ("colour sensor", sensor, "capture_color"),
     ("depth sensor", sensor, "capture_depth"),
@@ -81,7 +82,10 @@ class Stopwatch:
 def main(arguments: argparse.Namespace) -> None:
     """Prints the table."""
     rooms = generate.Rooms(
-        arguments.spaces, arguments.frames_per_scan, ideal_depth=arguments.ideal_depth
+        arguments.spaces,
+        arguments.frames_per_scan,
+        ideal_depth=arguments.ideal_depth,
+        variety=arguments.variety,
     )
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -115,6 +119,7 @@ def _parser() -> command_line.Parser:
         "--frames_per_scan", type=positive, default=8, help="frames per scan (%(default)s)"
     )
     parser.add_argument("--ideal_depth", action="store_true", help="depth without noise and holes")
+    parser.add_argument("--variety", action="store_true", help="varied rooms")
     return parser
 
 
