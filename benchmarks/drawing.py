@@ -1,7 +1,7 @@
 """Times the stages of drawing rooms and of building their data set.
 
 `python -m benchmarks.drawing [--spaces=4] [--frames_per_scan=8] [--ideal_depth]` draws and builds a
-small set on one thread of Python, after a smaller one that compiles, and prints a table of
+small set on one thread of Python, after a smaller one that compiles, and prints a table of CPU
 milliseconds per frame.
 """
 
@@ -52,7 +52,7 @@ BUILDING: tuple[tuple[str, Any, str], ...] = (
 
 
 class Stopwatch:
-    """Sums up the time of functions."""
+    """Sums up the CPU time of functions, all threads together; other programs do not count."""
 
     def __init__(self):
         """Starts at 0."""
@@ -62,18 +62,18 @@ class Stopwatch:
         """Returns the function with its time added to a stage; of a generator, all of its steps."""
 
         def call(*args, **kwargs):
-            started = time.perf_counter()
+            started = time.process_time()
             result = function(*args, **kwargs)
-            self.time_s[stage] += time.perf_counter() - started
+            self.time_s[stage] += time.process_time() - started
             return self._steps(stage, result) if isinstance(result, Iterator) else result
 
         return call
 
     def _steps(self, stage: str, steps: Iterator) -> Iterator:
         while True:
-            started = time.perf_counter()
+            started = time.process_time()
             step = next(steps, None)
-            self.time_s[stage] += time.perf_counter() - started
+            self.time_s[stage] += time.process_time() - started
             if step is None:
                 return
             yield step
@@ -102,7 +102,7 @@ def main(arguments: argparse.Namespace) -> None:
         if watch.time_s[stage]
     ]
     print(f"{rooms.frames} frames")
-    print(tabulate.tabulate(rows, headers=("stage", "ms per frame"), floatfmt=".2f"))
+    print(tabulate.tabulate(rows, headers=("stage", "CPU ms per frame"), floatfmt=".2f"))
 
 
 def draw_and_build(rooms: generate.Rooms, data_dir: str) -> None:
