@@ -1,7 +1,7 @@
 """Times the stages of drawing rooms and of building their data set.
 
 `python -m benchmarks.drawing [--spaces=4] [--frames_per_scan=8] [--ideal_depth]` draws and builds a
-small set on one thread of Python, after a smaller one that compiles, and prints a table of
+small set on one thread of Python, after a smaller one that compiles, and prints a table of CPU
 milliseconds per frame.
 """
 
@@ -18,7 +18,7 @@ from unittest import mock
 import tabulate
 
 from data_builders import sources
-from data_builders.rooms import camera, generate, render, scene, sensor, workers
+from data_builders.rooms import camera, generate, render, scene, sensor, walk, workers
 from data_builders.scannet_frontiers import examples, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax.io import command_line
@@ -29,6 +29,7 @@ from psp_jax.recordings import images, sens
 DRAWING: tuple[tuple[str, Any, str], ...] = (
     ("layout", scene, "make_scene"),
     ("trajectory", camera, "trajectory"),
+    ("trajectory, varied", walk, "trajectory"),
     ("cast and shade", render, "render_frames"),
     ("colour sensor", sensor, "capture_color"),
     ("depth sensor", sensor, "capture_depth"),
@@ -51,7 +52,7 @@ BUILDING: tuple[tuple[str, Any, str], ...] = (
 
 
 class Stopwatch:
-    """Sums up the time of functions."""
+    """Sums up the CPU time of functions, all threads together; other programs do not count."""
 
     def __init__(self):
         """Starts at 0."""
@@ -61,18 +62,18 @@ class Stopwatch:
         """Returns the function with its time added to a stage; of a generator, all of its steps."""
 
         def call(*args, **kwargs):
-            started = time.perf_counter()
+            started = time.process_time()
             result = function(*args, **kwargs)
-            self.time_s[stage] += time.perf_counter() - started
+            self.time_s[stage] += time.process_time() - started
             return self._steps(stage, result) if isinstance(result, Iterator) else result
 
         return call
 
     def _steps(self, stage: str, steps: Iterator) -> Iterator:
         while True:
-            started = time.perf_counter()
+            started = time.process_time()
             step = next(steps, None)
-            self.time_s[stage] += time.perf_counter() - started
+            self.time_s[stage] += time.process_time() - started
             if step is None:
                 return
             yield step
@@ -81,7 +82,10 @@ class Stopwatch:
 def main(arguments: argparse.Namespace) -> None:
     """Prints the table."""
     rooms = generate.Rooms(
-        arguments.spaces, arguments.frames_per_scan, ideal_depth=arguments.ideal_depth
+        arguments.spaces,
+        arguments.frames_per_scan,
+        ideal_depth=arguments.ideal_depth,
+        variety=arguments.variety,
     )
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
@@ -98,7 +102,7 @@ def main(arguments: argparse.Namespace) -> None:
         if watch.time_s[stage]
     ]
     print(f"{rooms.frames} frames")
-    print(tabulate.tabulate(rows, headers=("stage", "ms per frame"), floatfmt=".2f"))
+    print(tabulate.tabulate(rows, headers=("stage", "CPU ms per frame"), floatfmt=".2f"))
 
 
 def draw_and_build(rooms: generate.Rooms, data_dir: str) -> None:
@@ -115,6 +119,7 @@ def _parser() -> command_line.Parser:
         "--frames_per_scan", type=positive, default=8, help="frames per scan (%(default)s)"
     )
     parser.add_argument("--ideal_depth", action="store_true", help="depth without noise and holes")
+    parser.add_argument("--variety", action="store_true", help="varied rooms")
     return parser
 
 

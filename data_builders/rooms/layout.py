@@ -1,6 +1,7 @@
 """Places furniture in a room: samples poses until nothing collides."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -216,8 +217,19 @@ def _fits(space: Space, poses: dict[int, Pose], index: int, pose: Pose) -> bool:
     inside = _footprint(piece, pose, -1e-6).corners
     if np.any(inside < 0) or np.any(inside > space.size[:2]) or own.top > space.size[2] + 1e-6:
         return False
-    others = (_footprint(space.pieces[i], other, 0.0) for i, other in poses.items())
-    return not any(_collide(own, other) for other in others)
+    near = (
+        (space.pieces[i], other)
+        for i, other in poses.items()
+        if math.hypot(other.x - pose.x, other.y - pose.y)
+        < _radius_m(piece) + _radius_m(space.pieces[i])
+    )
+    return not any(_collide(own, _footprint(*other, 0.0)) for other in near)
+
+
+def _radius_m(piece: Piece) -> float:
+    """Returns the radius of a circle around the footprint, with a margin."""
+    door = piece.placement == Placement.MOUNTED and piece.height_m == 0
+    return math.hypot(*piece.size[:2]) / 2 + (DOORWAY_M if door else 0.0) + 0.02
 
 
 def _collide(one: _Footprint, two: _Footprint) -> bool:

@@ -21,7 +21,7 @@ from data_builders.rooms.scene import SHELL_ROWS, Scene
 
 FRAMES_PER_CALL = 16  # On a GPU; more would not keep it busier.
 COLOR_SCALE = 2  # Colour has this many times the rows and columns of depth.
-BOXES_PER_KERNEL = 4  # On a GPU.
+BOXES_PER_KERNEL = 2  # On a GPU.
 OFFSET_M = 0.002  # Secondary rays start this far off the surface, so that they do not hit it.
 OCCLUSION_M = 0.7  # Boxes farther than this do not dim the ambient light.
 CORNER_M = 0.25  # Width of the dark seams between walls, floor and ceiling.

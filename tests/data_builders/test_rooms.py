@@ -5,10 +5,22 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
-from data_builders.rooms import camera, generate, layout, render, scene, sensor, space, workers
+from data_builders.rooms import (
+    camera,
+    generate,
+    layout,
+    render,
+    scene,
+    sensor,
+    space,
+    varied,
+    walk,
+    workers,
+)
 from psp_jax.recordings import images, scan_ids, sens
 
 SIZE = (24, 32)
@@ -244,11 +256,14 @@ def test_a_process_draws_the_same_bytes_as_threads(generated, tmp_path):
     assert contents(tmp_path) == contents(generated)
 
 
-def test_many_frames_in_one_call_are_the_same_pictures(monkeypatch):
-    arranged = scene.make_scene(space.make_space(4), 0)
-    poses = camera.trajectory(arranged, 3, (4,))
+@pytest.mark.slow  # It compiles the programs of a GPU for a CPU.
+@pytest.mark.parametrize(("kind", "path"), [(space, camera), (varied, walk)])
+def test_many_frames_in_one_call_are_the_same_pictures(kind, path, monkeypatch):
+    arranged = scene.make_scene(kind.make_space(4), 0)
+    poses = path.trajectory(arranged, 3, (4,))
     one_by_one = [rendered(arranged, pose) for pose in poses]
     monkeypatch.setattr(render, "FRAMES_PER_CALL", 2)
+    jax.clear_caches()  # The programs of a CPU have other loops.
     monkeypatch.setattr("jax.default_backend", lambda: "gpu")
     intrinsics = camera.intrinsics(*COLOR_SIZE), camera.intrinsics(*SIZE)
     together = list(render.render_frames(arranged, poses, *intrinsics, depth_size=SIZE))
