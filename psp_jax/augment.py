@@ -65,6 +65,23 @@ class Augmentation:
     border_probability: float = 0.1
     border: float = 0.1
 
+    def check(self) -> None:
+        """Raises ValueError, naming the field, if a value is out of range."""
+        for name, value in vars(self).items():
+            if name == "jpeg_quality":
+                low, high = value if len(value) == 2 else (0, 0)
+                valid, expected = 1 <= low <= high <= 100, "two numbers in order, from 1 to 100"
+            elif name == "crop":
+                valid, expected = 0 < value <= 1, "above 0, up to 1"
+            elif name == "border":
+                valid, expected = 0 <= value < 0.5, "from 0 to less than 0.5"
+            elif name.endswith("probability"):
+                valid, expected = 0 <= value <= 1, "from 0 to 1"
+            else:
+                valid, expected = value >= 0, "0 or more"
+            if not valid:
+                raise ValueError(f"config.data.augmentation.{name}={value}: expected {expected}")
+
 
 class Span(NamedTuple):
     """A crop and a border along one axis of the label grid; scalars of int32.
