@@ -212,14 +212,14 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     """Turns a decoded record into a batch without its batch axis, stacked ones into a batch."""
     filled = record["filled"]
     filled_depth = record["depth"].astype(np.float32) / MM_PER_M
-    depth = np.where(filled_depth <= data.max_depth_m, filled_depth, np.float32(0))
+    known = filled_depth <= data.max_depth_m
     if data.ignore_filled:
-        depth = np.where(filled, np.float32(0), depth)
+        known &= ~filled
     else:
         filled = np.zeros_like(filled)
     return Batch(
         image=record["image"],
-        depth=depth,
+        depth=np.where(known, filled_depth, np.float32(0)),
         filled_depth=filled_depth,
         frontier=record[frontier_classes.FEATURE_PREFIX + data.labels],
         filled=filled,

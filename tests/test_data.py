@@ -132,7 +132,7 @@ def test_the_cache_prints_its_size_and_is_refused_where_it_does_not_fit(
     record = examples[0]
     kept = [record[name] for name in ("image", "depth", "filled", "frontier_seeds")]
     needed = 2 * len(examples) * sum(array.nbytes for array in kept)
-    assert cached["train"].full_bytes() * 2 == needed and cached["test"] is examples
+    assert cache.Cached(examples, "seeds").full_bytes() * 2 == needed and cached["test"] is examples
     assert f"{2 * len(examples)} decoded images" in capsys.readouterr().out
     memory = types.SimpleNamespace(available=needed - 1)
     monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: memory)
