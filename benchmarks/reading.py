@@ -5,6 +5,7 @@
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import tempfile
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 
 from data_builders import sources
-from psp_jax import data, experiment
+from psp_jax import batch, cache, data, experiment
 from psp_jax.io import command_line
 from psp_jax.partition import fill, frontier_classes, superpixels
 from psp_jax.recordings import images, sens
@@ -28,11 +29,14 @@ JPEG_QUALITY = 95
 ARRAYS = {"depth": np.dtype(np.uint16), "filled": np.dtype(bool), "frontier": np.dtype(np.uint8)}
 DATA = experiment.Data(source=sources.EmbeddedRooms())  # With the defaults of every config.
 SENS_FRAMES, STRIDE = 301, 30
+IMAGE_SIZE, LABEL_SIZE, BATCH_SIZE = (240, 320), (120, 160), 64
+CACHED_IMAGES, CACHED_S = 1024, 5
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Prints the tables."""
     cv2.setNumThreads(1)
+    cached_table()
     pairs = captures(arguments.frames) if arguments.frames else synthetic()
     kind = "captures" if arguments.frames else "synthetic frames"
     for size in SIZES:
@@ -131,9 +135,10 @@ def decode_rgb(jpeg: bytes) -> np.ndarray:
 
 def augment(record: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     """Augments a decoded record as training does."""
-    example = data.augmented(record, rng, data=DATA)
-    # Mirrored arrays are views until they are copied into a batch.
-    np.ascontiguousarray(example.image)
+    names = ("image", "depth", "filled", "frontier_seeds")
+    mirrored = [rng.random() < DATA.flip_probability]
+    stacked = {name: batch.stack_mirrored([record[name]], mirrored) for name in names}
+    data.example_of(stacked, DATA)
 
 
 def decode_tensor(stream: bytes, *, name: str, size: tuple[int, int]) -> np.ndarray:
@@ -158,6 +163,49 @@ def report(title: str, seconds: dict[str, list[float]], size_bytes: float) -> fl
         f"{size_bytes / 1e3:.0f} kB: {shares}"
     )
     return total_ms
+
+
+class Generated:
+    """As many records of random values as a prepared split of that size would have."""
+
+    def __init__(self, count: int):
+        """Draws nothing yet."""
+        self._count = count
+
+    def __len__(self) -> int:
+        """Returns the number of records."""
+        return self._count
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """Draws a record: colour of 240x320, labels of 120x160."""
+        rng, size = np.random.default_rng(index), LABEL_SIZE
+        return {
+            "image": rng.integers(0, 256, (*IMAGE_SIZE, 3), np.uint8),
+            "depth": rng.integers(500, 9000, size, np.uint16),
+            "filled": rng.random(size) < 0.1,
+            "frontier_seeds": rng.integers(0, 16, size, np.uint8),
+            "space_id": b"", "scene_id": b"", "frame_index": index,
+        }  # fmt: skip
+
+
+def cached_table() -> None:
+    """Prints how many examples a second a full cache gives."""
+    examples = cache.Cached(Generated(CACHED_IMAGES), DATA.labels)
+    for index in range(len(examples)):
+        examples[index]
+    for threads in (1, 2):
+        config = dataclasses.replace(DATA, batch_size=BATCH_SIZE, threads=threads)
+        batches = data.train_batches(examples, config, seed=0, first_step=0)
+        next(batches)
+        started_s, started_cpu_s, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started_s < CACHED_S:
+            next(batches)
+            count += BATCH_SIZE
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+        print(
+            f"cached, batches of {BATCH_SIZE}, {threads} threads: {count / wall_s:.0f} examples per"
+            f" second, {count / cpu_s:.0f} per second of a core (expected: at least 5000)"
+        )
 
 
 def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:

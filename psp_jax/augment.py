@@ -65,6 +65,23 @@ class Augmentation:
     border_probability: float = 0.1
     border: float = 0.1
 
+    def check(self) -> None:
+        """Raises ValueError, naming the field, if a value is out of range."""
+        for name, value in vars(self).items():
+            if name == "jpeg_quality":
+                low, high = value if len(value) == 2 else (0, 0)
+                valid, expected = 1 <= low <= high <= 100, "two numbers in order, from 1 to 100"
+            elif name == "crop":
+                valid, expected = 0 < value <= 1, "above 0, up to 1"
+            elif name == "border":
+                valid, expected = 0 <= value < 0.5, "from 0 to less than 0.5"
+            elif name.endswith("probability"):
+                valid, expected = 0 <= value <= 1, "from 0 to 1"
+            else:
+                valid, expected = value >= 0, "0 or more"
+            if not valid:
+                raise ValueError(f"config.data.augmentation.{name}={value}: expected {expected}")
+
 
 class Span(NamedTuple):
     """A crop and a border along one axis of the label grid; scalars of int32.
@@ -190,11 +207,10 @@ def photograph(
     planes = jnp.moveaxis(image, -1, 0).astype(jnp.float32) / 255  # [3, H, W]
     chance, sigma = jax.random.uniform(blur_key, (2,))
     sigma *= augmentation.blur_px * (chance < augmentation.blur_probability)
-    planes = _separable(
-        _blurred_matrix(rows, image.shape[0], sigma),
-        _blurred_matrix(columns, image.shape[1], sigma),
-        planes,
-    )
+    to_rows = _blurred_matrix(rows, image.shape[0], sigma)
+    to_columns = _blurred_matrix(columns, image.shape[1], sigma)
+    planes = jnp.einsum("cuw,vw->cuv", planes, to_columns, precision=_HIGHEST)
+    planes = jnp.einsum("uh,chv->cuv", to_rows, planes, precision=_HIGHEST)
     planes = _recolored(planes, color_key, augmentation)
     if augmentation.border_probability:
         inside = _inside(rows, image.shape[0])[:, None] & _inside(columns, image.shape[1])[None]
@@ -236,11 +252,6 @@ def _blurred_matrix(span: Span, size: int, sigma: jax.Array) -> jax.Array:
     steps = (pixels[None] - pixels[:, None]) / jnp.maximum(sigma, 0.05)  # At .05, the identity.
     blur = jax.nn.softmax(-0.5 * steps**2, axis=-1)
     return jnp.matmul(blur, linear, precision=_HIGHEST)
-
-
-def _separable(rows: jax.Array, columns: jax.Array, planes: jax.Array) -> jax.Array:
-    planes = jnp.einsum("cuw,vw->cuv", planes, columns, precision=_HIGHEST)
-    return jnp.einsum("uh,chv->cuv", rows, planes, precision=_HIGHEST)
 
 
 def _recolored(planes: jax.Array, key: jax.Array, augmentation: Augmentation) -> jax.Array:

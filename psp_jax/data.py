@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import copy
-import functools
 import pathlib
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from psp_jax import experiment
-from psp_jax.batch import Batch
+from psp_jax.batch import Batch, stack_mirrored
 from psp_jax.io import manifest
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import frontier_classes
@@ -162,8 +161,11 @@ def train_batches(
         ConfigError: if the split holds fewer images than a batch.
     """
     check_batch_size(examples, data)
-    dataset = _shuffled(examples, seed).random_map(functools.partial(augmented, data=data))
-    dataset = _Batches(dataset, data.batch_size, rows).repeat()
+    indices: Any = range(len(examples))
+    dataset = _shuffled(indices, seed).random_map(
+        lambda index, rng: (index, rng.random() < data.flip_probability)
+    )
+    dataset = _Batches(dataset, examples, data, rows).repeat()
     # Two batches ahead keep the device fed; more would only hold memory.
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
     iterator = iter(dataset.to_iter_dataset(options))
@@ -194,7 +196,9 @@ def eval_batches(
         data: the preprocessing.
         rows: rows of every batch that this process reads; None for all.
     """
-    dataset = _Batches(grain.MapDataset.source(_Padded(examples, data)), data.batch_size, rows)
+    indices: Any = range(-(-len(examples) // data.batch_size) * data.batch_size)
+    dataset = grain.MapDataset.source(indices).map(lambda index: (index, False))
+    dataset = _Batches(dataset, examples, data, rows)
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
     return iter(dataset.to_iter_dataset(options))
 
@@ -205,62 +209,60 @@ def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
 
 
 def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
-    """Turns a decoded record into a batch without its batch axis."""
+    """Turns a decoded record into a batch without its batch axis, stacked ones into a batch."""
     filled = record["filled"]
     filled_depth = record["depth"].astype(np.float32) / MM_PER_M
-    depth = np.where(filled_depth <= data.max_depth_m, filled_depth, np.float32(0))
+    known = filled_depth <= data.max_depth_m
     if data.ignore_filled:
-        depth = np.where(filled, np.float32(0), depth)
+        known &= ~filled
     else:
         filled = np.zeros_like(filled)
     return Batch(
         image=record["image"],
-        depth=depth,
+        depth=np.where(known, filled_depth, np.float32(0)),
         filled_depth=filled_depth,
         frontier=record[frontier_classes.FEATURE_PREFIX + data.labels],
         filled=filled,
-        valid=np.ones((), bool),
+        valid=np.ones(filled.shape[:-2], bool),
     )
 
 
-def augmented(record: dict[str, Any], rng: np.random.Generator, *, data: experiment.Data) -> Batch:
-    """Turns a decoded record into a training example, mirrored at random."""
-    example = example_of(record, data)
-    if rng.random() >= data.flip_probability:
-        return example
-    return Batch(
-        image=example.image[:, ::-1],
-        depth=example.depth[:, ::-1],
-        filled_depth=example.filled_depth[:, ::-1],
-        frontier=frontier_classes.mirror(np.asarray(example.frontier)),
-        filled=example.filled[:, ::-1],
-        valid=example.valid,
-    )
+def _read(
+    chosen: Sequence[tuple[int, bool]], *, examples: Examples, data: experiment.Data
+) -> Batch:
+    """Reads a batch of examples, each given by its index and whether it is mirrored.
 
-
-class _Padded:
-    """Examples as batches without a batch axis, then blank ones that complete the last batch."""
-
-    def __init__(self, examples: Examples, data: experiment.Data):
-        self._examples, self._data = examples, data
-
-    def __len__(self) -> int:
-        return -(-len(self._examples) // self._data.batch_size) * self._data.batch_size
-
-    def __getitem__(self, index: int) -> Batch:
-        if index < len(self._examples):
-            return example_of(self._examples[index], self._data)
-        return jax.tree.map(
-            np.zeros_like, example_of(self._examples[len(self._examples) - 1], self._data)
-        )
+    Those of indices beyond the end are blank.
+    """
+    last = len(examples) - 1
+    indices, mirrored = (np.array(each) for each in zip(*chosen, strict=True))
+    records = {index: examples[index] for index in np.minimum(indices, last).tolist()}
+    ordered = [records[min(index, last)] for index in indices.tolist()]
+    frontier = frontier_classes.FEATURE_PREFIX + data.labels
+    stacked = {
+        name: stack_mirrored([record[name] for record in ordered], mirrored)
+        for name in ("image", "depth", "filled", frontier)
+    }
+    stacked[frontier][mirrored] = frontier_classes.mirror(stacked[frontier][mirrored, :, ::-1])
+    batch = example_of(stacked, data)
+    for array in jax.tree.leaves(batch):
+        array[indices > last] = 0
+    return batch
 
 
 class _Batches(grain.MapDataset):
-    """Batches of which this process reads `rows`; None reads all, as grain's own `batch` does."""
+    """Batches of which this process reads `rows`, or all, as `_read` describes them."""
 
-    def __init__(self, parent: grain.MapDataset, size: int, rows: Sequence[int] | None):
+    def __init__(
+        self,
+        parent: grain.MapDataset,
+        examples: Examples,
+        data: experiment.Data,
+        rows: Sequence[int] | None,
+    ):
         super().__init__(parent)
-        self._size, self._rows = size, range(size) if rows is None else rows
+        self._examples, self._data, self._size = examples, data, data.batch_size
+        self._rows = range(self._size) if rows is None else rows
 
     def __len__(self) -> int:
         return len(self._parent) // self._size
@@ -268,8 +270,8 @@ class _Batches(grain.MapDataset):
     def __getitem__(self, index: Any) -> Any:
         epoch, batch = divmod(index, len(self))  # An index beyond the length is of a later epoch.
         start = epoch * len(self._parent) + batch * self._size
-        examples = [self._parent[start + row] for row in self._rows]
-        return jax.tree.map(lambda *arrays: np.stack(arrays), *examples)
+        chosen = [self._parent[start + row] for row in self._rows]
+        return _read(chosen, examples=self._examples, data=self._data)
 
 
 class Subset:

@@ -18,6 +18,7 @@ CONFIG_FILE = "config.json"
 # Fields that may change between the sessions of a run: they do not touch what is trained.
 INCIDENTAL = (
     "checkpoint_every",
+    "data.cache",
     "data.skip_damaged",
     "data.threads",
     "keep_checkpoints",
@@ -72,6 +73,8 @@ class Data:
         ignore_filled: whether losses and metrics leave out pixels without a reading.
         max_depth_m: readings beyond count as none; also the depth of gray level 255, metres.
         threads: threads that read and decode.
+        cache: whether decoded images stay in memory, so that they are decoded once, not every
+            epoch.
         skip_damaged: whether damaged records are left out, which reads all of them first; otherwise
             the first one stops the run.
     """
@@ -85,6 +88,7 @@ class Data:
     ignore_filled: bool = True
     max_depth_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
     threads: int = 2
+    cache: bool = False
     skip_damaged: bool = False
 
 
@@ -208,7 +212,7 @@ def check(experiment: Experiment) -> None:
     probability = data.flip_probability
     _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
     if data.augmentation is not None:
-        _check_augmentation(data.augmentation)
+        data.augmentation.check()
     for name in ("checkpoint_every", "validate_every", "keep_checkpoints", "pictures"):
         value = getattr(experiment, name)
         _expect(value >= 1, name, value, "at least 1")
@@ -223,23 +227,6 @@ def check(experiment: Experiment) -> None:
         )
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
-
-
-def _check_augmentation(augmentation: augment.Augmentation) -> None:
-    for name, value in dataclasses.asdict(augmentation).items():
-        field = f"data.augmentation.{name}"
-        if name == "jpeg_quality":
-            valid = isinstance(value, tuple | list) and len(value) == 2
-            valid = valid and 1 <= value[0] <= value[1] <= 100
-            _expect(valid, field, value, "a smallest and a largest quality, from 1 to 100")
-        elif name == "crop":
-            _expect(0 < value <= 1, field, value, "above 0, up to 1")
-        elif name.endswith("probability"):
-            _expect(0 <= value <= 1, field, value, "from 0 to 1")
-        elif name == "border":
-            _expect(0 <= value < 0.5, field, value, "from 0 to less than 0.5")
-        else:
-            _expect(value >= 0, field, value, "0 or more")
 
 
 def _check_phase(name: str, phase: Phase) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from psp_jax import augment, checkpoints, data, experiment, init_from, optim, steps
+from psp_jax import augment, cache, checkpoints, data, experiment, init_from, optim, steps
 from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, PhaseSpan
@@ -121,6 +121,8 @@ def open_splits(config: Experiment, session: Session) -> Splits:
     splits["train"] = data.subsample(splits["train"], config.data.train_fraction)
     images = {f"number of {name} images": len(examples) for name, examples in splits.items()}
     data.check_batch_size(splits["train"], config.data)
+    if config.data.cache:
+        splits = cache.cached(splits, config.data)
     processes.assert_equal({"config": experiment.text(config), **images})
     return splits
 

@@ -3,6 +3,7 @@ import itertools
 import json
 import re
 import shutil
+import types
 
 import cv2
 import jax
@@ -12,7 +13,7 @@ import pytest
 from benchmarks import damage
 from data_builders.scannet_frontiers import examples as examples_module
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import data
+from psp_jax import cache, data
 from psp_jax.io import manifest
 from psp_jax.partition import frontier_classes
 from tests.scans import SIZE, make_frame, small_config, write_scan
@@ -103,6 +104,40 @@ def test_readings_beyond_the_range_are_none(examples, tiny):
     example = data.example_of(record, dataclasses.replace(tiny.data, max_depth_m=limit_m))
     assert example.depth.max() <= limit_m
     assert (example.depth[record["depth"] / np.float32(1000) > limit_m] == 0).all()
+
+
+@pytest.mark.parametrize("batches", [data.train_batches, data.eval_batches])
+def test_a_cache_changes_no_batch_and_decodes_every_record_once(examples, tiny, batches):
+    config = dataclasses.replace(tiny.data, batch_size=5, threads=3)
+    start = {"seed": 3, "first_step": 2} if batches is data.train_batches else {}
+    cached = cache.Cached(examples, config.labels)
+    for _ in range(2):
+        plain, same = (list(itertools.islice(batches(each, config, **start), 20))
+                       for each in (examples, cached))  # fmt: skip
+        assert_equal(plain, same)
+    assert cached[3] is cached[3]
+    record = examples[3]
+    for name, value in cached[3].items():
+        np.testing.assert_array_equal(value, record[name])
+    assert data.origins(cached, config, seed=0, step=1) == data.origins(
+        examples, config, seed=0, step=1
+    )
+
+
+def test_the_cache_prints_its_size_and_is_refused_where_it_does_not_fit(
+    examples, tiny, monkeypatch, capsys
+):
+    splits = {"train": examples, "validation": examples, "test": examples}
+    cached = cache.cached(splits, tiny.data)
+    record = examples[0]
+    kept = [record[name] for name in ("image", "depth", "filled", "frontier_seeds")]
+    needed = 2 * len(examples) * sum(array.nbytes for array in kept)
+    assert cache.Cached(examples, "seeds").full_bytes() * 2 == needed and cached["test"] is examples
+    assert f"{2 * len(examples)} decoded images" in capsys.readouterr().out
+    memory = types.SimpleNamespace(available=needed - 1)
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: memory)
+    with pytest.raises(ValueError, match="config.data.cache=True: expected at most .* GB"):
+        cache.cached(splits, tiny.data)
 
 
 def test_evaluation_sees_every_example_once_in_order_and_marks_the_padding(examples, tiny):

@@ -18,7 +18,7 @@ ROWS = (
     ("experiment", "presets"),
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
-    ("evaluation", "init_from", "explore"),
+    ("evaluation", "init_from", "explore", "cache"),
     ("train", "calibrate"),
     ("main", "predict", "report"),
     ("__init__",),

@@ -21,7 +21,7 @@ INIT, COMPILE, DATA, STEP, EVALUATION, SAVE, REPORT, LOST = ACTIVITIES = (
 )
 _AT_RISK = (DATA, STEP, EVALUATION)  # Lost by a kill, back to the last checkpoint.
 _WRITE_INTERVAL_S = 10  # At most this much of what a kill loses is not counted.
-_DATA_WAIT_WARNING = 0.1
+_DATA_WAIT_WARNING = 0.05
 
 
 class Goodput:
@@ -87,8 +87,8 @@ class Goodput:
         share = self.seconds[DATA] / max(self.seconds[DATA] + self.seconds[STEP], 1e-9)
         if share > _DATA_WAIT_WARNING:
             lines.append(
-                f"{share:.0%} of the training was waiting for data; "
-                "more config.data.threads may help"
+                f"{share:.0%} of the training was waiting for data: set config.data.cache=True if "
+                "the decoded images fit into memory, or raise config.data.threads"
             )
         return lines
 

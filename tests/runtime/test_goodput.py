@@ -45,7 +45,8 @@ def test_every_second_has_one_activity_and_those_of_a_killed_session_are_lost(tm
         "seconds": dict.fromkeys(goodput.ACTIVITIES, 0) | seconds,
         "unsaved": 0,
     }
-    (line,) = second.lines()
+    line, advice = second.lines()
+    assert "config.data.cache" in advice and "config.data.threads" in advice
     assert line.startswith("goodput 30% of 223.0 s in 2 sessions: init 1.0, compile 0.0, data wait")
 
 
