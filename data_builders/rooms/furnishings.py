@@ -11,8 +11,8 @@ from data_builders.rooms.solids import ball, bounds, cylinder, piece, rod, scatt
 
 
 def _amount(rng: np.random.Generator, most: int) -> int:
-    """Samples a number of items: often few, sometimes many."""
-    return int(rng.integers(0, 1 + rng.choice([most // 4, most // 2, most])))
+    """Samples a number of items: few, some, or as many as fit."""
+    return int(rng.integers(0, 1 + rng.choice([most // 4, most, 2 * most])))
 
 
 def _sized(

@@ -112,10 +112,12 @@ def leaf(rng: np.random.Generator) -> Material:
 
 def floor(rng: np.random.Generator) -> Material:
     """Samples a floor: planks, tiles, checks, carpets, concrete; matt to polished."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return dataclasses.replace(materials.floor(rng), gloss=float(rng.uniform(0, 0.8)))
     kind = rng.choice([Print.CHECKS, Print.MOTIF, Print.MARBLE, Texture.TILES, Texture.CARPET])
-    one, two = color(rng), color(rng)
+    one = color(rng)
+    muted = materials.shade(one, rng.uniform(0.4, 2.0))
+    two = color(rng) if rng.random() < 0.3 else muted
     scale = {Print.MARBLE: rng.uniform(0.2, 1.0), Texture.CARPET: 0.03}.get(
         kind, rng.uniform(0.1, 0.6)
     )

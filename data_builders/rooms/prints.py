@@ -60,7 +60,8 @@ def reflectance(spot: ShadingPoint) -> jax.Array:
     for kind, image in images.items():
         color = jnp.where((spot.texture == kind)[None], image, color)
     stains = noise(spot.u / 0.9, spot.v / 0.7, spot.key + 7)
-    return color * (0.86 + 0.2 * stains + 0.12 * (rough - 0.5))[None]
+    dirt = hashed(spot.key, spot.key, spot.key + 8)  # Some surfaces are spotless.
+    return color * (1 + dirt * (0.3 * (stains - 0.5) + 0.12 * (rough - 0.5)))[None]
 
 
 def _clouds(spot: ShadingPoint) -> jax.Array:
