@@ -83,7 +83,7 @@ def bowl(rng: np.random.Generator) -> Piece:
 def sphere(rng: np.random.Generator) -> Piece:
     """Samples a ball."""
     size = rng.choice([0.06, 0.12, 0.2, 0.24])
-    finish = rng.choice([palettes.plain, palettes.fabric, palettes.page])(rng)
+    finish = (palettes.plain, palettes.fabric, palettes.page)[rng.integers(3)](rng)
     return piece([ball((0, 0, 0), (size, size, size), finish)])
 
 

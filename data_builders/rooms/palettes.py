@@ -45,7 +45,9 @@ def white(rng: np.random.Generator) -> Material:
 def metal(rng: np.random.Generator) -> Material:
     """Samples bright or dark metal."""
     tone = float(rng.choice([0.03, 0.12, 0.3, 0.55]))
-    return Material((tone,) * 3, (1.3 * tone,) * 3, gloss=rng.uniform(0.4, 0.9))
+    return Material(
+        (tone, tone, tone), (1.3 * tone, 1.3 * tone, 1.3 * tone), gloss=rng.uniform(0.4, 0.9)
+    )
 
 
 def fabric(rng: np.random.Generator) -> Material:
@@ -63,7 +65,7 @@ def fabric(rng: np.random.Generator) -> Material:
 
 def wood(rng: np.random.Generator) -> Material:
     """Samples a finish of furniture: wood, paint, laminate."""
-    return materials.wood(rng) if rng.random() < 0.55 else rng.choice([white, plain])(rng)
+    return materials.wood(rng) if rng.random() < 0.55 else (white, plain)[rng.integers(2)](rng)
 
 
 def page(rng: np.random.Generator) -> Material:

@@ -9,7 +9,7 @@ recomputes each of them in the loops of the next, at twice the cost.
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -189,7 +189,7 @@ def _over_boxes(
     origin: jax.Array,
     rays: jax.Array,
     fold: Callable,
-    start: object,
+    start: Any,
     *,
     reach: jax.Array | float = 1.0,
     size: tuple[int, int],
@@ -202,7 +202,7 @@ def _over_boxes(
         reach = jnp.broadcast_to(jnp.asarray(reach), rays.shape[1:])
         return shapes.fold(
             scene.solids,
-            scene.center,
+            jnp.asarray(scene.center),
             origin,
             rays,
             reach=reach,

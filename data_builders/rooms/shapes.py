@@ -6,7 +6,7 @@ solids near its rays, so the cost hardly depends on the number of small objects 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,9 +55,9 @@ def fold(
     *,
     reach: jax.Array,
     step: Callable,
-    start: object,
+    start: Any,
     size: tuple[int, int],
-) -> object:
+) -> Any:
     """Folds (state, row, near, far) over the solids; a ray is in a solid from near to far.
 
     Args:
@@ -106,8 +106,8 @@ def _fold_all(
     origin: jax.Array,
     rays: jax.Array,
     step: Callable,
-    start: object,
-) -> object:
+    start: Any,
+) -> Any:
     """Folds over all solids for all rays, as `fold` does.
 
     A loop of known length runs on a GPU without asking the host, and unrolled with few kernels;
