@@ -83,7 +83,7 @@ def bowl(rng: np.random.Generator) -> Piece:
 def sphere(rng: np.random.Generator) -> Piece:
     """Samples a ball."""
     size = rng.choice([0.06, 0.12, 0.2, 0.24])
-    finish = rng.choice([palettes.plain, palettes.fabric, palettes.page])(rng)
+    finish = (palettes.plain, palettes.fabric, palettes.page)[rng.integers(3)](rng)
     return piece([ball((0, 0, 0), (size, size, size), finish)])
 
 
@@ -245,7 +245,36 @@ def gadget(rng: np.random.Generator) -> Piece:
     return piece([box(0, 0, 0, *size, keys if rng.random() < 0.5 else finish)])
 
 
+def cable(rng: np.random.Generator) -> Piece:
+    """Samples a cable that winds over a surface."""
+    finish, thick = palettes.plain(rng), rng.uniform(0.006, 0.014)
+    points, yaw = [np.zeros(2)], rng.uniform(0, 2 * np.pi)
+    bend = rng.normal(0, 0.7)
+    for _ in range(rng.integers(4, 9)):
+        yaw += bend + rng.normal(0, 0.3)
+        points.append(points[-1] + 0.09 * np.array([np.cos(yaw), np.sin(yaw)]))
+    points = np.array(points) - (np.max(points, axis=0) + np.min(points, axis=0)) / 2
+    height = thick / 2
+    return piece(
+        [
+            rod((*start, height), (*end, height), thick, finish)
+            for start, end in zip(points[:-1], points[1:], strict=True)
+        ]
+    )
+
+
+def stand(rng: np.random.Generator) -> Piece:
+    """Samples upright sheets or folders that lean on each other, on a base."""
+    finish, width = palettes.plain(rng), rng.uniform(0.15, 0.25)
+    parts = [box(0, 0, 0, width, 0.2, 0.01, finish)]
+    for k in range(rng.integers(2, 5)):
+        height, lean = rng.uniform(0.12, 0.28), rng.uniform(0.1, 0.4)
+        hinge = (rng.normal(0, 0.01), 0.09 - 0.045 * k, 0.01)
+        parts.append(tilted(hinge, (width, 0.004, height), lean, palettes.page(rng)))
+    return piece(parts)
+
+
 SMALL = (
     book, book, book, sheet, sheet, bottle, can, cup, cup, bowl, package, package, gadget, pens,
 )  # fmt: skip
-ANY = (*SMALL, sphere, globe, open_carton, lamp, plant, toy, cloth, laptop)
+ANY = (*SMALL, sphere, globe, open_carton, lamp, plant, toy, cloth, laptop, cable, stand)

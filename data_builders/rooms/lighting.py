@@ -119,7 +119,7 @@ def _window_lights(
 
 
 def passes(
-    masks: Masks, lamp: int, start: jax.Array, towards: jax.Array
+    masks: Masks, lamp: jax.Array | int, start: jax.Array, towards: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns how much of a light its mask lets through, and where it stops to be outside.
 

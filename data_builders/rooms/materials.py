@@ -32,7 +32,7 @@ class Material:
 
     Attributes:
         albedo, second: linear RGB reflectances, 0 to 1, that the texture mixes.
-        texture: the pattern.
+        texture: the pattern, a `Texture`, or a `prints.Print` in varied rooms.
         scale_m: size of the pattern's repeating feature in metres.
         gloss: 0 matt to 1 mirror-like; controls highlights and missing depth readings.
         emission: emitted light relative to the albedo; only lamps, windows and screens have any.
@@ -40,7 +40,7 @@ class Material:
 
     albedo: Color
     second: Color
-    texture: Texture = Texture.PLAIN
+    texture: enum.IntEnum = Texture.PLAIN
     scale_m: float = 0.03
     gloss: float = 0.1
     emission: float = 0.0

@@ -45,7 +45,9 @@ def white(rng: np.random.Generator) -> Material:
 def metal(rng: np.random.Generator) -> Material:
     """Samples bright or dark metal."""
     tone = float(rng.choice([0.03, 0.12, 0.3, 0.55]))
-    return Material((tone,) * 3, (1.3 * tone,) * 3, gloss=rng.uniform(0.4, 0.9))
+    return Material(
+        (tone, tone, tone), (1.3 * tone, 1.3 * tone, 1.3 * tone), gloss=rng.uniform(0.4, 0.9)
+    )
 
 
 def fabric(rng: np.random.Generator) -> Material:
@@ -63,7 +65,7 @@ def fabric(rng: np.random.Generator) -> Material:
 
 def wood(rng: np.random.Generator) -> Material:
     """Samples a finish of furniture: wood, paint, laminate."""
-    return materials.wood(rng) if rng.random() < 0.55 else rng.choice([white, plain])(rng)
+    return materials.wood(rng) if rng.random() < 0.55 else (white, plain)[rng.integers(2)](rng)
 
 
 def page(rng: np.random.Generator) -> Material:
@@ -112,10 +114,12 @@ def leaf(rng: np.random.Generator) -> Material:
 
 def floor(rng: np.random.Generator) -> Material:
     """Samples a floor: planks, tiles, checks, carpets, concrete; matt to polished."""
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return dataclasses.replace(materials.floor(rng), gloss=float(rng.uniform(0, 0.8)))
     kind = rng.choice([Print.CHECKS, Print.MOTIF, Print.MARBLE, Texture.TILES, Texture.CARPET])
-    one, two = color(rng), color(rng)
+    one = color(rng)
+    muted = materials.shade(one, rng.uniform(0.4, 2.0))
+    two = color(rng) if rng.random() < 0.3 else muted
     scale = {Print.MARBLE: rng.uniform(0.2, 1.0), Texture.CARPET: 0.03}.get(
         kind, rng.uniform(0.1, 0.6)
     )

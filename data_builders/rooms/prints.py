@@ -60,7 +60,8 @@ def reflectance(spot: ShadingPoint) -> jax.Array:
     for kind, image in images.items():
         color = jnp.where((spot.texture == kind)[None], image, color)
     stains = noise(spot.u / 0.9, spot.v / 0.7, spot.key + 7)
-    return color * (0.86 + 0.2 * stains + 0.12 * (rough - 0.5))[None]
+    dirt = hashed(spot.key, spot.key, spot.key + 8)  # Some surfaces are spotless.
+    return color * (1 + dirt * (0.3 * (stains - 0.5) + 0.12 * (rough - 0.5)))[None]
 
 
 def _clouds(spot: ShadingPoint) -> jax.Array:
@@ -91,7 +92,7 @@ def _photo(spot: ShadingPoint) -> jax.Array:
     return jnp.where(gray, image.mean(axis=0)[None], image)
 
 
-def _text(spot: ShadingPoint, pitch_m: jax.Array | float) -> jax.Array:
+def _text(spot: ShadingPoint, pitch_m: jax.Array) -> jax.Array:
     """Returns 1 on letters: words of random length on lines every `pitch_m`."""
     row = jnp.floor(spot.v / pitch_m)
     inside = jnp.mod(spot.v / pitch_m, 1) < 0.6
@@ -151,7 +152,7 @@ def _desktop(spot: ShadingPoint, vivid: jax.Array) -> jax.Array:
         inside = (x > left) & (x < left + wide) & (y > low) & (y < low + tall)
         bar = y > low + tall - 0.05
         tone = jnp.where(hashed(key, key, key + 70 + k) < 0.6, 0.85, 0.06)
-        page = tone + (0.45 - tone) * _text(spot, 0.012)
+        page = tone + (0.45 - tone) * _text(spot, jnp.float32(0.012))
         image = jnp.where(inside[None], jnp.where(bar, 0.25, page)[None], image)
     bezel = jnp.minimum(
         jnp.minimum(spot.u, spot.width - spot.u), jnp.minimum(spot.v, spot.height - spot.v)

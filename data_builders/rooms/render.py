@@ -9,7 +9,7 @@ recomputes each of them in the loops of the next, at twice the cost.
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -189,7 +189,7 @@ def _over_boxes(
     origin: jax.Array,
     rays: jax.Array,
     fold: Callable,
-    start: object,
+    start: Any,
     *,
     reach: jax.Array | float = 1.0,
     size: tuple[int, int],
@@ -202,7 +202,7 @@ def _over_boxes(
         reach = jnp.broadcast_to(jnp.asarray(reach), rays.shape[1:])
         return shapes.fold(
             scene.solids,
-            scene.center,
+            jnp.asarray(scene.center),
             origin,
             rays,
             reach=reach,
@@ -336,17 +336,21 @@ def _shade(scene: Scene, hit: _Hit, albedo: jax.Array, *, size: tuple[int, int])
     highlight = jnp.zeros_like(hit.depth)
     mirrored = hit.rays - 2 * _dot(hit.rays, hit.normal)[None] * hit.normal
     mirrored = mirrored / jnp.sqrt(_dot(mirrored, mirrored))[None]
-    for lamp in range(len(scene.light_position)):
-        shine = functools.partial(_shine, scene, hit, start, mirrored, lamp, size)
-        if scene.masks is None:
-            falls, glint = shine()
-        else:
-            dark = jnp.zeros_like(highlight), jnp.zeros_like(highlight)
-            falls, glint = lax.cond(
-                scene.light_color[lamp].sum() > 0, shine, lambda dark=dark: dark
-            )
+
+    def add(lamp: jax.Array | int, sums: tuple[jax.Array, jax.Array]):
+        light, highlight = sums
+        falls, glint = _shine(scene, hit, start, mirrored, lamp, size)
         light = light + 3.6 * scene.light_color[lamp][:, None] * falls[None]
-        highlight = highlight + 0.5 * glint * scene.light_color[lamp].mean()
+        return light, highlight + 0.5 * glint * scene.light_color[lamp].mean()
+
+    sums = light, highlight
+    if scene.masks is None:
+        for lamp in range(len(scene.light_position)):
+            sums = add(lamp, sums)
+    else:
+        lit = jnp.count_nonzero(jnp.asarray(scene.light_color)[:, 0])  # Black lights come last.
+        sums = lax.fori_loop(0, lit, add, sums)
+    light, highlight = sums
     gloss, emission = scene.gloss[hit.row], scene.emission[hit.row]
     return albedo * (light + emission[None]) + (gloss * gloss * highlight)[None]
 
@@ -356,7 +360,7 @@ def _shine(
     hit: _Hit,
     start: jax.Array,
     mirrored: jax.Array,
-    lamp: int,
+    lamp: jax.Array | int,
     size: tuple[int, int],
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the light `[R]` of a lamp on matt surfaces, and its mirror image on glossy ones."""

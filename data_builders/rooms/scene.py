@@ -146,7 +146,7 @@ def _solids(space: Space, halves: np.ndarray, placed: list[tuple[Box, Pose, int]
         conic=conic.astype(np.float32),
         radius_m=radius.astype(np.float32),
         key=keys.astype(np.int32),
-        first_round=np.int32(SHELL_ROWS + sum(box.conic is None for box, _, _ in placed)),
+        first_round=np.array(SHELL_ROWS + sum(box.conic is None for box, _, _ in placed), np.int32),
     )
 
 

@@ -3,7 +3,7 @@
 Frames and units are those of `furniture`. A part is made from the middle of its base.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,8 +38,8 @@ def rod(start: Base, end: Base, thick: float, material: Material) -> Box:
     dx, dy, dz = b - a
     length = float(np.linalg.norm(b - a))
     turn = (float(np.arctan2(dx, -dy)), float(np.arccos(np.clip(dz / length, -1, 1))), 0.0)
-    middle = tuple(float(value) for value in (a + b) / 2)
-    return Box(middle, (thick, thick, length), material, shapes.frustum(1.0), turn)
+    x, y, z = (float(value) for value in (a + b) / 2)
+    return Box((x, y, z), (thick, thick, length), material, shapes.frustum(1.0), turn)
 
 
 def tilted(
@@ -93,7 +93,7 @@ def scatter(
     x, y, width, depth = area
     items = list(taken)
     for _ in range(count):
-        piece = makers[rng.integers(len(makers))](rng)
+        piece = makers[int(rng.integers(len(makers)))](rng)
         for _ in range(TRIES):
             yaw = rng.choice([rng.normal(0, 0.2), rng.uniform(-np.pi, np.pi)])
             reach = _reach(piece, yaw)
@@ -135,8 +135,3 @@ def piece(
 ) -> Piece:
     """Makes a piece of the size of its parts."""
     return Piece(tuple(parts), bounds(parts), placement, items=items)
-
-
-def choice(makers: Sequence[Callable], rng: np.random.Generator) -> Piece:
-    """Samples one of the kinds of pieces."""
-    return makers[rng.integers(len(makers))](rng)

@@ -139,7 +139,7 @@ def fades(feature_m: jax.Array, spot: ShadingPoint) -> jax.Array:
     return jnp.clip(feature_m / spot.pixel_m - 0.5, 0, 1)
 
 
-def line(offset_m: jax.Array, width_m: float, spot: ShadingPoint) -> jax.Array:
+def line(offset_m: jax.Array, width_m: jax.Array | float, spot: ShadingPoint) -> jax.Array:
     """Returns how much of a pixel, 0 to 1, a line at `offset_m` covers."""
     reach = jnp.maximum(width_m, spot.pixel_m)
     return jnp.clip(1 - jnp.abs(offset_m) / reach, 0, 1) * jnp.minimum(width_m / reach * 1.5, 1)

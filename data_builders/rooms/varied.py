@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_builders.rooms import fittings, furnishings, palettes
+from data_builders.rooms import fittings, floor_things, furnishings, palettes
 from data_builders.rooms.furniture import Maker
 from data_builders.rooms.space import Space
 
@@ -13,31 +13,32 @@ MAX_FLOOR_SHARE = 0.42
 
 # Furniture by type of room; each piece is sampled with its weight.
 _LIVING = (
-    (furnishings.sofa, 2), (furnishings.table, 2), (furnishings.shelf, 2), (furnishings.rug, 1),
-    (furnishings.floor_lamp, 1), (furnishings.floor_plant, 1), (furnishings.drawers, 1),
-    (furnishings.chair, 1), (furnishings.on_floor, 2),
+    (furnishings.sofa, 2), (furnishings.table, 2), (furnishings.shelf, 2), (floor_things.rug, 1),
+    (floor_things.floor_lamp, 1), (floor_things.floor_plant, 1), (furnishings.drawers, 1),
+    (furnishings.chair, 1), (floor_things.on_floor, 2),
 )  # fmt: skip
 _OFFICE = (
     (furnishings.desk, 5), (furnishings.swivel_chair, 3), (furnishings.shelf, 2),
-    (furnishings.drawers, 2), (furnishings.cartons, 1), (furnishings.bag, 1),
-    (furnishings.bin_, 1), (furnishings.on_floor, 1), (furnishings.floor_plant, 1),
+    (furnishings.drawers, 2), (floor_things.cartons, 1), (floor_things.bag, 1),
+    (floor_things.bin_, 1), (floor_things.on_floor, 1), (floor_things.floor_plant, 1),
 )  # fmt: skip
 _DINING = (
     (furnishings.table, 3), (furnishings.chair, 5), (furnishings.counter, 2),
-    (furnishings.drawers, 2), (furnishings.bin_, 1), (furnishings.rug, 1), (furnishings.bag, 1),
+    (furnishings.drawers, 2), (floor_things.bin_, 1), (floor_things.rug, 1), (floor_things.bag, 1),
 )  # fmt: skip
 _BEDROOM = (
-    (furnishings.bed, 2), (furnishings.drawers, 3), (furnishings.rug, 1), (furnishings.desk, 1),
-    (furnishings.bag, 1), (furnishings.on_floor, 3), (furnishings.shelf, 1), (furnishings.chair, 1),
+    (furnishings.bed, 2), (furnishings.drawers, 3), (floor_things.rug, 1), (furnishings.desk, 1),
+    (floor_things.bag, 1), (floor_things.on_floor, 3), (furnishings.shelf, 1),
+    (furnishings.chair, 1),
 )  # fmt: skip
 _STORE = (
-    (furnishings.cartons, 5), (furnishings.shelf, 3), (furnishings.on_floor, 5),
-    (furnishings.drawers, 1), (furnishings.table, 1), (furnishings.bin_, 1),
-    (furnishings.floor_lamp, 1),
+    (floor_things.cartons, 5), (furnishings.shelf, 3), (floor_things.on_floor, 5),
+    (furnishings.drawers, 1), (furnishings.table, 1), (floor_things.bin_, 1),
+    (floor_things.floor_lamp, 1),
 )  # fmt: skip
 _CORRIDOR = (
-    (furnishings.drawers, 2), (furnishings.cartons, 1), (furnishings.floor_plant, 1),
-    (furnishings.rug, 1), (furnishings.chair, 1), (furnishings.bin_, 1), (furnishings.bag, 1),
+    (furnishings.drawers, 2), (floor_things.cartons, 1), (floor_things.floor_plant, 1),
+    (floor_things.rug, 1), (furnishings.chair, 1), (floor_things.bin_, 1), (floor_things.bag, 1),
 )  # fmt: skip
 _WALLS = (
     (fittings.poster, 5), (fittings.picture, 4), (fittings.small_things, 4),
@@ -70,7 +71,7 @@ def make_space(seed: int | Sequence[int]) -> Space:
     area, density = size[0] * size[1], rng.choice([0.25, 0.6, 1.0, 1.5])
     theme = _CORRIDOR if corridor else _SETS[rng.integers(len(_SETS))]
     movable = _sample(theme, round(density * min(area, 30.0) * 0.7) + 1, rng)
-    movable += _sample(_WALLS, rng.integers(1, 12), rng)
+    movable += _sample(_WALLS, int(rng.integers(1, 12)), rng)
     spares = _sample(theme, 3, rng)
     pieces = (*fixed, *movable, *spares)
     return Space(

@@ -6,6 +6,7 @@ import numpy as np
 
 from data_builders.rooms import camera
 from data_builders.rooms.scene import SHELL_ROWS, Scene
+from data_builders.rooms.shapes import Solids
 
 FIELDS_OF_VIEW = (45, 80)  # Horizontal, degrees: tablets, webcams and phones.
 CLEARANCE_M = 0.3  # To the bounding boxes of things.
@@ -52,9 +53,14 @@ def trajectory(scene: Scene, frames: int, seed: Sequence[int]) -> np.ndarray:
     return np.array(poses, np.float32).reshape(frames, 4, 4)
 
 
+def _solids(scene: Scene) -> Solids:
+    assert scene.solids is not None
+    return scene.solids
+
+
 def _candidates(scene: Scene, rng: np.random.Generator) -> tuple[np.ndarray, float]:
     """Returns poses (x, y, z, yaw, pitch, roll) that look at things, or anywhere; and a depth."""
-    used = np.flatnonzero(scene.solids.radius_m > 0)
+    used = np.flatnonzero(_solids(scene).radius_m > 0)
     close = rng.random() < 0.4
     target_m = (
         float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))) if close else rng.uniform(1.6, 4)
@@ -90,10 +96,10 @@ def _collision_cost(scene: Scene, positions: np.ndarray) -> np.ndarray:
     """Returns a cost above 10 for each position `[N, 3]` too close to a surface, else 0."""
     to_walls = np.minimum(positions, scene.room_size - positions).min(axis=1)
     gap = to_walls
-    used = scene.solids.radius_m > 0
+    used = _solids(scene).radius_m > 0
     if used.any():
         offset = positions[:, None] - scene.center[used]  # [N, S, 3]
-        unit = np.einsum("sij,nsj->nsi", scene.solids.to_unit[used], offset)
+        unit = np.einsum("sij,nsj->nsi", _solids(scene).to_unit[used], offset)
         outside = np.maximum(np.abs(unit) - 1, 0) * scene.half[used]
         gap = np.minimum(gap, np.linalg.norm(outside, axis=-1).min(axis=1))
     return np.where(gap < CLEARANCE_M, 20 - gap, 0.0)
@@ -108,11 +114,11 @@ def _cast(scene: Scene, pose: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray,
     axis, depth_m = wall.argmin(axis=0), wall.min(axis=0)
     ahead = np.take_along_axis(direction, axis[None], axis=0)[0] > 0
     row = np.where(axis == 2, 1 - ahead, 2 + 2 * axis + ahead)
-    used = np.flatnonzero(scene.solids.radius_m > 0)
+    used = np.flatnonzero(_solids(scene).radius_m > 0)
     if not len(used):
         return depth_m, row
     # One product for all axes of all solids, [3, S, R]; float32 is enough to rate a view.
-    axes = scene.solids.to_unit[used].transpose(1, 0, 2)  # [3, S, 3]
+    axes = _solids(scene).to_unit[used].transpose(1, 0, 2)  # [3, S, 3]
     start = (axes * (origin - scene.center[used]).astype(np.float32)).sum(axis=2)[..., None]
     along = axes.reshape(-1, 3) @ direction.astype(np.float32)
     along = along.reshape(3, len(used), -1)

@@ -28,12 +28,15 @@ TILT = (0.7, 0.4, -0.3)
 
 def rendered(arranged, pose, size=SIZE, zoom=1.0):
     color_size = size[0] * render.COLOR_SCALE, size[1] * render.COLOR_SCALE
-    intrinsics = (camera.intrinsics(*s, zoom) for s in (color_size, size))
+    intrinsics = (
+        camera.intrinsics(color_size[0], color_size[1], zoom),
+        camera.intrinsics(size[0], size[1], zoom),
+    )
     return render.render(arranged, pose.astype(np.float32), *intrinsics, depth_size=size)
 
 
 def camera_rays(size, zoom=1.0):
-    fx, fy, cx, cy = camera.intrinsics(*size, zoom).astype(np.float64)
+    fx, fy, cx, cy = camera.intrinsics(size[0], size[1], zoom).astype(np.float64)
     rows, columns = np.mgrid[: size[0], : size[1]]
     return np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones(size)], axis=-1)
 
@@ -41,6 +44,7 @@ def camera_rays(size, zoom=1.0):
 def room_with(center, full_size, conic=None, turn=(0.0, 0.0, 0.0)):
     """Returns a room of 5 x 4 x 2.5 m with one solid."""
     arranged = scene.make_scene(varied.make_space(0), 0)
+    assert arranged.solids is not None
     count, row = len(arranged.half), scene.SHELL_ROWS
     half = np.zeros((count, 3), np.float32)
     middle = np.full((count, 3), -100, np.float32)
@@ -140,6 +144,7 @@ def test_the_angle_of_incidence_on_a_ball_follows_from_its_centre():
 
 def test_skipping_distant_solids_changes_no_pixel():
     arranged = scene.make_scene(varied.make_space(5), 0)
+    assert arranged.solids is not None
     everywhere = np.where(arranged.solids.radius_m > 0, 100, -1).astype(np.float32)
     no_skips = arranged._replace(solids=arranged.solids._replace(radius_m=everywhere))
     for pose in walk.trajectory(arranged, 2, (5,)):
@@ -182,6 +187,7 @@ def test_things_stay_inside_the_room_and_stand_on_their_hosts():
     for seed in range(12):
         room = varied.make_space(seed)
         arranged = scene.make_scene(room, seed % 3)
+        assert arranged.solids is not None
         rows = np.flatnonzero(arranged.solids.radius_m > 0)
         axes = np.linalg.inv(arranged.solids.to_unit[rows])  # columns: half axes
         reach = np.abs(axes).sum(axis=2)
