@@ -1,8 +1,5 @@
 """Tests of the varied rooms: exact depth of all solids, and plausible arrangements."""
 
-import functools
-
-import jax
 import numpy as np
 import pytest
 
@@ -152,22 +149,6 @@ def test_skipping_distant_solids_changes_no_pixel():
         np.testing.assert_array_equal(view.depth, expected.depth)
         np.testing.assert_array_equal(view.instance, expected.instance)
         np.testing.assert_allclose(view.color, expected.color, atol=1e-5)
-
-
-@pytest.mark.slow
-def test_the_loops_for_a_gpu_draw_the_same_pictures(monkeypatch):
-    arranged = scene.make_scene(varied.make_space(5), 0)
-    poses = walk.trajectory(arranged, 2, (5,))
-    intrinsics = (camera.intrinsics(*s) for s in ((2 * SIZE[0], 2 * SIZE[1]), SIZE))
-    draw = functools.partial(render.render_frames, arranged, poses, *intrinsics, depth_size=SIZE)
-    expected = list(draw())
-    jax.clear_caches()  # Compiled functions don't ask for the backend again.
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    for view, other in zip(draw(), expected, strict=True):
-        np.testing.assert_allclose(view.depth, other.depth, rtol=1e-6)
-        np.testing.assert_array_equal(view.instance, other.instance)
-        np.testing.assert_allclose(view.color, other.color, atol=1e-5)
-    jax.clear_caches()
 
 
 @pytest.mark.parametrize("kind", Print)
