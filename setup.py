@@ -47,10 +47,12 @@ setuptools.setup(
         "psp_jax.codec": ["contours.npz"],
         "psp_jax.predict": ["*.html"],
         "psp_jax.report": ["*.html"],
+        "psp_jax.weights": ["shipped/*"],
     },
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",
+        "av>=14.0",  # Writes H.264, which browsers play; OpenCV's wheels can't.
         "bioimage-cpp>=0.10",
         "connected-components-3d>=3.20",
         "flax>=0.12.7",

@@ -1,7 +1,8 @@
 """Variables that a run starts from: initial ones, replaced by those of `config.init_from`.
 
-A source is the workdir of an earlier run, a file of weights, or `imagenet`: the weights of the
-trunk in an installed package. Arrays are matched by their paths.
+A source is the workdir of an earlier run, an exported model, `pretrained` (the model that ships), a
+file of weights, or `imagenet`: the weights of the trunk in an installed package. Arrays are matched
+by their paths.
 The first convolution is adapted to another number of inputs; classifiers with another number of
 outputs, and arrays that the source does not have, keep their initial values.
 """
@@ -17,13 +18,12 @@ import numpy as np
 
 from psp_jax import checkpoints, experiment, state
 from psp_jax.experiment import ConfigError
-from psp_jax.io import files
 from psp_jax.models.architecture import differences
 from psp_jax.models.efficientnet_lite import EfficientNetLiteTrunk
 from psp_jax.models.pspnet import PSPNet
 from psp_jax.models.two_phase import TwoPhaseNetwork
 from psp_jax.state import Variables
-from psp_jax.weights import efficientnet, reading
+from psp_jax.weights import efficientnet, pretrained, reading
 from psp_jax.weights.network import flatten
 
 IMAGENET = "imagenet"  # The source that is an installed package; a folder would be ./imagenet.
@@ -104,7 +104,7 @@ def _sources(config: experiment.Experiment) -> dict[str, str]:
     """Returns the source of each part; the name "" is the whole model."""
     sources = {"": config.init_from} if config.init_from else config.init_from_parts
     return {
-        name: source if source == IMAGENET else str(files.local_path(source))
+        name: source if source == IMAGENET else str(pretrained.locate(source))
         for name, source in sources.items()
     }
 
@@ -126,7 +126,7 @@ def _read(source: str, model: Any) -> tuple[dict[str, Any], list[str]]:
     """Returns the arrays of a source by their paths, and notes on how they were read."""
     if _is_run(source):
         _check_run(source, model)
-        return flatten(checkpoints.load_variables(source)), []
+        return flatten(pretrained.load(pathlib.Path(source)).variables), []
     variables, notes = _read_file(source, model)
     return flatten(variables), notes
 
@@ -136,7 +136,8 @@ def _is_run(source: str) -> bool:
 
 
 def _check_run(source: str, model: Any) -> None:
-    checkpoints.require(source)
+    if not pretrained.is_exported(pathlib.Path(source)):
+        checkpoints.require(source)
     run = experiment.load(source)
     donor = run.model.make(run.objective.channels)
     if isinstance(donor, PSPNet) and isinstance(model, PSPNet):

@@ -1,8 +1,9 @@
-"""Inspects, converts and verifies pretrained weights.
+"""Inspects, converts and verifies pretrained weights, and exports runs as models to pass on.
 
 python -m psp_jax.weights inspect FILE
 python -m psp_jax.weights convert FILE OUT.safetensors
 python -m psp_jax.weights verify OUT.safetensors
+python -m psp_jax.weights export WORKDIR FOLDER
 """
 
 import argparse
@@ -15,7 +16,7 @@ import numpy as np
 from psp_jax.io import command_line
 from psp_jax.models import architecture
 from psp_jax.models.architecture import Architecture
-from psp_jax.weights import converted, golden, matching, reading
+from psp_jax.weights import converted, golden, matching, pretrained, reading
 from psp_jax.weights.network import flatten
 
 ARCHITECTURES = {
@@ -120,6 +121,14 @@ def verify(arguments: argparse.Namespace) -> None:
     print("verified")
 
 
+def export(arguments: argparse.Namespace) -> None:
+    """Exports the newest checkpoint of WORKDIR as a model in FOLDER, which anyone can use."""
+    model = pretrained.export(arguments.WORKDIR, arguments.FOLDER)
+    print(f"written: {arguments.FOLDER}, {model.config.name} at step {model.step}")
+    if model.calibration is None:
+        print(f"{arguments.WORKDIR} has no calibration.json; python -m psp_jax.calibrate fits one")
+
+
 def _print_network(weights: matching.Match) -> None:
     print(weights.network.describe())
     for field in dataclasses.fields(Architecture):
@@ -159,6 +168,10 @@ def parser() -> command_line.Parser:
                 action="store_true",
                 help="overwrite the stored outputs instead of comparing",
             )
+    added = commands.add_parser("export", help=export.__doc__, description=export.__doc__)
+    added.set_defaults(command=export)
+    added.add_argument("WORKDIR", type=command_line.path, help="folder of the run")
+    added.add_argument("FOLDER", type=command_line.path, help="new folder of the model")
     return parser
 
 
