@@ -1,7 +1,8 @@
 """psp_jax: predict from RGB alone how a depth image would be segmented into uniform regions."""
 
-import pathlib
+import os
 import typing
+from collections.abc import Sequence
 
 from psp_jax.io.version import __version__ as __version__
 
@@ -10,20 +11,30 @@ if typing.TYPE_CHECKING:
 
 
 def load(
-    workdir: str | pathlib.Path, *, size: tuple[int, int] | None = None
+    model: str | os.PathLike | None = None,
+    *,
+    size: tuple[int, int] | str | None = None,
+    tiles: bool = False,
+    flip: bool = False,
+    scales: Sequence[float] = (1.0,),
 ) -> "predictor.Predictor":
-    """Restores a run as a function of an image: `psp_jax.load("runs/depth_mse")(image)`.
+    """Loads a model as a function of images: `psp_jax.load()("photo.jpg").save("predicted")`.
 
-    The function returns a `predictor.DecodedPrediction`: depth, edges, classes and regions.
+    The function takes a path, an array or a list of them, and returns a `results.Result`, or a list
+    of them: depth, edges, classes and regions.
 
     Args:
-        workdir: folder of the run.
-        size: (height, width) of the training images, where the run can't tell.
+        model: workdir of a run, or folder of an exported model; None for the one that ships.
+        size: (height, width) with the number of pixels of the predictions, at the image's aspect
+            ratio; "native" for those of the image; None for those of the training labels.
+        tiles: whether the network sees overlapping tiles of the training size.
+        flip: whether mirror images are averaged, too.
+        scales: factors of the size whose predictions are averaged.
 
     Raises:
-        FileNotFoundError: if the folder holds no run or no finished checkpoint.
-        ValueError: if the run can't be used for images.
+        FileNotFoundError: if the folder holds no model, or none ships.
+        ValueError: if the model can't be used for images, or an option is out of its range.
     """
     from psp_jax.predict import predictor  # Takes seconds, which `import psp_jax` should not.
 
-    return predictor.Predictor(workdir, size=size)
+    return predictor.Predictor(model, size=size, tiles=tiles, flip=flip, scales=scales)

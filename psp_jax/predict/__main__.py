@@ -1,85 +1,150 @@
-"""Predicts depth, frontier classes and regions of images, videos and recordings.
+"""Predicts depth and regions of images, videos and recordings.
 
-    python -m psp_jax.predict --workdir=runs/frontier_edges photos film.mp4 --out=predicted
+    python -m psp_jax.predict photo.jpg
+    python -m psp_jax.predict photos film.mp4 --out=results --page
+    python -m psp_jax.predict photo.jpg --workdir=runs/frontier_edges --size=240x320 --flip
 
 Takes JPEGs and PNGs, videos, `.sens` files, folders of them (of a folder with folders named
-`color`, only the images in those) and quoted patterns such as "photos/**/*.jpg". For each frame it
-writes, at the size of the frame, below the folder of results:
+`color`, only the images in those) and quoted patterns such as "photos/**/*.jpg". For each image it
+writes, at its size and as far as the model predicts it, below the folder of results:
 
-    depth/NAME.png     16 bits, millimetres, if the run predicts depth
-    classes/NAME.png   8 bits, frontier classes 0 to 15
-    regions/NAME.png   16 bits, the number of each pixel's region
-    overlay/NAME.png   outlines of the regions over the image
-    tables/NAME.csv    area, mean depth and neighbours of every region
-    arrays/NAME.npz    with --format=npz: depth_m, edges, classes and regions instead of the PNGs
-    page/index.html    with --page: a page of all frames that any browser opens from disk
+    overlay/NAME.jpg        boundaries of the regions over the image
+    region_colors/NAME.jpg  the regions in distinct colours
+    depth_color/NAME.png    depth, near bright and far dark
+    depth/NAME.png          16 bits, millimetres
+    regions/NAME.png        16 bits, the number of each pixel's region
+
+and, with --outputs=overlay,classes,... or --outputs=all, also
+
+    classes/NAME.png        8 bits, frontier classes 0 to 15
+    tables/NAME.csv         area, mean depth and neighbours of every region
+    arrays/NAME.npz         depth_m, edges, classes and regions
+    point_cloud/NAME.ply    coloured points; also with --point_cloud
+
+Of a video, pictures become films, overlay/NAME.mp4, and the other outputs are written for every
+frame if --outputs names them. With --page, page/index.html shows everything in any browser.
 
 After an interruption the same command predicts the missing frames, and those whose files have
-changed. Files that can't be read are skipped and listed; the status is then 1.
+changed. Nothing is overwritten that this program did not write. The status is 0 if all was
+predicted, 1 if some frames failed, which are listed, and 2 if nothing was started.
 """
 
 import argparse
 import dataclasses
 import hashlib
+import json
 import os
-import pathlib
 from typing import Any
 
-from psp_jax import experiment
-from psp_jax.io import command_line
-from psp_jax.predict import frames, outputs, viewer
-from psp_jax.predict.pipeline import Pipeline
+from psp_jax.io import command_line, dataclass_json
+from psp_jax.predict import frames, outputs, results, viewer
+from psp_jax.predict.pipeline import Pipeline, Plan, Summary
 from psp_jax.predict.predictor import Predictor
+from psp_jax.predict.views import NATIVE
+
+ALL = "all"
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Predicts the frames of the command line; returns 1 if some were skipped."""
-    sequences = frames.find(arguments.inputs, arguments.stride)
-    predictor = Predictor(arguments.workdir, size=arguments.size)
-    settings = settings_of(arguments.workdir, predictor, arguments.format)
-    folder = outputs.Folder(arguments.out, settings, overwrite=arguments.overwrite)
+    sequences = frames.find(arguments.inputs, arguments.stride, arguments.out)
+    predictor = Predictor(
+        arguments.workdir,
+        size=arguments.size,
+        tiles=arguments.tiles,
+        flip=arguments.flip,
+        scales=arguments.scales,
+    )
+    plan = plan_of(arguments, predictor)
+    folder = outputs.Folder(
+        arguments.out,
+        settings_of(predictor, plan),
+        overwrite=arguments.overwrite,
+        inputs=frozenset().union(*(sequence.sources for sequence in sequences)),
+    )
     _warn(predictor)
-    summary = Pipeline(
-        predictor,
-        folder,
-        outputs.FORMATS[arguments.format],
-        with_page=arguments.page,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-    ).run(sequences)
+    pipeline = Pipeline(predictor, folder, plan, arguments.batch_size, arguments.workers)
+    summary = pipeline.run(sequences)
     names = sorted({*summary.predicted, *summary.present})
+    if arguments.page and names:
+        page = viewer.index(names, title=f"{predictor.config.name}, step {predictor.step}")
+        folder.finish(frames.Frame(viewer.NAME, str(arguments.out), 0), page)
+    return _report(arguments, summary)
+
+
+def _report(arguments: argparse.Namespace, summary: Summary) -> int:
+    done, out = summary.predicted, arguments.out
+    noun = "frame" if len(done) == 1 else "frames"
     present = f", {len(summary.present)} already present" if summary.present else ""
-    print(f"{len(summary.predicted)} frames predicted{present}; the results are in {arguments.out}")
-    if arguments.page:
-        folder.write(viewer.index(names, title=f"{predictor.config.name}, step {predictor.step}"))
-        if names:
-            print(f"open {arguments.out / viewer.INDEX_FILE} in a browser")
+    print(f"{len(done)} {noun} predicted{present}; the results are in {out}")
+    if arguments.page and (out / viewer.INDEX_FILE).exists():
+        print(f"open {out / viewer.INDEX_FILE} in a browser")
     if summary.failed:
         print(f"{len(summary.failed)} skipped:", *summary.failed, sep="\n  ")
     return 1 if summary.failed else 0
 
 
-def settings_of(workdir: pathlib.Path, predictor: Predictor, file_format: str) -> dict[str, Any]:
-    """Returns everything that results depend on, for `outputs.Folder`."""
-    config = (workdir / experiment.CONFIG_FILE).read_bytes()
+def plan_of(arguments: argparse.Namespace, predictor: Predictor) -> Plan:
+    """Returns the files that the command line asks for.
+
+    Raises:
+        ValueError: if it asks for an output that the model does not predict.
+    """
+    predicts = {
+        None: True,
+        "depth_m": predictor.predicts_depth,
+        "regions": predictor.predicts_regions,
+    }
+    possible = [name for name, output in results.OUTPUTS.items() if predicts[output.needs]]
+    asked = arguments.outputs
+    if asked is None:
+        chosen = [name for name in results.DEFAULT if name in possible]
+    elif ALL in asked:
+        chosen = possible
+    else:
+        chosen = [name for name in results.OUTPUTS if name in asked]
+    if arguments.point_cloud and "point_cloud" not in chosen:
+        chosen.append("point_cloud")
+    if missing := [name for name in chosen if name not in possible]:
+        raise ValueError(
+            f"--outputs={','.join(missing)}: this model does not predict it; expected some of "
+            f"{', '.join(possible)}"
+        )
+    pictures = tuple(name for name in chosen if name in results.PICTURES)
+    of_frames = tuple(name for name in chosen if name not in results.PICTURES)
+    return Plan(
+        outputs=tuple(chosen),
+        frame_outputs=of_frames if asked is not None or arguments.point_cloud else (),
+        film_pictures=pictures,
+        with_page=arguments.page,
+        with_bar=arguments.colorbar,
+        fov_deg=arguments.fov,
+    )
+
+
+def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
+    """Returns everything that the contents of results depend on, for `outputs.Folder`."""
+    config = json.dumps(dataclass_json.to_plain(predictor.config))
     calibration = predictor.calibration if predictor.is_calibrated else None
     return {
-        "run": predictor.config.name,
-        "config_sha256": hashlib.sha256(config).hexdigest(),
+        "model": predictor.config.name,
+        "config_sha256": hashlib.sha256(config.encode()).hexdigest(),
         "step": predictor.step,
         "calibration": None if calibration is None else dataclasses.asdict(calibration),
-        "size": list(predictor.size),
-        "format": file_format,
+        "trained_size": predictor.size,
+        **dataclasses.asdict(predictor.views),
+        "colorbar": plan.with_bar,
+        "fov": plan.fov_deg,
     }
 
 
 def _warn(predictor: Predictor) -> None:
     if predictor.predicts_edges and not predictor.is_calibrated:
         print(
-            "the run has no calibration.json, so its edges are decoded without calibration; "
+            "the model has no calibration.json, so its edges are decoded without calibration; "
             "python -m psp_jax.calibrate writes one"
         )
-    if not predictor.predicts_edges and predictor.segment is None:
+    if not predictor.predicts_regions:
         print(
             "no regions are predicted: the algorithm of the training labels is not known, since "
             "their data set was built with a custom configuration"
@@ -88,50 +153,90 @@ def _warn(predictor: Predictor) -> None:
 
 def parser() -> command_line.Parser:
     """Returns the parser of the command line."""
-    positive_int = command_line.positive_int
+    positive_int, path = command_line.positive_int, command_line.path
     parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image, video, .sens or folder")
-    parser.add_argument(
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="image, video, .sens or folder")
+    add(
         "--workdir",
-        required=True,
-        type=command_line.path,
-        help="folder of the run",
+        type=path,
+        help="folder of a run or of an exported model (default: the model that ships)",
     )
-    parser.add_argument(
-        "--out", required=True, type=command_line.path, help="folder of the results"
+    add("--out", type=path, default="predicted", help="folder of the results (%(default)s)")
+    add(
+        "--outputs",
+        type=_outputs,
+        metavar="NAME,...",
+        help=f"what is written: {', '.join(results.OUTPUTS)}, or {ALL} "
+        f"(default: {','.join(results.DEFAULT)})",
     )
-    parser.add_argument(
-        "--format", choices=outputs.FORMATS, default="png", help="default: %(default)s"
+    add("--page", action="store_true", help="make a page that shows all frames")
+    add("--point_cloud", action="store_true", help="also write PLY files of coloured points")
+    add("--fov", type=_fov, metavar="DEGREES", help="horizontal field of view, for --point_cloud")
+    add("--colorbar", action="store_true", help="add a bar of depths to pictures of depth")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="predict again, and delete earlier results of other settings in --out",
     )
-    parser.add_argument("--page", action="store_true", help="make a page that shows all frames")
-    parser.add_argument(
-        "--overwrite", action="store_true", help="first delete earlier results in --out"
+    add("--stride", type=positive_int, default=1, help="take every N-th frame of videos and .sens")
+    add(
+        "--size",
+        type=_size,
+        metavar=f"HEIGHTxWIDTH|{NATIVE}",
+        help="pixels of the prediction, at the image's aspect ratio (default: as in training)",
     )
-    parser.add_argument(
-        "--stride", type=positive_int, default=1, help="take every N-th frame of videos and .sens"
+    add("--tiles", action="store_true", help="predict in overlapping tiles of the training size")
+    add("--flip", action="store_true", help="average with the mirror image")
+    add(
+        "--scales",
+        type=_scales,
+        default=(1.0,),
+        metavar="S,...",
+        help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
     )
-    parser.add_argument(
+    add(
         "--batch_size", type=positive_int, default=4, help="images per batch (default: %(default)s)"
     )
-    parser.add_argument(
+    add(
         "--workers",
         type=positive_int,
         default=min(os.cpu_count() or 1, 8),
         help="threads that read, decode and write (default: number of CPU cores, at most 8)",
     )
-    parser.add_argument(
-        "--size",
-        type=_size,
-        help="HEIGHTxWIDTH of the training images; needed only if their data set no longer exists",
-    )
     return parser
 
 
-def _size(text: str) -> tuple[int, int]:
+def _size(text: str) -> tuple[int, int] | str:
+    if text == NATIVE:
+        return text
     height, cross, width = text.partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH, such as 480x640, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected HEIGHTxWIDTH, such as 480x640, or {NATIVE}, got {text!r}"
+        )
     return int(height), int(width)
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    return tuple(command_line.positive_float(part) for part in text.split(","))
+
+
+def _fov(text: str) -> float:
+    value = command_line.positive_float(text)
+    if value >= 180:
+        raise argparse.ArgumentTypeError(f"expected degrees below 180, got {text!r}")
+    return value
+
+
+def _outputs(text: str) -> list[str]:
+    names = text.split(",")
+    for name in names:
+        if name not in (*results.OUTPUTS, ALL):
+            raise argparse.ArgumentTypeError(
+                f"expected some of {', '.join((*results.OUTPUTS, ALL))}, got {name!r}"
+            )
+    return names
 
 
 if __name__ == "__main__":

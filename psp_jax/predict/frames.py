@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 
 from psp_jax.io import files
+from psp_jax.predict import encoding, written
 from psp_jax.recordings import images, sens
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 EXPECTED = "expected an image (.jpg, .png), a video, a .sens file or a folder of them"
+UNKNOWN_RATE = 25.0  # Frames per second of a film that does not state them.
 _PNG_BITS_AT = 24  # Offset of the bits of a channel.
 _JPEG_END = b"\xff\xd9"
 
@@ -27,13 +29,33 @@ class Frame:
 
     Attributes:
         name: name of its outputs, a path with forward slashes and without a suffix.
-        source: the file, and the position in it.
+        path: the file, resolved.
         changed_ns: modification time of that file.
+        index: number of the frame in the file; None for an image, and for a film as a whole.
     """
 
     name: str
-    source: str
+    path: str
     changed_ns: int
+    index: int | None = None
+
+    @property
+    def source(self) -> str:
+        """The file, and the position in it, for messages."""
+        return self.path if self.index is None else f"{self.path} frame {self.index}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film as a whole.
+
+    Attributes:
+        frame: its identity; the names of its frames begin with its name and a slash.
+        frames_per_s: of the frames that are taken.
+    """
+
+    frame: Frame
+    frames_per_s: float
 
 
 # Decodes a frame to `[H, W, 3]` uint8 RGB, in any thread; raises ValueError or OSError.
@@ -48,20 +70,30 @@ class FrameSequence:
 
     Attributes:
         count: expected number of frames.
+        sources: resolved paths of their files.
         frames: yields the wanted frames. Where the rest of a file can't be read, reading the last
             frame raises the reason.
+        film: the film whose frames these are, if they are one.
     """
 
     count: int
+    sources: frozenset[pathlib.Path]
     frames: Callable[[Wanted], Iterator[tuple[Frame, Read]]]
+    film: Film | None = None
 
 
-def find(inputs: Sequence[str], stride: int) -> list[FrameSequence]:
+def find(
+    inputs: Sequence[str], stride: int, out: pathlib.Path | None = None
+) -> list[FrameSequence]:
     """Finds the frames of images, videos, `.sens` files, folders of them, and patterns of those.
+
+    Of a folder, results of this program are left out: folders in it that hold some and, where `out`
+    is that folder itself, the files in its list.
 
     Args:
         inputs: paths; one that does not exist may be a pattern such as `photos/*.jpg`.
         stride: takes every `stride`-th frame of a video or recording.
+        out: folder of the results.
 
     Raises:
         FileNotFoundError: if an input does not exist, or a folder holds no such file.
@@ -75,7 +107,7 @@ def find(inputs: Sequence[str], stride: int) -> list[FrameSequence]:
         suffix = path.suffix.lower()
         if path.is_dir():
             prefix = path.resolve().name if len(paths) > 1 else ""
-            sequences += _folder(path, prefix, stride)
+            sequences += _folder(path, prefix, stride, out)
         elif suffix in IMAGE_SUFFIXES:
             name = path.resolve().relative_to(base).with_suffix("").as_posix()
             named.append((name, path))
@@ -100,6 +132,8 @@ def read_image(path: pathlib.Path) -> np.ndarray:
         raise ValueError("the file is empty")
     if data.startswith(b"\xff\xd8"):  # Phones append videos and second pictures.
         data = data[: data.rfind(_JPEG_END) + len(_JPEG_END)]
+    if holds := encoding.held_by(data):
+        raise ValueError(f"expected a colour image, got a result of this program, {holds}")
     shape = images.shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise ValueError("expected a colour image, got 16-bit gray, which is a depth image")
@@ -125,12 +159,14 @@ def _expanded(text: str) -> list[pathlib.Path]:
     return [pathlib.Path(name) for name in names]
 
 
-def _folder(folder: pathlib.Path, prefix: str, stride: int) -> list[FrameSequence]:
+def _folder(
+    folder: pathlib.Path, prefix: str, stride: int, out: pathlib.Path | None
+) -> list[FrameSequence]:
     """Takes the `.sens` files of a folder, or else its videos and images.
 
     If some folders are named color, only the images in those are taken.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = _files_below(folder, out)
 
     def name(path: pathlib.Path) -> str:
         return (pathlib.PurePath(prefix) / path.relative_to(folder).with_suffix("")).as_posix()
@@ -150,6 +186,21 @@ def _folder(folder: pathlib.Path, prefix: str, stride: int) -> list[FrameSequenc
     return sequences
 
 
+def _files_below(folder: pathlib.Path, out: pathlib.Path | None) -> list[pathlib.Path]:
+    """Returns the files of a folder in order, without results of this program."""
+    paths, excluded = [], set()
+    for root, folders, names in os.walk(folder):
+        here = pathlib.Path(root)
+        is_out = out is not None and out.resolve() == here.resolve()
+        if here != folder and (is_out or written.is_listed(here)):
+            folders.clear()
+            continue
+        if is_out:
+            excluded = written.listed(here)
+        paths += [here / name for name in names if (here / name).is_file()]
+    return sorted(path for path in paths if path not in excluded)
+
+
 def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:
     def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
         for name, path in named:
@@ -157,7 +208,8 @@ def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:
             if wanted(frame):
                 yield frame, functools.partial(read_image, path)
 
-    return FrameSequence(len(named), frames)
+    sources = frozenset(path.resolve() for _, path in named)
+    return FrameSequence(len(named), sources, frames)
 
 
 def _recording(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
@@ -173,7 +225,7 @@ def _recording(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
         except (ValueError, OSError) as error:
             yield file, functools.partial(_fail, f"the rest can't be read: {error}")
 
-    return FrameSequence(max(scan.count(stride), 1), frames)
+    return FrameSequence(max(scan.count(stride), 1), frozenset([path.resolve()]), frames)
 
 
 def _decode_color(data: bytes) -> np.ndarray:
@@ -193,7 +245,10 @@ def _video(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
 
     with _capture(path) as capture:
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    return FrameSequence(max(-(-count // stride), 1), frames)
+        rate = capture.get(cv2.CAP_PROP_FPS)
+    film = Film(_frame(path, name), (rate if 1 <= rate <= 1000 else UNKNOWN_RATE) / stride)
+    sources = frozenset([path.resolve()])
+    return FrameSequence(max(-(-count // stride), 1), sources, frames, film)
 
 
 @contextlib.contextmanager
@@ -217,9 +272,7 @@ def _frame(path: pathlib.Path, name: str) -> Frame:
 
 
 def _numbered(file: Frame, index: int) -> Frame:
-    return dataclasses.replace(
-        file, name=f"{file.name}/{index:06d}", source=f"{file.source} frame {index}"
-    )
+    return dataclasses.replace(file, name=f"{file.name}/{index:06d}", index=index)
 
 
 def _fail(reason: str) -> np.ndarray:

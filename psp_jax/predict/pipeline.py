@@ -7,6 +7,8 @@ and threads decode and write the results.
 import collections
 import concurrent.futures
 import dataclasses
+import functools
+import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -16,23 +18,70 @@ import tqdm
 
 from psp_jax.batch import Prediction
 from psp_jax.io import progress
-from psp_jax.predict import frames, outputs, viewer
-from psp_jax.predict.frames import Frame
+from psp_jax.predict import drawing, films, frames, outputs, results, viewer
+from psp_jax.predict.frames import Film, Frame
 from psp_jax.predict.predictor import Predictor
+from psp_jax.predict.results import Result
 
+RANGE_MOMENTUM = 0.9  # Of the depths that the colours of a film stand for, from frame to frame.
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class _Loaded(NamedTuple):
     frame: Frame
+    film: Film | None
     image: np.ndarray
     prepared: np.ndarray
 
 
+class _End(NamedTuple):
+    """Follows the last frame of a film."""
+
+    film: Film
+
+
+class _Done(NamedTuple):
+    frame: Frame
+    film: Film | None
+    result: Result
+
+
 class _Failure(NamedTuple):
     frame: Frame
+    film: Film | None
     error: Exception
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The files that are written.
+
+    Attributes:
+        outputs: of every image, names of `results.OUTPUTS`.
+        frame_outputs: of every frame of a film, of the same names.
+        film_pictures: of every film as a whole, names of `results.PICTURES`.
+        with_page: whether to make the files of the page, too.
+        with_bar: whether pictures of depth have a colour bar.
+        fov_deg: horizontal field of view of the camera, for point clouds; None if not known.
+    """
+
+    outputs: tuple[str, ...]
+    frame_outputs: tuple[str, ...] = ()
+    film_pictures: tuple[str, ...] = ()
+    with_page: bool = False
+    with_bar: bool = False
+    fov_deg: float | None = None
+
+    def files_of(self, frame: Frame, film: Film | None) -> list[str]:
+        """Returns the paths of the files of a frame."""
+        outputs = self.frame_outputs if film else self.outputs
+        paths = [results.path_of(output, frame.name) for output in outputs]
+        return [*paths, *viewer.files_of(frame.name)] if self.with_page else paths
+
+    def films_of(self, film: Film) -> dict[str, str]:
+        """Returns the paths of a film's pictures by their names."""
+        return {kind: f"{kind}/{film.frame.name}.mp4" for kind in self.film_pictures}
 
 
 @dataclasses.dataclass
@@ -61,18 +110,16 @@ class Pipeline:
     """Predicts the frames that a folder of results lacks.
 
     Attributes:
-        predictor: the run.
+        predictor: the model.
         folder: the folder of results.
-        encode: makes the files of a frame, such as `outputs.as_pngs`.
-        with_page: whether to make the files of the page, too.
+        plan: the files that are written.
         batch_size: maximum number of images in a batch.
         workers: number of threads that read, decode and write.
     """
 
     predictor: Predictor
     folder: outputs.Folder
-    encode: outputs.Encode
-    with_page: bool
+    plan: Plan
     batch_size: int
     workers: int
 
@@ -87,29 +134,45 @@ class Pipeline:
         batch_size = min(self.batch_size, total)
         ahead = batch_size + self.workers
         pool = concurrent.futures.ThreadPoolExecutor(self.workers)
+        films_written = _Films(self.folder, self.plan)
         with progress.bar(desc="predict", unit="frame", total=total) as bar:
             try:
-                loaded = _map(pool, self._load, self._unfinished(sequences, summary, bar), ahead)
-                predicted = self._predict(_successes(loaded, summary, bar), batch_size)
-                for name in _successes(_map(pool, self._write, predicted, ahead), summary, bar):
-                    summary.predicted.append(name)
-                    bar.update()
+                unfinished = self._unfinished(sequences, films_written, summary, bar)
+                loaded = _map(pool, self._load, unfinished, ahead)
+                predicted = self._predict(loaded, batch_size)
+                for item in _map(pool, self._write, predicted, ahead):
+                    try:
+                        films_written.take(item)
+                        if isinstance(item, _Failure):
+                            summary.skip(item.frame, item.error)
+                        elif isinstance(item, _Done):
+                            summary.predicted.append(item.frame.name)
+                    except ValueError as error:
+                        assert item.film is not None  # Only films refuse an item.
+                        summary.skip(item.film.frame, error)
+                    if not isinstance(item, _End):
+                        bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
+                films_written.discard()
         return summary
 
     def _unfinished(
-        self, sequences: Sequence[frames.FrameSequence], summary: Summary, bar: tqdm.tqdm
-    ) -> Iterator[tuple[Frame, frames.Read]]:
+        self,
+        sequences: Sequence[frames.FrameSequence],
+        films_written: "_Films",
+        summary: Summary,
+        bar: tqdm.tqdm,
+    ) -> Iterator[tuple[Frame, Film | None, frames.Read] | _End]:
         names = set()
 
-        def is_unfinished(frame: Frame) -> bool:
+        def is_unfinished(frame: Frame, film: Film | None, needs_film: bool) -> bool:
             try:
                 if frame.name in names:
                     raise ValueError("the name of another input; choose another --out for it")
                 names.add(frame.name)
-                page_files = viewer.files_of(frame.name) if self.with_page else ()
-                if not self.folder.holds(frame, page_files):
+                if needs_film or not self.folder.holds(frame, self.plan.files_of(frame, film)):
+                    self.folder.check(self.plan.files_of(frame, film))
                     return True
                 summary.present.append(frame.name)
             except ValueError as error:
@@ -118,19 +181,39 @@ class Pipeline:
             return False
 
         for sequence in sequences:
-            yield from sequence.frames(is_unfinished)
+            film, needs_film = sequence.film, False
+            if film is not None:
+                try:
+                    needs_film = films_written.begin(film)
+                except ValueError as error:
+                    summary.skip(film.frame, error)
+                    bar.update(sequence.count)
+                    continue
+                if not needs_film and not self.plan.files_of(film.frame, film):
+                    summary.present.append(film.frame.name)
+                    bar.update(sequence.count)
+                    continue
+            wanted = functools.partial(is_unfinished, film=film, needs_film=needs_film)
+            for frame, read in sequence.frames(wanted):
+                yield frame, film, read
+            if film is not None and needs_film:
+                yield _End(film)
 
-    def _load(self, item: tuple[Frame, frames.Read]) -> _Loaded | _Failure:
-        frame, read = item
+    def _load(
+        self, item: tuple[Frame, Film | None, frames.Read] | _End
+    ) -> _Loaded | _Failure | _End:
+        if isinstance(item, _End):
+            return item
+        frame, film, read = item
         try:
             image = read()
-            return _Loaded(frame, image, self.predictor.prepare(image))
+            return _Loaded(frame, film, image, self.predictor.prepare(image))
         except (ValueError, OSError) as error:
-            return _Failure(frame, error)
+            return _Failure(frame, film, error)
 
     def _predict(
-        self, loaded: Iterable[_Loaded], batch_size: int
-    ) -> Iterator[tuple[_Loaded, Prediction]]:
+        self, loaded: Iterable[_Loaded | _Failure | _End], batch_size: int
+    ) -> Iterator[tuple[_Loaded, Prediction] | _Failure | _End]:
         """Predicts images of one size in batches; the last batch of a size is padded."""
         waiting: dict[tuple[int, ...], list[_Loaded]] = collections.defaultdict(list)
 
@@ -139,6 +222,12 @@ class Pipeline:
             return zip(batch, self.predictor.run(prepared, pad_to=batch_size), strict=True)
 
         for item in loaded:
+            if isinstance(item, _End):
+                for shape in list(waiting):
+                    yield from predict(waiting.pop(shape))
+            if not isinstance(item, _Loaded):
+                yield item
+                continue
             batch = waiting[item.prepared.shape]
             batch.append(item)
             if len(batch) == batch_size:
@@ -146,21 +235,107 @@ class Pipeline:
         for batch in waiting.values():
             yield from predict(batch)
 
-    def _write(self, item: tuple[_Loaded, Prediction]) -> str | _Failure:
-        """Decodes and writes a frame, and returns its name; an OSError ends the pipeline."""
-        (frame, image, _), prediction = item
+    def _write(
+        self, item: tuple[_Loaded, Prediction] | _Failure | _End
+    ) -> "_Done | _Failure | _End":
+        """Decodes a frame and writes its files; an OSError ends the pipeline."""
+        if isinstance(item, _Failure | _End):
+            return item
+        (frame, film, image, _), prediction = item
+        plan = self.plan
+        chosen = plan.frame_outputs if film else plan.outputs
         try:
-            decoded = self.predictor.decode(prediction, image.shape[:2])
-            regions = outputs.measure(decoded)
-            contents = self.encode(frame.name, image, decoded)
-            if regions:
-                contents |= outputs.as_table(frame.name, regions)
-            if self.with_page:
-                contents |= viewer.frame(frame.name, image, decoded, regions)
+            result = self.predictor.decode(
+                prediction, image, name=frame.name, source=pathlib.Path(frame.path)
+            )
+            result = dataclasses.replace(result, with_bar=plan.with_bar, fov_deg=plan.fov_deg)
+            contents = result.files(chosen)
+            if plan.with_page:
+                contents |= viewer.frame(result)
+            if contents:
+                self.folder.finish(frame, contents)
         except ValueError as error:
-            return _Failure(frame, error)
-        self.folder.finish(frame, contents)
-        return frame.name
+            return _Failure(frame, film, error)
+        return _Done(frame, film, result)
+
+
+class _Films:
+    """The films that are being written: pictures of the frames of an input film, in order."""
+
+    def __init__(self, folder: outputs.Folder, plan: Plan):
+        self._folder, self._plan = folder, plan
+        self._writers: dict[str, films.Writer] = {}
+        self._range_m: tuple[float, float] | None = None
+        self._is_whole = True
+        self._begun: set[str] = set()
+
+    def begin(self, film: Film) -> bool:
+        """Returns whether the pictures of a film are missing, and takes its frames from now on.
+
+        Raises:
+            ValueError: if they must not be written, see `outputs.Folder`.
+        """
+        paths = self._plan.films_of(film).values()
+        if not paths or self._folder.holds(film.frame, list(paths)):
+            return False
+        self._folder.check(paths)
+        self._begun.add(film.frame.name)
+        return True
+
+    def take(self, item: _Done | _Failure | _End) -> None:
+        """Adds a frame to its film, or ends a film.
+
+        Raises:
+            ValueError: if a picture can't be added; the film is discarded.
+        """
+        if isinstance(item, _End):
+            self._end(item.film)
+        elif item.film is None or item.film.frame.name not in self._begun:
+            return
+        elif isinstance(item, _Failure):
+            self._is_whole = False
+        else:
+            try:
+                self._add(item.result, item.film)
+            except ValueError:
+                self.discard()
+                raise
+
+    def _add(self, result: Result, film: Film) -> None:
+        for kind, path in self._plan.films_of(film).items():
+            if path not in self._writers:
+                self._writers[path] = films.Writer(self._folder.path / path, film.frames_per_s)
+            self._writers[path].add(self._picture(kind, result))
+
+    def _picture(self, kind: str, result: Result) -> np.ndarray:
+        if kind != "depth_color":
+            return result.picture(kind)
+        assert result.depth_m is not None
+        # Colours that follow every frame would flicker.
+        now = drawing.depth_range(result.depth_m)
+        old = self._range_m or now
+        near, far = (
+            RANGE_MOMENTUM * a + (1 - RANGE_MOMENTUM) * b for a, b in zip(old, now, strict=True)
+        )
+        self._range_m = near, far
+        return drawing.coloured_depth(result.depth_m, self._range_m, bar=result.with_bar)
+
+    def _end(self, film: Film) -> None:
+        sizes = {path: writer.finish() for path, writer in self._writers.items()}
+        if sizes:
+            # A film that lacks frames is tried again by the next command.
+            changed_ns = film.frame.changed_ns if self._is_whole else 0
+            frame = dataclasses.replace(film.frame, changed_ns=changed_ns)
+            self._folder.start(frame, sizes)
+            for writer in self._writers.values():
+                writer.publish()
+        self._writers, self._range_m, self._is_whole = {}, None, True
+
+    def discard(self) -> None:
+        """Deletes unfinished films."""
+        for writer in self._writers.values():
+            writer.discard()
+        self._writers = {}
 
 
 def _map(
@@ -177,14 +352,3 @@ def _map(
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _successes(
-    results: Iterable[_Out | _Failure], summary: Summary, bar: tqdm.tqdm
-) -> Iterator[_Out]:
-    for result in results:
-        if isinstance(result, _Failure):
-            summary.skip(*result)
-            bar.update()
-        else:
-            yield result

@@ -1,144 +1,151 @@
-"""Turns a trained run into a function that predicts depth, edges and regions of any RGB image.
+"""Turns a trained model into a function that predicts depth and regions of any RGB image.
 
-    predict = psp_jax.load("runs/frontier_edges")
-    result = predict(image)  # [H, W, 3] uint8
+    predict = psp_jax.load()
+    result = predict("photo.jpg")
     print(result.regions.max() + 1, "regions")
+    result.save("predicted")
 
 An image is resized to as many pixels as the training images have, at its own aspect ratio, so that
 objects keep the shapes and, for similar cameras, the sizes of training. Edges are decoded and depth
 is segmented at that size, for which the calibration and the superpixel algorithms were tuned. Then
-everything is resized to the image: depth by interpolation, regions by the nearest pixel.
+everything is resized to the image, regions with smooth boundaries. `views.Views` has other sizes.
 """
 
 import dataclasses
-import math
+import os
 import pathlib
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import checkpoints, experiment, steps
+from psp_jax import steps
 from psp_jax.batch import Batch, Prediction
-from psp_jax.io import files, units
-from psp_jax.partition import calibration, edge_logits, frontier_classes, superpixels
-from psp_jax.partition.frontier_classes import Side
+from psp_jax.io import units
+from psp_jax.partition import calibration, edge_logits
+from psp_jax.partition.decode import Multicut
+from psp_jax.predict import frames, upsampling, views
+from psp_jax.predict.results import Coarse, Result
+from psp_jax.predict.views import MIN_SIDE_PX, Views
+from psp_jax.weights import pretrained
 
-SAME_ASPECT = 0.01  # 1296x968 colour belongs to 640x480 depth and differs by 0.4 %.
-SIDE_MULTIPLE_PX = 8  # The trunk's stride. Fewer sizes need fewer compilations.
-MIN_SIDE_PX = superpixels.MIN_SIDE_PX
-MAX_ASPECT = 16  # Beyond it, the pyramid would pool a single row of cells.
-
-
-@dataclasses.dataclass(frozen=True)
-class DecodedPrediction:
-    """The prediction of one image at the image's size; None is what the run does not predict.
-
-    Attributes:
-        depth_m: `[H, W]` float32 metres along the optical axis.
-        edges: `[H, W, 2]` float32 calibrated probabilities of a cut edge, channel 0 between a pixel
-            and its right neighbour, channel 1 between it and the one below; 0 at the border.
-        classes: `[H, W]` uint8 frontier classes 0 to 15: those of the network, or of the regions
-            where the network predicts depth alone.
-        regions: `[H, W]` int32 labels, contiguous from 0, every region 4-connected: decoded from
-            the edges, or else segmented from the depth by the algorithm of the training labels.
-    """
-
-    depth_m: np.ndarray | None = None
-    edges: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    regions: np.ndarray | None = None
+# What a predictor takes: a path of an image, or `[H, W, 3]` uint8 RGB.
+Image = str | os.PathLike | np.ndarray
 
 
 class Predictor:
-    """The newest checkpoint of a run as a function of an image; safe to call from several threads.
+    """A trained model as a function of an image; safe to call from several threads.
 
     Attributes:
         config: the experiment.
-        step: step of the checkpoint.
-        size: (height, width) of the training images.
-        calibration: calibration of the predicted edges; neutral if the run has none.
-        is_calibrated: whether the run has a calibration.
+        step: step of its variables.
+        size: (height, width) of the training labels, in pixels.
+        color_scale: pixels of the network's image along a side of a pixel of the labels.
+        views: size at which images are seen, and views that are averaged.
+        calibration: calibration of the predicted edges; neutral if the model has none. It was
+            fitted at the training size and is used at every other size as it is.
+        is_calibrated: whether the model has a calibration.
         segment: the algorithm of the training labels, which segments predicted depth; None if it
             is not known.
     """
 
-    def __init__(self, workdir: str | pathlib.Path, *, size: tuple[int, int] | None = None):
-        """Restores a run.
+    def __init__(
+        self,
+        model: str | os.PathLike | None = None,
+        *,
+        size: tuple[int, int] | str | None = None,
+        tiles: bool = False,
+        flip: bool = False,
+        scales: Sequence[float] = (1.0,),
+    ):
+        """Loads a model.
 
         Args:
-            workdir: folder of the run.
-            size: (height, width) of the training images; only needed if their data set was built
-                with a custom configuration and no longer exists.
+            model: workdir of a run, or folder of an exported model; None for the one that ships.
+            size: (height, width) with the number of pixels of the predictions, at the image's
+                aspect ratio; "native" for those of the image; None for those of the training
+                labels.
+            tiles: whether the network sees overlapping tiles of the training size.
+            flip: whether mirror images are averaged, too.
+            scales: factors of the size whose predictions are averaged.
 
         Raises:
-            FileNotFoundError: if the folder holds no run or no finished checkpoint.
+            FileNotFoundError: if the folder holds no model, or none ships.
             ValueError: if the network takes depth as input, if files are damaged or of another
-                version, or if the size is not known.
+                version, if an option is out of its range, or if no size is known.
         """
-        folder = files.local_path(workdir)
-        self.config = experiment.load(folder)
+        self.views = Views(size, tiles, flip, tuple(scales))
+        folder = pretrained.locate(model)
+        loaded = pretrained.load(folder)
+        self.config, self.step, self.color_scale = loaded.config, loaded.step, loaded.color_scale
         self._model: Any = self.config.model.make(self.config.objective.channels)
         if self._model.INPUT_CHANNELS != 3:
-            raise ValueError(
-                f"{workdir}: expected a network that sees RGB, got one that sees depth"
-            )
-        trained = self.config.data.source.size() if size is None else size
-        if trained is None:
-            raise ValueError(
-                f"{workdir}: the size of the training images is not known, since their data set "
-                "was built with a custom configuration and does not exist; pass it, as in "
-                "size=(480, 640)"
-            )
-        if min(trained) < MIN_SIDE_PX:
-            raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels a side, got {trained}")
-        self.size = trained
-        self.step, variables = checkpoints.load_newest(folder)
-        self._variables = jax.device_put(variables)
+            raise ValueError(f"{folder}: expected a network that sees RGB, got one that sees depth")
+        self.size = _trained_size(folder, loaded.size, size)
+        self._variables = jax.device_put(loaded.variables)
         self.segment = self.config.data.source.segmentations().get(self.config.data.labels)
-        path = folder / calibration.FILE
-        self.is_calibrated = path.exists()
-        self.calibration = (
-            calibration.load(path) if self.is_calibrated else calibration.Calibration()
-        )
+        self.is_calibrated = loaded.calibration is not None
+        self.calibration = loaded.calibration or calibration.Calibration()
         self._apply = jax.jit(self._forward)
         self._lock = threading.Lock()
+        height, width = (self.color_scale * side for side in self.size)
+        image = jax.ShapeDtypeStruct((1, height, width, 3), np.uint8)
+        predicted = jax.eval_shape(self._forward, self._variables, image)
+        self.predicts_edges = predicted.edges is not None
+        self.predicts_depth = predicted.depth is not None
 
-    def __call__(self, image: np.ndarray) -> DecodedPrediction:
-        """Predicts one image.
+    @overload
+    def __call__(self, image: Image) -> Result: ...
+
+    @overload
+    def __call__(self, image: Sequence[Image]) -> list[Result]: ...
+
+    def __call__(self, image: Image | Sequence[Image]) -> Result | list[Result]:
+        """Predicts an image, or each of a list of them.
 
         Args:
-            image: `[H, W, 3]` uint8 RGB of any size.
+            image: path of a JPEG or PNG, or `[H, W, 3]` uint8 RGB of any size.
 
         Raises:
             ValueError: if it is something else, or the network's output is not finite.
+            OSError: if a file can't be read.
         """
+        if isinstance(image, list | tuple):
+            return [self(each) for each in image]
+        path = None
+        if isinstance(image, str | os.PathLike):
+            path = pathlib.Path(image)
+            image = _read(path)
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f"expected a path or an RGB image, [H, W, 3] uint8, got {type(image).__name__}"
+            )
         (prediction,) = self.run([self.prepare(image)])
-        return self.decode(prediction, image.shape[:2])
+        name = path.stem if path else "image"
+        return self.decode(prediction, image, name=name, source=path)
 
     @property
-    def predicts_edges(self) -> bool:
-        """Whether the run predicts edges, rather than depth alone."""
-        shape = jax.ShapeDtypeStruct((1, *self.size, 3), np.uint8)
-        return jax.eval_shape(self._forward, self._variables, shape).edges is not None
+    def predicts_regions(self) -> bool:
+        """Whether regions are predicted, as edges or from depth."""
+        return self.predicts_edges or (self.predicts_depth and self.segment is not None)
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Resizes an image to the network's size, `[h, w, 3]` uint8."""
+        """Resizes an image to the network's size, at the largest scale; `[h, w, 3]` uint8.
+
+        Raises:
+            ValueError: if it is not `[H, W, 3]` uint8, or too long or too large.
+        """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
             raise ValueError(
                 f"expected an RGB image, [H, W, 3] uint8, got {list(image.shape)} {image.dtype}"
             )
-        height, width = network_size(image.shape[:2], self.size)
-        if (height, width) != image.shape[:2]:
-            shrinks = height * width < image.shape[0] * image.shape[1]
-            # The builder of the training images also shrinks by area.
-            interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-            image = np.asarray(cv2.resize(image, (width, height), interpolation=interpolation))
-        return image
+        size = image.shape[:2]
+        label = views.label_size(size, self.size, self.views, self.color_scale)
+        factor = self.color_scale * max(self.views.scales)
+        return views.resize_image(image, (round(factor * label[0]), round(factor * label[1])))
 
     def run(self, prepared: Sequence[np.ndarray], *, pad_to: int = 0) -> list[Prediction]:
         """Runs the network on images of one size; returns a prediction on the host for each.
@@ -149,12 +156,28 @@ class Predictor:
         """
         missing = max(pad_to - len(prepared), 0)
         batch = np.stack([*prepared, *[np.zeros_like(prepared[0])] * missing])
-        with self._lock:  # Two threads would compile the same function.
-            prediction = jax.device_get(self._apply(self._variables, batch))
+        factor = self.color_scale * max(self.views.scales)
+        label = round(batch.shape[1] / factor), round(batch.shape[2] / factor)
+        prediction = views.predict(
+            batch, label, self.views, self._network, tile=self.size, color_scale=self.color_scale
+        )
         return [prediction[index] for index in range(len(prepared))]
 
-    def decode(self, prediction: Prediction, size: tuple[int, ...]) -> DecodedPrediction:
-        """Segments a prediction of one image into regions and resizes it to (height, width).
+    def decode(
+        self,
+        prediction: Prediction,
+        image: np.ndarray,
+        *,
+        name: str = "image",
+        source: pathlib.Path | None = None,
+    ) -> Result:
+        """Segments a prediction of one image into regions, at the size of the prediction.
+
+        Args:
+            prediction: of one image, from `run`.
+            image: `[H, W, 3]` uint8 RGB, to whose size the result is resized when it is read.
+            name: of the result.
+            source: file of the image, if there is one.
 
         Raises:
             ValueError: if the prediction is not finite.
@@ -168,16 +191,27 @@ class Predictor:
             raise ValueError("the predicted depth is not finite: the network has diverged")
         if logits is not None:
             calibrated = self.calibration(edge_logits.from_edge_head(logits))
-            probabilities = _edge_channels(*calibrated.probabilities)
-            labels = self.calibration.decoder(calibrated)
+            probabilities = upsampling.edge_channels(*calibrated.probabilities)
+            labels = self._decoder(calibrated.shape)(calibrated)
         elif depth_m is not None and self.segment is not None:
             labels = self.segment(units.to_millimetres(depth_m, minimum=1))
-        if classes is None and labels is not None:
-            classes = frontier_classes.encode(labels)
-        return _resized(DecodedPrediction(depth_m, probabilities, classes, labels), size)
+        return Result(name, image, Coarse(depth_m, probabilities, classes, labels), source=source)
+
+    def _decoder(self, size: tuple[int, int]) -> Multicut:
+        """Returns the calibrated decoder, with tiny regions the same share of an image."""
+        decoder = self.calibration.decoder
+        ratio = size[0] * size[1] / (self.size[0] * self.size[1])
+        if abs(ratio - 1) < 0.1:
+            return decoder
+        return dataclasses.replace(decoder, tiny_px=max(round(decoder.tiny_px * ratio), 1))
+
+    def _network(self, images: np.ndarray) -> Prediction:
+        with self._lock:  # Two threads would compile the same function.
+            return jax.device_get(self._apply(self._variables, images))
 
     def _forward(self, variables: Any, image: jax.Array) -> Prediction:
-        zeros = jnp.zeros(image.shape[:3])
+        size = image.shape[1] // self.color_scale, image.shape[2] // self.color_scale
+        zeros = jnp.zeros((len(image), *size))
         batch = Batch(
             image=image,
             depth=zeros,
@@ -190,80 +224,25 @@ class Predictor:
         return steps.predict(variables, batch, model=self._model, objective=objective)[1]
 
 
-def network_size(size: tuple[int, ...], trained: tuple[int, int]) -> tuple[int, int]:
-    """Returns the (height, width) at which the network sees an image.
-
-    Args:
-        size: (height, width) of the image.
-        trained: (height, width) of the training images.
-
-    Raises:
-        ValueError: if the image is longer than `MAX_ASPECT` times its width.
-    """
-    height, width = size
-    if max(size) > MAX_ASPECT * min(size):
+def _trained_size(
+    folder: pathlib.Path, known: tuple[int, int] | None, given: tuple[int, int] | str | None
+) -> tuple[int, int]:
+    """Returns the size of the training labels, or the given one if that is not known."""
+    if known is None and isinstance(given, tuple):
+        known = given
+    if known is None:
         raise ValueError(
-            f"expected sides of at most {MAX_ASPECT}:1, got an image of {height}x{width} pixels"
+            f"{folder}: the size of the training images is not known, since their data set "
+            "was built with a custom configuration and does not exist; pass it, as in "
+            "size=(480, 640)"
         )
-    if abs(height * trained[1] / (width * trained[0]) - 1) < SAME_ASPECT:
-        return trained
-    scale = math.sqrt(trained[0] * trained[1] / (height * width))
-    rows, columns = (
-        max(round(side * scale / SIDE_MULTIPLE_PX) * SIDE_MULTIPLE_PX, MIN_SIDE_PX) for side in size
-    )
-    return rows, columns
+    if min(known) < MIN_SIDE_PX:
+        raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels a side, got {known}")
+    return known
 
 
-def _resized(decoded: DecodedPrediction, size: tuple[int, ...]) -> DecodedPrediction:
-    """Resizes a prediction to (height, width); regions stay 4-connected."""
-    depth_m, edges, classes, labels = (
-        decoded.depth_m, decoded.edges, decoded.classes, decoded.regions
-    )  # fmt: skip
-    shape = next(array.shape[:2] for array in vars(decoded).values() if array is not None)
-    if shape == tuple(size):
-        return decoded
-    rows, columns = (
-        np.floor((np.arange(new) + 0.5) * old / new).astype(int)
-        for old, new in zip(shape, size, strict=True)
-    )
-    if depth_m is not None:
-        depth_m = np.asarray(cv2.resize(depth_m, size[::-1], interpolation=cv2.INTER_LINEAR))
-    if edges is not None:
-        across = _between(edges[rows, :-1, 0], columns)
-        along = _between(edges[:-1, columns, 1].T, rows).T
-        edges = _edge_channels(across, along)
-    if classes is not None:
-        source, classes = classes, np.zeros(size, np.uint8)
-        classes[:, :-1] |= _between(source[rows, :-1] & Side.RIGHT.mask, columns)
-        classes[:, 1:] |= _between(source[rows, 1:] & Side.LEFT.mask, columns)
-        classes[:-1] |= _between((source[:-1, columns] & Side.DOWN.mask).T, rows).T
-        classes[1:] |= _between((source[1:, columns] & Side.UP.mask).T, rows).T
-    if labels is not None:
-        labels = frontier_classes.split_connected(labels[rows][:, columns])
-    return DecodedPrediction(depth_m, edges, classes, labels)
-
-
-def _edge_channels(across: np.ndarray, along: np.ndarray) -> np.ndarray:
-    """Stacks `[H, W-1]` and `[H-1, W]` edges as `[H, W, 2]` float32, 0 at the border."""
-    edges = np.zeros((len(across), along.shape[1], 2), np.float32)
-    edges[:, :-1, 0], edges[:-1, :, 1] = across, along
-    return edges
-
-
-def _between(values: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Takes the maximum over the edges between the source columns of neighbouring columns.
-
-    Args:
-        values: `[N, w-1]`, of the edges between the columns of the network.
-        sources: `[W]`, the network's column of each column of the image, ascending.
-
-    Returns:
-        `[N, W-1]`; 0 where both neighbours come from the same column.
-    """
-    if len(sources) < 2:
-        return np.zeros((len(values), 0), values.dtype)
-    last = sources[-1]
-    padded = np.zeros((len(values), values.shape[1] + 1), values.dtype)
-    padded[:, :last] = values[:, :last]
-    largest = np.maximum.reduceat(padded, sources[:-1], axis=1)
-    return np.where(sources[1:] > sources[:-1], largest, 0).astype(values.dtype)
+def _read(path: pathlib.Path) -> np.ndarray:
+    try:
+        return frames.read_image(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

@@ -67,9 +67,7 @@ def smoothed(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         top, left = max(top - _MARGIN_PX, 0), max(left - _MARGIN_PX, 0)
         bottom, right = min(bottom + _MARGIN_PX, height), min(right + _MARGIN_PX, width)
         inside = (labels[top:bottom, left:right] == number).astype(np.float32)
-        inside = cv2.GaussianBlur(
-            inside, (0, 0), SMOOTHING_PX, borderType=cv2.BORDER_REPLICATE
-        )
+        inside = cv2.GaussianBlur(inside, (0, 0), SMOOTHING_PX, borderType=cv2.BORDER_REPLICATE)
         y, x = int(np.ceil(top / steps[0])), int(np.ceil(left / steps[1]))
         box = slice(y, int(bottom / steps[0])), slice(x, int(right / steps[1]))
         offsets = (
