@@ -21,8 +21,8 @@ and, with --outputs=overlay,classes,... or --outputs=all, also
     arrays/NAME.npz         depth_m, edges, classes and regions
     point_cloud/NAME.ply    coloured points; also with --point_cloud
 
-Of a video, pictures become films, overlay/NAME.mp4, and the other outputs are written for every
-frame if --outputs names them. With --page, page/index.html shows everything in any browser.
+Of a video, overlay and depth_color become films, such as overlay/NAME.mp4; the other outputs are
+written if --outputs names them, pictures as films and data for every frame. With --page, page/index.html shows everything in any browser.
 
 After an interruption the same command predicts the missing frames, and those whose files have
 changed. Nothing is overwritten that this program did not write. The status is 0 if all was
@@ -38,7 +38,8 @@ from typing import Any
 
 from psp_jax.io import command_line, dataclass_json
 from psp_jax.predict import frames, outputs, results, viewer
-from psp_jax.predict.pipeline import Pipeline, Plan, Summary
+from psp_jax.predict.pipeline import Pipeline, Summary
+from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
 from psp_jax.predict.views import NATIVE
 
@@ -110,12 +111,14 @@ def plan_of(arguments: argparse.Namespace, predictor: Predictor) -> Plan:
             f"--outputs={','.join(missing)}: this model does not predict it; expected some of "
             f"{', '.join(possible)}"
         )
-    pictures = tuple(name for name in chosen if name in results.PICTURES)
+    pictures = [name for name in chosen if name in results.PICTURES]
+    if asked is None:  # The colours of regions would change from frame to frame.
+        pictures = [name for name in pictures if name != "region_colors"]
     of_frames = tuple(name for name in chosen if name not in results.PICTURES)
     return Plan(
         outputs=tuple(chosen),
         frame_outputs=of_frames if asked is not None or arguments.point_cloud else (),
-        film_pictures=pictures,
+        film_pictures=tuple(pictures),
         with_page=arguments.page,
         with_bar=arguments.colorbar,
         fov_deg=arguments.fov,

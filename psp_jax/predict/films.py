@@ -1,15 +1,22 @@
 """Writes films of pictures as H.264 in MP4, which browsers and phones play."""
 
 import contextlib
+import dataclasses
 import fractions
 import pathlib
 
 import av
+import av.error
 import numpy as np
 
 from psp_jax.io import files
+from psp_jax.predict import drawing, outputs
+from psp_jax.predict.frames import Film
+from psp_jax.predict.plan import Plan
+from psp_jax.predict.results import Result
 
 MAX_SIDE_PX = 4096  # H.264's usual limit.
+RANGE_MOMENTUM = 0.9  # Of the depths that the colours of a film stand for, from frame to frame.
 QUALITY = "20"  # x264's constant rate factor: 18 is visually lossless, 23 the default.
 
 
@@ -69,6 +76,83 @@ class Writer:
     def discard(self) -> None:
         """Deletes what was written."""
         if self._container is not None:
-            with contextlib.suppress(av.FFmpegError):
+            with contextlib.suppress(av.error.FFmpegError):
                 self._container.close()
         self._partial.unlink(missing_ok=True)
+
+
+class Films:
+    """The films that are being written: pictures of the frames of an input film, in order."""
+
+    def __init__(self, folder: outputs.Folder, plan: Plan):
+        """Starts without a film."""
+        self._folder, self._plan = folder, plan
+        self._writers: dict[str, Writer] = {}
+        self._range_m: tuple[float, float] | None = None
+        self._is_whole = True
+        self._begun: set[str] = set()
+
+    def begin(self, film: Film) -> bool:
+        """Returns whether the pictures of a film are missing, and takes its frames from now on.
+
+        Raises:
+            ValueError: if they must not be written, see `outputs.Folder`.
+        """
+        paths = self._plan.films_of(film).values()
+        if not paths or self._folder.holds(film.frame, list(paths)):
+            return False
+        self._folder.check(paths)
+        self._begun.add(film.frame.name)
+        return True
+
+    def take(self, film: Film, result: Result | None) -> None:
+        """Adds the next frame of a film, None for one that failed.
+
+        Raises:
+            ValueError: if a picture can't be added; the film is discarded.
+        """
+        if film.frame.name not in self._begun:
+            return
+        if result is None:
+            self._is_whole = False
+            return
+        try:
+            for kind, path in self._plan.films_of(film).items():
+                if path not in self._writers:
+                    self._writers[path] = Writer(self._folder.path / path, film.frames_per_s)
+                self._writers[path].add(self._picture(kind, result))
+        except ValueError:
+            self._begun.discard(film.frame.name)
+            self.discard()
+            raise
+
+    def _picture(self, kind: str, result: Result) -> np.ndarray:
+        if kind != "depth_color":
+            return result.picture(kind)
+        assert result.depth_m is not None
+        # Colours that follow every frame would flicker.
+        now = drawing.depth_range(result.depth_m)
+        old = self._range_m or now
+        near, far = (
+            RANGE_MOMENTUM * a + (1 - RANGE_MOMENTUM) * b for a, b in zip(old, now, strict=True)
+        )
+        self._range_m = near, far
+        return drawing.coloured_depth(result.depth_m, self._range_m, bar=result.with_bar)
+
+    def end(self, film: Film) -> None:
+        """Publishes the pictures of a film, if it had any frame."""
+        sizes = {path: writer.finish() for path, writer in self._writers.items()}
+        if sizes:
+            # A film that lacks frames is tried again by the next command.
+            changed_ns = film.frame.changed_ns if self._is_whole else 0
+            frame = dataclasses.replace(film.frame, changed_ns=changed_ns)
+            self._folder.start(frame, sizes)
+            for writer in self._writers.values():
+                writer.publish()
+        self._writers, self._range_m, self._is_whole = {}, None, True
+
+    def discard(self) -> None:
+        """Deletes unfinished films."""
+        for writer in self._writers.values():
+            writer.discard()
+        self._writers = {}

@@ -18,12 +18,12 @@ import tqdm
 
 from psp_jax.batch import Prediction
 from psp_jax.io import progress
-from psp_jax.predict import drawing, films, frames, outputs, results, viewer
+from psp_jax.predict import films, frames, outputs, viewer
 from psp_jax.predict.frames import Film, Frame
+from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
 from psp_jax.predict.results import Result
 
-RANGE_MOMENTUM = 0.9  # Of the depths that the colours of a film stand for, from frame to frame.
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
@@ -51,37 +51,6 @@ class _Failure(NamedTuple):
     frame: Frame
     film: Film | None
     error: Exception
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The files that are written.
-
-    Attributes:
-        outputs: of every image, names of `results.OUTPUTS`.
-        frame_outputs: of every frame of a film, of the same names.
-        film_pictures: of every film as a whole, names of `results.PICTURES`.
-        with_page: whether to make the files of the page, too.
-        with_bar: whether pictures of depth have a colour bar.
-        fov_deg: horizontal field of view of the camera, for point clouds; None if not known.
-    """
-
-    outputs: tuple[str, ...]
-    frame_outputs: tuple[str, ...] = ()
-    film_pictures: tuple[str, ...] = ()
-    with_page: bool = False
-    with_bar: bool = False
-    fov_deg: float | None = None
-
-    def files_of(self, frame: Frame, film: Film | None) -> list[str]:
-        """Returns the paths of the files of a frame."""
-        outputs = self.frame_outputs if film else self.outputs
-        paths = [results.path_of(output, frame.name) for output in outputs]
-        return [*paths, *viewer.files_of(frame.name)] if self.with_page else paths
-
-    def films_of(self, film: Film) -> dict[str, str]:
-        """Returns the paths of a film's pictures by their names."""
-        return {kind: f"{kind}/{film.frame.name}.mp4" for kind in self.film_pictures}
 
 
 @dataclasses.dataclass
@@ -134,7 +103,7 @@ class Pipeline:
         batch_size = min(self.batch_size, total)
         ahead = batch_size + self.workers
         pool = concurrent.futures.ThreadPoolExecutor(self.workers)
-        films_written = _Films(self.folder, self.plan)
+        films_written = films.Films(self.folder, self.plan)
         with progress.bar(desc="predict", unit="frame", total=total) as bar:
             try:
                 unfinished = self._unfinished(sequences, films_written, summary, bar)
@@ -142,16 +111,20 @@ class Pipeline:
                 predicted = self._predict(loaded, batch_size)
                 for item in _map(pool, self._write, predicted, ahead):
                     try:
-                        films_written.take(item)
+                        if isinstance(item, _End):
+                            films_written.end(item.film)
+                            continue
                         if isinstance(item, _Failure):
                             summary.skip(item.frame, item.error)
-                        elif isinstance(item, _Done):
+                        else:
                             summary.predicted.append(item.frame.name)
+                        if item.film is not None:
+                            done = item.result if isinstance(item, _Done) else None
+                            films_written.take(item.film, done)
                     except ValueError as error:
-                        assert item.film is not None  # Only films refuse an item.
+                        assert item.film is not None  # Only a film refuses an item.
                         summary.skip(item.film.frame, error)
-                    if not isinstance(item, _End):
-                        bar.update()
+                    bar.update()
             finally:
                 pool.shutdown(cancel_futures=True)
                 films_written.discard()
@@ -160,7 +133,7 @@ class Pipeline:
     def _unfinished(
         self,
         sequences: Sequence[frames.FrameSequence],
-        films_written: "_Films",
+        films_written: films.Films,
         summary: Summary,
         bar: tqdm.tqdm,
     ) -> Iterator[tuple[Frame, Film | None, frames.Read] | _End]:
@@ -257,85 +230,6 @@ class Pipeline:
         except ValueError as error:
             return _Failure(frame, film, error)
         return _Done(frame, film, result)
-
-
-class _Films:
-    """The films that are being written: pictures of the frames of an input film, in order."""
-
-    def __init__(self, folder: outputs.Folder, plan: Plan):
-        self._folder, self._plan = folder, plan
-        self._writers: dict[str, films.Writer] = {}
-        self._range_m: tuple[float, float] | None = None
-        self._is_whole = True
-        self._begun: set[str] = set()
-
-    def begin(self, film: Film) -> bool:
-        """Returns whether the pictures of a film are missing, and takes its frames from now on.
-
-        Raises:
-            ValueError: if they must not be written, see `outputs.Folder`.
-        """
-        paths = self._plan.films_of(film).values()
-        if not paths or self._folder.holds(film.frame, list(paths)):
-            return False
-        self._folder.check(paths)
-        self._begun.add(film.frame.name)
-        return True
-
-    def take(self, item: _Done | _Failure | _End) -> None:
-        """Adds a frame to its film, or ends a film.
-
-        Raises:
-            ValueError: if a picture can't be added; the film is discarded.
-        """
-        if isinstance(item, _End):
-            self._end(item.film)
-        elif item.film is None or item.film.frame.name not in self._begun:
-            return
-        elif isinstance(item, _Failure):
-            self._is_whole = False
-        else:
-            try:
-                self._add(item.result, item.film)
-            except ValueError:
-                self.discard()
-                raise
-
-    def _add(self, result: Result, film: Film) -> None:
-        for kind, path in self._plan.films_of(film).items():
-            if path not in self._writers:
-                self._writers[path] = films.Writer(self._folder.path / path, film.frames_per_s)
-            self._writers[path].add(self._picture(kind, result))
-
-    def _picture(self, kind: str, result: Result) -> np.ndarray:
-        if kind != "depth_color":
-            return result.picture(kind)
-        assert result.depth_m is not None
-        # Colours that follow every frame would flicker.
-        now = drawing.depth_range(result.depth_m)
-        old = self._range_m or now
-        near, far = (
-            RANGE_MOMENTUM * a + (1 - RANGE_MOMENTUM) * b for a, b in zip(old, now, strict=True)
-        )
-        self._range_m = near, far
-        return drawing.coloured_depth(result.depth_m, self._range_m, bar=result.with_bar)
-
-    def _end(self, film: Film) -> None:
-        sizes = {path: writer.finish() for path, writer in self._writers.items()}
-        if sizes:
-            # A film that lacks frames is tried again by the next command.
-            changed_ns = film.frame.changed_ns if self._is_whole else 0
-            frame = dataclasses.replace(film.frame, changed_ns=changed_ns)
-            self._folder.start(frame, sizes)
-            for writer in self._writers.values():
-                writer.publish()
-        self._writers, self._range_m, self._is_whole = {}, None, True
-
-    def discard(self) -> None:
-        """Deletes unfinished films."""
-        for writer in self._writers.values():
-            writer.discard()
-        self._writers = {}
 
 
 def _map(
