@@ -15,8 +15,7 @@ from data_builders import sources
 from psp_jax.io import command_line
 from psp_jax.partition import scores
 from psp_jax.predict import __main__ as command
-from psp_jax.predict import frames, outputs, viewer
-from psp_jax.predict.predictor import DecodedPrediction
+from psp_jax.predict import encoding, frames, viewer, written
 from tests import scans
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -63,16 +62,16 @@ def photos(tmp_path):
     """Three images in a folder, one of which is damaged."""
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
-    (folder / "a.png").write_bytes(outputs.encoded(blocks(0)))
-    (folder / "trip" / "b.jpg").write_bytes(outputs.encoded(blocks(1, 12), ".jpg"))
-    (folder / "bad.png").write_bytes(outputs.encoded(blocks(2))[:-30])
+    (folder / "a.png").write_bytes(encoding.png(blocks(0)))
+    (folder / "trip" / "b.jpg").write_bytes(encoding.jpeg(blocks(1, 12)))
+    (folder / "bad.png").write_bytes(encoding.png(blocks(2))[:-30])
     (folder / "notes.txt").write_text("no image")
     return folder
 
 
 def test_a_folder_becomes_depth_classes_regions_overlays_and_tables(depth_run, photos, run):
     out = photos.parent / "out"
-    status, output = run("--workdir", depth_run, photos, f"--out={out}")
+    status, output = run("--workdir", depth_run, photos, f"--out={out}", "--outputs=all")
     assert status == 1
     assert "2 frames predicted" in output
     assert re.search(r"^  \S+bad.png: .*truncated", output, re.MULTILINE)
@@ -85,7 +84,9 @@ def test_a_folder_becomes_depth_classes_regions_overlays_and_tables(depth_run, p
         assert all(each.dtype == np.uint16 for each in read.values())
         # A batch of two is rounded differently from a single image.
         assert np.abs(read["depth"] - 1000 * depth_m).max() < 1.5
-        assert read_png(out / "overlay" / f"{name}.png").shape == image.shape
+        for kind in ("overlay", "region_colors"):
+            assert read_png(out / kind / f"{name}.jpg").shape == image.shape
+        assert read_png(out / "depth_color" / f"{name}.png").shape == image.shape
         classes = read_png(out / "classes" / f"{name}.png")
         assert classes.max() < 16
         np.testing.assert_array_equal(classes > 0, scores.boundary(read["regions"]))
@@ -108,28 +109,32 @@ def test_an_interrupted_run_resumes_only_with_the_same_settings(edges_run, photo
     assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
     # As if killed while writing: an unfinished line, and a missing file.
     (out / "regions" / "a.png").unlink()
-    with (out / "frames.jsonl").open("a") as file:
+    with (out / written.FILE).open("a") as file:
         file.write('{"name": "trip/b", "sour')
-    assert run(*arguments)[1].startswith("1 frames predicted, 1 already present")
+    assert run(*arguments)[1].startswith("1 frame predicted, 1 already present")
     assert (out / "regions" / "a.png").exists()
     os.utime(photos / "trip" / "b.jpg", ns=(1, 1))
-    assert run(*arguments)[1].startswith("1 frames predicted, 1 already present")
+    assert run(*arguments)[1].startswith("1 frame predicted, 1 already present")
     assert not (out / "depth").exists()  # The run does not predict it.
+    assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
+    # More outputs are of the same settings.
+    assert run(*arguments, "--outputs=arrays")[1].startswith("2 frames predicted")
+    assert run(*arguments, "--outputs=arrays,overlay")[1].startswith("0 frames predicted, 2")
 
-    status, output = run(*arguments, "--format=npz")
-    assert status == 2 and "format: png -> npz" in output
+    status, output = run(*arguments, "--flip")
+    assert status == 2 and "flip: False -> True" in output
     (photos.parent / "other").mkdir()
     shutil.copy(photos / "a.png", photos.parent / "other" / "a.png")
     status, output = run("--workdir", edges_run, photos.parent / "other", "--out", out)
-    assert status == 1 and f"from {photos / 'a.png'}" in output
-    assert run(*arguments, "--format=npz", "--overwrite")[0] == 0
-    assert not (out / "regions").exists()
+    assert status == 1 and "from ../photos/a.png" in output
     with np.load(out / "arrays" / "a.npz") as stored:
         arrays = dict(stored)
     edges = psp_jax.load(edges_run)(frames.read_image(photos / "a.png")).edges
     assert sorted(arrays) == ["classes", "edges", "regions"]
     assert edges is not None
     np.testing.assert_allclose(arrays["edges"], edges, atol=1e-4)
+    assert run(*arguments, "--flip", "--overwrite")[0] == 0
+    assert not (out / "arrays").exists()  # They were of other settings.
 
 
 def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
@@ -143,23 +148,30 @@ def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
     cut = tmp_path / "cut.sens"
     cut.write_bytes(scan.read_bytes()[: scan.stat().st_size * 2 // 3])
     inputs = [scan, film, tmp_path / "no.mp4", cut]
-    status, output = run(*inputs, "--workdir", edges_run, "--out", tmp_path / "out", "--stride=2")
+    chosen = ("--outputs=overlay,regions", "--stride=2")
+    status, output = run(*inputs, "--workdir", edges_run, "--out", tmp_path / "out", *chosen)
     assert status == 1
     assert "no.mp4: no video that OpenCV can decode" in output
     assert "cut.sens: the rest can't be read" in output
-    written = sorted(
+    found = sorted(
         path.relative_to(tmp_path / "out" / "regions").as_posix()
         for path in tmp_path.glob("out/regions/*/*.png")
     )
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay" / "film.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert capture.get(cv2.CAP_PROP_FPS) == 5
+    assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"h264"
+    capture.release()
+    assert not list((tmp_path / "out" / "overlay" / "film").glob("*"))
     names = [f"film/{index:06d}.png" for index in (0, 2, 4)]
     names += [f"{scan.stem}/{index:06d}.png" for index in (0, 2)]
-    assert sorted({*names, *(name for name in written if name.startswith("cut"))}) == written
+    assert sorted({*names, *(name for name in found if name.startswith("cut"))}) == found
     ((_, read), *_) = frames.find([str(film)], 1)[0].frames(lambda frame: True)
     assert np.abs(read().astype(int) - blocks(0)).mean() < 12  # JPEG's colours bleed.
 
 
 def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
-    jpeg = outputs.encoded(blocks(), ".jpg")
+    jpeg = encoding.jpeg(blocks())
     turned = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
     path = tmp_path / "photo.jpg"
@@ -170,24 +182,9 @@ def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_pat
     path.write_bytes(jpeg[: len(jpeg) // 2])
     with pytest.raises(ValueError, match="truncated|expected a JPEG or PNG"):
         frames.read_image(path)
-    path.write_bytes(outputs.encoded(np.full((9, 9), 1500, np.uint16)))
+    path.write_bytes(encoding.png(np.full((9, 9), 1500, np.uint16)))
     with pytest.raises(ValueError, match="16-bit gray"):
         frames.read_image(path)
-
-
-def test_values_that_do_not_fit_a_png_are_refused():
-    image = np.zeros((300, 300, 3), np.uint8)
-    deep = DecodedPrediction(depth_m=np.full((300, 300), 65.6, np.float32))
-    with pytest.raises(ValueError, match=r"65\.6 m.*npz"):
-        outputs.as_pngs("x", image, deep)
-    many = DecodedPrediction(regions=np.arange(90000, dtype=np.int32).reshape(300, 300))
-    with pytest.raises(ValueError, match="90000 regions.*npz"):
-        outputs.as_pngs("x", image, many)
-    assert set(outputs.as_arrays("x", image, many)) == {"arrays/x.npz"}
-    near = DecodedPrediction(depth_m=np.full((4, 4), -1.0, np.float32))
-    stored = outputs.as_pngs("x", image, near)["depth/x.png"]
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(stored, np.uint8), -1))
-    assert (pixels == 1).all()  # 0 would mark no reading.
 
 
 def test_wrong_arguments_are_refused_in_one_line(depth_run, photos, tmp_path, run):
@@ -203,11 +200,11 @@ def test_wrong_arguments_are_refused_in_one_line(depth_run, photos, tmp_path, ru
         ([photos / "notes.txt"], {}, "notes.txt: expected an image"),
         ([photos], {"--batch_size": 0}, "--batch_size: expected an integer from 1, got '0'"),
         ([photos], {"--size": "480"}, "HEIGHTxWIDTH"),
-        (
-            [photos],
-            {"--out": tmp_path / "mine"},
-            "mine holds files that this program did not write",
-        ),
+        ([photos], {"--size": "8x8"}, "at least 16"),
+        ([photos], {"--scales": "1,x"}, "expected a positive number, got 'x'"),
+        ([photos], {"--fov": "180"}, "below 180"),
+        ([photos], {"--outputs": "overlays"}, "got 'overlays'"),
+        ([photos], {"--out": tmp_path / "mine" / "thesis.txt"}, "expected a folder, got a file"),
         ([], {}, "required: INPUT"),
     ):
         options = [f"{name}={value}" for name, value in {**good, **changed}.items()]
@@ -224,7 +221,7 @@ def shown(depth_run, photos, run):
     (photos / "bad.png").unlink()
     (photos / "trip" / "b.jpg").rename(photos / "trip" / "50% <b>#1.jpg")
     out = photos.parent / "out"
-    status, output = run("--workdir", depth_run, photos, f"--out={out}", "--page")
+    status, output = run("--workdir", depth_run, photos, f"--out={out}", "--outputs=all", "--page")
     assert status == 0 and str(out / viewer.INDEX_FILE) in output
     return out
 
@@ -239,6 +236,7 @@ def test_a_page_needs_nothing_but_its_folder(shown):
         facts = json.loads(script.removeprefix("show(").removesuffix(");\n"))
         assert facts["name"] == name
         assert [layer["key"] for layer in facts["layers"]] == ["image", "depth", "classes"]
+        assert len(facts["colors"]) == len(facts["regions"])
         depth_mm = read_png(shown / "depth" / f"{name}.png")
         near_far_m = np.percentile(depth_mm, (1, 99)) / 1000
         np.testing.assert_allclose(facts["depth_range_m"], near_far_m, atol=0.01)
