@@ -4,15 +4,19 @@ Nearest-neighbour regions would have stairs as large as a pixel of the network, 
 12-megapixel photo.
 """
 
+import math
+
 import cv2
 import numpy as np
 
 from psp_jax.partition import frontier_classes, merging
 from psp_jax.partition.frontier_classes import Side
 
-# Standard deviation of the Gaussian that smooths a region before it is resized, in pixels of the
-# smaller grid: it removes stairs, and regions one pixel wide survive it.
-SMOOTHING_PX = 0.8
+# Standard deviation of the Gaussian that smooths a region, in pixels of the smaller grid.
+SMOOTHING_PX = 1.0
+CORRECTIONS = 4  # Rounds in which pixels that smoothing gave to another region are won back,
+LEAD = 0.02  # by this much,
+GAIN = 2.5  # with a step that the next smoothing spreads.
 _MARGIN_PX = 4  # Beyond it a smoothed and interpolated region is 0.
 # Pieces of less than this many pixels of the smaller grid split off by smoothing are not regions.
 _LEAST_PIECE_PX = 2.0
@@ -52,7 +56,7 @@ def resize_regions(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def smoothed(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Enlarges regions with smooth boundaries; a region may fall apart or vanish.
+    """Enlarges regions with smooth boundaries; a region may fall apart.
 
     Args:
         labels: `[h, w]` int32, contiguous from 0.
@@ -61,31 +65,66 @@ def smoothed(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
         `[H, W]` int32 with the numbers of `labels`.
     """
-    (height, width), steps = labels.shape, [o / n for o, n in zip(labels.shape, size, strict=True)]
-    best, owner = np.zeros(size, np.float32), np.zeros(size, np.int32)
-    for number, (top, bottom, left, right) in enumerate(_boxes(labels)):
-        top, left = max(top - _MARGIN_PX, 0), max(left - _MARGIN_PX, 0)
-        bottom, right = min(bottom + _MARGIN_PX, height), min(right + _MARGIN_PX, width)
-        inside = (labels[top:bottom, left:right] == number).astype(np.float32)
-        inside = cv2.GaussianBlur(inside, (0, 0), SMOOTHING_PX, borderType=cv2.BORDER_REPLICATE)
-        y, x = int(np.ceil(top / steps[0])), int(np.ceil(left / steps[1]))
-        box = slice(y, int(bottom / steps[0])), slice(x, int(right / steps[1]))
-        offsets = (
-            (x + 0.5) * steps[1] - 0.5 - left,
-            (y + 0.5) * steps[0] - 0.5 - top,
+    steps = [old / new for old, new in zip(labels.shape, size, strict=True)]
+    best, owner = np.full(size, -np.inf, np.float32), np.zeros(size, np.int32)
+    for number, (box, field) in enumerate(_fields(labels)):
+        # The pixels of the larger grid whose centres lie in the box.
+        y, x = (math.ceil(part.start / step - 0.5) for part, step in zip(box, steps, strict=True))
+        bottom, right = (
+            math.ceil(part.stop / step - 0.5) for part, step in zip(box, steps, strict=True)
         )
-        mapping = np.array([[steps[1], 0, offsets[0]], [0, steps[0], offsets[1]]])
+        large = slice(max(y, 0), bottom), slice(max(x, 0), right)
+        offsets = [
+            (part.start + 0.5) * step - 0.5 - small.start
+            for part, step, small in zip(large, steps, box, strict=True)
+        ]
+        mapping = np.array([[steps[1], 0, offsets[1]], [0, steps[0], offsets[0]]])
         share = cv2.warpAffine(
-            inside,
+            field,
             mapping,
-            (box[1].stop - box[1].start, box[0].stop - box[0].start),
+            (large[1].stop - large[1].start, large[0].stop - large[0].start),
             flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        larger = share > best[box]
-        np.copyto(best[box], share, where=larger)
-        np.copyto(owner[box], np.int32(number), where=larger)
+        larger = share > best[large]
+        np.copyto(best[large], share, where=larger)
+        np.copyto(owner[large], np.int32(number), where=larger)
     return owner
+
+
+def _fields(labels: np.ndarray) -> list[tuple[tuple[slice, slice], np.ndarray]]:
+    """Returns a smooth field of every region, within a box; the largest decides on a pixel.
+
+    Smoothing alone would take corners and thin regions away. So each pixel at which another region
+    has the larger field gets the difference added before the next smoothing.
+    """
+    height, width = labels.shape
+    boxes, sources = [], []
+    for number, (top, bottom, left, right) in enumerate(_boxes(labels)):
+        box = (
+            slice(max(top - _MARGIN_PX, 0), min(bottom + _MARGIN_PX, height)),
+            slice(max(left - _MARGIN_PX, 0), min(right + _MARGIN_PX, width)),
+        )
+        boxes.append(box)
+        sources.append((labels[box] == number).astype(np.float32))
+    for _ in range(CORRECTIONS):
+        fields = [_smooth(source) for source in sources]
+        own, other = np.zeros(labels.shape, np.float32), np.zeros(labels.shape, np.float32)
+        for number, (box, field) in enumerate(zip(boxes, fields, strict=True)):
+            inside = labels[box] == number
+            np.copyto(own[box], field, where=inside)
+            np.copyto(other[box], np.maximum(other[box], field), where=~inside)
+        missing = np.maximum(other - own + LEAD, 0)
+        if not missing.any():
+            break
+        for number, (box, source) in enumerate(zip(boxes, sources, strict=True)):
+            source += np.where(labels[box] == number, GAIN * missing[box], 0)
+    return list(zip(boxes, map(_smooth, sources), strict=True))
+
+
+def _smooth(source: np.ndarray) -> np.ndarray:
+    blurred = cv2.GaussianBlur(source, (0, 0), SMOOTHING_PX, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(blurred)
 
 
 def _boxes(labels: np.ndarray) -> np.ndarray:
