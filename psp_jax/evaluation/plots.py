@@ -207,22 +207,5 @@ def outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return _as_bytes(np.where(boundary[..., None], (1.0, 0.9, 0.0), 0.2 + 0.6 * rgb / 255.0))
 
 
-def coloured_depth(depth_m: np.ndarray) -> np.ndarray:
-    """Colours `[H, W]` depth from near (red) to far (blue), `[H, W, 3]` uint8."""
-    return _as_bytes(colormaps["turbo_r"](_stretched(depth_m))[..., :3])
-
-
-def coloured_probability(probability: np.ndarray) -> np.ndarray:
-    """Colours `[H, W]` probabilities of a frontier, `[H, W, 3]` uint8."""
-    return _as_bytes(colormaps["magma"](probability)[..., :3])
-
-
-def coloured_classes(classes: np.ndarray) -> np.ndarray:
-    """Colours `[H, W]` frontier classes, interiors dark, `[H, W, 3]` uint8."""
-    colours = np.asarray(colormaps["tab20"](np.arange(16)))[:, :3]
-    colours[0] = 0.1
-    return _as_bytes(colours[classes])
-
-
 def _as_bytes(colours: np.ndarray) -> np.ndarray:
     return np.round(255 * np.clip(colours, 0, 1)).astype(np.uint8)

@@ -84,8 +84,10 @@ def load(folder: pathlib.Path) -> TrainedModel:
         ValueError: if a file is damaged or of another version.
         OSError: if no checkpoint is intact.
     """
-    config = experiment.load(folder)
     path = folder / calibration.FILE
+    if is_exported(folder):
+        _check(folder)
+    config = experiment.load(folder)
     if is_exported(folder):
         variables, card = _read(folder)
         step, color_scale = card["step"], card["color_scale"]
@@ -135,13 +137,16 @@ def _compact(path: str, value: Any) -> np.ndarray:
     return small
 
 
-def _read(folder: pathlib.Path) -> tuple[Variables, dict[str, Any]]:
-    """Reads the variables and the metadata of an exported model."""
-    path = folder / VARIABLES_FILE
-    # The card may be edited.
+def _check(folder: pathlib.Path) -> None:
+    """Raises ValueError if a file is not the one that was exported; the card may be edited."""
     damage = manifest.damage(folder, "*.json") + manifest.damage(folder, "*.safetensors")
     if damage:
         raise ValueError(f"{folder} is damaged: {damage[0]}; copy or export the model again")
+
+
+def _read(folder: pathlib.Path) -> tuple[Variables, dict[str, Any]]:
+    """Reads the variables and the metadata of an exported model."""
+    path = folder / VARIABLES_FILE
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             card = json.loads((file.metadata() or {}).get(_METADATA, "null"))
