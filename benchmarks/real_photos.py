@@ -32,6 +32,7 @@ from psp_jax.evaluation.predicted_image import PredictedImage
 from psp_jax.io import command_line, files
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, frontier_classes, planar
+from psp_jax.predict import drawing
 from psp_jax.predict.predictor import Predictor
 
 DEFAULT_FRAMES = pathlib.Path(__file__).parents[2] / "shared" / "rgbd"
@@ -133,7 +134,7 @@ class SourceScores:
         """Predicts and scores a frame; returns its row of the sheet of pictures."""
         predictor = self._predictor
         (prediction,) = predictor.run([predictor.prepare(frame.rgb)])
-        decoded = predictor.decode(prediction, frame.rgb.shape[:2])
+        decoded = predictor.decode(prediction, frame.rgb)
         if decoded.depth_m is not None:
             flat = np.ones_like(decoded.depth_m)
             errors = (aligned_errors(depth, frame.depth_mm) for depth in (decoded.depth_m, flat))
@@ -141,10 +142,10 @@ class SourceScores:
         example = truth_of(frame, _size(prediction))
         image = PredictedImage(example, prediction)
         regions = next(iter(self._partitions.add(image).values()), None)
-        shown = [image.rgb, plots.coloured_depth(np.asarray(example.filled_depth))]
+        shown = [image.rgb, drawing.coloured_depth(np.asarray(example.filled_depth))]
         shown.append(plots.outlined(image.rgb, image.true_labels))
         shown += [] if regions is None else [plots.outlined(image.rgb, regions)]
-        shown += [] if prediction.depth is None else [plots.coloured_depth(prediction.depth)]
+        shown += [] if prediction.depth is None else [drawing.coloured_depth(prediction.depth)]
         height = round(SHEET_WIDTH / ASPECT)
         return np.hstack([cv2.resize(panel, (SHEET_WIDTH, height)) for panel in shown])
 

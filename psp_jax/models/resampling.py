@@ -64,6 +64,24 @@ def _linear_matrix(positions: np.ndarray, size: int) -> np.ndarray:
 
 
 @functools.cache
+def antialiased_matrix(size: int, new_size: int) -> np.ndarray:
+    """Returns the `[new_size, size]` float32 matrix of MATLAB's bilinear imresize.
+
+    When shrinking, the triangle of linear interpolation is as wide as an output pixel. The image is
+    mirrored at its borders.
+    """
+    matrix = np.zeros((new_size, size), np.float64)
+    narrowing = min(new_size / size, 1.0)
+    reach = int(np.ceil(1 / narrowing)) + 1
+    for index in range(new_size):
+        centre = (index + 0.5) * size / new_size - 0.5
+        positions = int(np.floor(centre)) + np.arange(-reach, reach + 1)
+        weights = np.maximum(1 - narrowing * np.abs(centre - positions), 0)
+        inside = positions % (2 * size)  # 0 to size - 1, then back.
+        np.add.at(matrix[index], np.minimum(inside, 2 * size - 1 - inside), weights / weights.sum())
+    return matrix.astype(np.float32)
+
+
 def matrix(size: int, new_size: int, *, align_corners: bool) -> np.ndarray:
     """Returns the `[new_size, size]` float32 matrix of linear resizing by either rule."""
     rule = align_corners_matrix if align_corners else half_pixel_matrix
@@ -85,6 +103,12 @@ def resize(x: jax.Array, size: tuple[int, ...], *, align_corners: bool = True) -
         matrix(old, new, align_corners=align_corners)
         for old, new in zip(x.shape[1:3], size, strict=True)
     )
+    return _apply(rows, columns, x)
+
+
+def resize_antialiased(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    """Resizes `[B, h, w, C]` to (height, width) = `size` as MATLAB's bilinear imresize does."""
+    rows, columns = (antialiased_matrix(*pair) for pair in zip(x.shape[1:3], size, strict=True))
     return _apply(rows, columns, x)
 
 

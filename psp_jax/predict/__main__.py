@@ -22,7 +22,8 @@ and, with --outputs=overlay,classes,... or --outputs=all, also
     point_cloud/NAME.ply    coloured points; also with --point_cloud
 
 Of a video, overlay and depth_color become films, such as overlay/NAME.mp4; the other outputs are
-written if --outputs names them, pictures as films and data for every frame. With --page, page/index.html shows everything in any browser.
+written if --outputs names them, pictures as films and data for every frame. With --page,
+page/index.html shows everything in any browser.
 
 After an interruption the same command predicts the missing frames, and those whose files have
 changed. Nothing is overwritten that this program did not write. The status is 0 if all was

@@ -94,7 +94,8 @@ def load(folder: pathlib.Path) -> TrainedModel:
         size = None if card["size"] is None else (card["size"][0], card["size"][1])
     else:
         step, variables = checkpoints.load_newest(folder)
-        size, color_scale = config.data.source.size(), 1
+        source = config.data.source
+        size, color_scale = source.size(), source.color_scale
     fitted = calibration.load(path) if path.exists() else None
     return TrainedModel(config, step, variables, size, color_scale, fitted)
 

@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +40,23 @@ def test_resizing_aligns_corners_like_linear_interpolation(size, new):
 def test_resizing_to_the_same_size_changes_nothing():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 7, 2)))
     np.testing.assert_array_equal(resampling.resize(x, (5, 7)), x)
+
+
+def test_antialiased_resizing_is_a_triangle_as_wide_as_an_output_pixel():
+    x = jnp.asarray([1.0, 2.0, 3.0, 4.0]).reshape(1, 1, 4, 1)
+    # By hand: weights 1, 3, 3, 1 of 8 around 0.5 and 2.5, the borders being mirrored.
+    actual = resampling.resize_antialiased(x, (1, 2))[0, 0, :, 0]
+    np.testing.assert_allclose(actual, [(1 + 3 + 6 + 3) / 8, (2 + 9 + 12 + 4) / 8])
+
+
+@pytest.mark.parametrize(("size", "new"), [((40, 31), (17, 12)), ((5, 7), (13, 9))])
+def test_antialiased_resizing_equals_jaxs_away_from_the_border(size, new):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, *size, 2)), jnp.float32)
+    expected = jax.image.resize(x, (1, *new, 2), "linear", antialias=True)
+    actual = resampling.resize_antialiased(x, new)
+    np.testing.assert_allclose(actual[:, 3:-3, 3:-3], expected[:, 3:-3, 3:-3], atol=1e-5)
+    ones = resampling.resize_antialiased(jnp.ones_like(x), new)
+    np.testing.assert_allclose(ones, 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(16, 2), (17, 2), (32, 4), (33, 4)])
