@@ -50,6 +50,7 @@ def test_views_of_a_local_network_change_nothing(options, size):
     images = RNG.integers(0, 256, (2, *size, 3), np.uint8)
     merged, whole = predict(images, options), local(images)
     assert merged.edges is not None and whole.edges is not None
+    assert merged.depth is not None and whole.depth is not None
     np.testing.assert_allclose(merged.depth, whole.depth, rtol=1e-5)
     for channel, part in ((0, np.s_[:, :, :-1]), (1, np.s_[:, :-1])):
         np.testing.assert_allclose(
@@ -96,9 +97,9 @@ def test_a_size_is_a_number_of_pixels_at_the_aspect_of_the_image():
     with pytest.raises(ValueError, match="tiles"):
         views.label_size((3000, 4000), trained, Views("native"), 1)
     assert views.label_size((3000, 4000), trained, Views("native", tiles=True), 1) == (3000, 4000)
-    for wrong in ({"size": "full"}, {"size": (8, 99)}, {"scales": ()}, {"scales": (1.0, 99.0)}):
+    for size, scales in (("full", (1.0,)), ((8, 99), (1.0,)), (None, ()), (None, (1.0, 99.0))):
         with pytest.raises(ValueError, match="expected"):
-            Views(**wrong)
+            Views(size, scales=scales)
 
 
 def test_mirror_images_have_mirrored_predictions(edges_run):
