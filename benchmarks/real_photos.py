@@ -145,7 +145,11 @@ class SourceScores:
         shown = [image.rgb, drawing.coloured_depth(np.asarray(example.filled_depth))]
         shown.append(plots.outlined(image.rgb, image.true_labels))
         shown += [] if regions is None else [plots.outlined(image.rgb, regions)]
-        shown += [] if prediction.depth is None else [drawing.coloured_depth(np.asarray(prediction.depth))]
+        shown += (
+            []
+            if prediction.depth is None
+            else [drawing.coloured_depth(np.asarray(prediction.depth))]
+        )
         height = round(SHEET_WIDTH / ASPECT)
         return np.hstack([cv2.resize(panel, (SHEET_WIDTH, height)) for panel in shown])
 

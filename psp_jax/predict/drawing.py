@@ -1,5 +1,7 @@
 """Draws predictions for eyes: outlines, regions in distinct colours, and coloured depth."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -9,10 +11,11 @@ from psp_jax.predict import upsampling
 LINE_WIDTH = 1 / 400  # Of outlines, as a share of the image's longer side,
 LEAST_LINE_PX = 1.5  # and in pixels.
 CASING = 1.9  # Width of the dark line below, which shows on bright surfaces, as a factor.
-LINE_COLOR, CASING_COLOR = (255, 214, 0), (20, 20, 20)
+LINE_COLOR, CASING_COLOR, TINTED_LINE_COLOR = (255, 214, 0), (20, 20, 20), (255, 255, 255)
 CASING_OPACITY = 0.55
 SMOOTH_SIDE_PX = 1800  # Smaller images are drawn at a multiple of their size, then reduced.
 MOST_ENLARGED = 4
+COLORING_SIDE_PX = 800  # Of larger images, neighbours are found in a part of the pixels.
 TINT = 0.6  # Opacity of the colours of regions.
 DEPTH_PERCENTILES = (1, 99)  # Of the depth that the ends of the colour map mark.
 # Distinct at first sight and in both light and dark surroundings.
@@ -26,27 +29,39 @@ PALETTE = np.array(
 )  # fmt: skip
 
 
-def outlined(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Draws the boundaries of regions over an image, anti-aliased.
+class Lines(NamedTuple):
+    """Anti-aliased boundaries of regions.
+
+    Attributes:
+        line: `[H, W]` float32 opacity.
+        casing: `[H, W]` float32 opacity of the wider lines below them.
+    """
+
+    line: np.ndarray
+    casing: np.ndarray
+
+
+def outlined(image: np.ndarray, lines: Lines) -> np.ndarray:
+    """Draws the boundaries of regions over an image.
 
     Args:
         image: `[H, W, 3]` uint8 RGB.
-        regions: `[H, W]` int32 labels, contiguous from 0.
+        lines: what `boundaries` returned for its regions.
 
     Returns:
         `[H, W, 3]` uint8 RGB.
     """
-    line, casing = _line_masks(regions)
-    drawn = _blended(image, np.array(CASING_COLOR, np.uint8), CASING_OPACITY * casing)
-    return _blended(drawn, np.array(LINE_COLOR, np.uint8), line)
+    drawn = _blended(image, np.array(CASING_COLOR, np.uint8), CASING_OPACITY * lines.casing)
+    return _blended(drawn, np.array(LINE_COLOR, np.uint8), lines.line)
 
 
-def tinted(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
+def tinted(image: np.ndarray, regions: np.ndarray, lines: Lines) -> np.ndarray:
     """Paints regions in distinct colours over the image in gray, with thin outlines.
 
     Args:
         image: `[H, W, 3]` uint8 RGB.
         regions: `[H, W]` int32 labels, contiguous from 0.
+        lines: what `boundaries` returned for them.
 
     Returns:
         `[H, W, 3]` uint8 RGB.
@@ -54,13 +69,16 @@ def tinted(image: np.ndarray, regions: np.ndarray) -> np.ndarray:
     gray = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     colours = region_colors(regions)[regions]
     mixed = cv2.addWeighted(colours, TINT, gray, 1 - TINT, 0)
-    line, _ = _line_masks(regions)
-    return _blended(np.asarray(mixed), np.array((255, 255, 255), np.uint8), 0.9 * line)
+    return _blended(np.asarray(mixed), np.array(TINTED_LINE_COLOR, np.uint8), 0.9 * lines.line)
 
 
 def region_colors(regions: np.ndarray) -> np.ndarray:
     """Chooses colours that differ between regions that touch; returns `[R, 3]` uint8 RGB."""
     count = int(regions.max()) + 1
+    step = max(
+        max(regions.shape) // COLORING_SIDE_PX, 1
+    )  # Regions that touch in a point may agree.
+    regions = regions[::step, ::step]
     lab = cv2.cvtColor(PALETTE[None], cv2.COLOR_RGB2LAB)[0].astype(np.float32)
     apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     neighbours: list[list[int]] = [[] for _ in range(count)]
@@ -115,8 +133,8 @@ def coloured_classes(classes: np.ndarray) -> np.ndarray:
     return colours[classes]
 
 
-def _line_masks(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the opacity `[H, W]` float32 of outlines, and of the wider lines below them."""
+def boundaries(regions: np.ndarray) -> Lines:
+    """Finds the lines between regions, `[H, W]` int32 labels, contiguous from 0."""
     height, width = regions.shape
     longer = max(height, width)
     times = min(max(SMOOTH_SIDE_PX // longer, 1), MOST_ENLARGED)
@@ -128,7 +146,7 @@ def _line_masks(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     apart[:, 1:][across] = apart[:, :-1][across] = 0
     apart[1:][along] = apart[:-1][along] = 0
     if apart.all():
-        return np.zeros(regions.shape, np.float32), np.zeros(regions.shape, np.float32)
+        return Lines(*np.zeros((2, *regions.shape), np.float32))
     from_line = cv2.distanceTransform(apart, cv2.DIST_L2, cv2.DIST_MASK_5)
     radius = times * max(LINE_WIDTH * longer, LEAST_LINE_PX) / 2
     masks = [
@@ -138,7 +156,7 @@ def _line_masks(regions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         )
         for factor in (1.0, CASING)
     ]  # fmt: skip
-    return np.asarray(masks[0]), np.asarray(masks[1])
+    return Lines(*map(np.asarray, masks))
 
 
 def _blended(image: np.ndarray, colour: np.ndarray, opacity: np.ndarray) -> np.ndarray:

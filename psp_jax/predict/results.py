@@ -118,8 +118,9 @@ class Result:
             assert self.depth_m is not None
             return drawing.coloured_depth(self.depth_m, bar=self.with_bar)
         assert self.regions is not None
-        draw = {"overlay": drawing.outlined, "region_colors": drawing.tinted}[output]
-        return draw(self.image, self.regions)
+        if output == "overlay":
+            return drawing.outlined(self.image, self._lines)
+        return drawing.tinted(self.image, self.regions, self._lines)
 
     def files(self, outputs: Sequence[str] | None = None) -> dict[str, bytes]:
         """Encodes outputs; returns their contents by path, such as `overlay/NAME.jpg`.
@@ -162,6 +163,11 @@ class Result:
         for path, data in contents.items():
             files.write(path, data)
         return list(contents)
+
+    @functools.cached_property
+    def _lines(self) -> drawing.Lines:
+        assert self.regions is not None
+        return drawing.boundaries(self.regions)
 
     @property
     def _size(self) -> tuple[int, int]:

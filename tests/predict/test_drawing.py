@@ -50,13 +50,14 @@ def test_outlines_follow_boundaries_and_leave_the_rest_alone():
     image = np.full((120, 160, 3), 200, np.uint8)
     labels = np.zeros((120, 160), np.int32)
     labels[:, 80:] = 1
-    drawn = drawing.outlined(image, labels)
+    drawn = drawing.outlined(image, drawing.boundaries(labels))
     assert drawn.shape == image.shape and drawn.dtype == np.uint8
     changed = (drawn != image).any(axis=-1)
     assert changed[:, 79:81].all()
     assert not changed[:, :76].any() and not changed[:, 84:].any()
     assert (drawn[60, 79] == drawn[20, 79]).all()
-    np.testing.assert_array_equal(drawing.outlined(image, np.zeros_like(labels)), image)
+    none = drawing.boundaries(np.zeros_like(labels))
+    np.testing.assert_array_equal(drawing.outlined(image, none), image)
 
 
 def test_neighbours_have_different_colours():
@@ -70,7 +71,8 @@ def test_neighbours_have_different_colours():
         scores.boundary(labels),
         scores.boundary((painted.astype(int) @ (1, 256, 65536)).astype(np.int32)),
     )
-    assert drawing.tinted(np.zeros((40, 45, 3), np.uint8), labels).shape == (40, 45, 3)
+    tinted = drawing.tinted(np.zeros((40, 45, 3), np.uint8), labels, drawing.boundaries(labels))
+    assert tinted.shape == (40, 45, 3)
 
 
 def test_near_is_brighter_than_far():
