@@ -18,6 +18,7 @@ MOST_ENLARGED = 4
 COLORING_SIDE_PX = 800  # Of larger images, neighbours are found in a part of the pixels.
 TINT = 0.6  # Opacity of the colours of regions.
 DEPTH_PERCENTILES = (1, 99)  # Of the depth that the ends of the colour map mark.
+LEAST_DEPTH_M = 0.01  # An untrained network may predict less than 0.
 # Distinct at first sight and in both light and dark surroundings.
 PALETTE = np.array(
     [
@@ -96,7 +97,7 @@ def region_colors(regions: np.ndarray) -> np.ndarray:
 
 def depth_range(depth_m: np.ndarray) -> tuple[float, float]:
     """Returns the nearest and the farthest depth that colours tell apart, in metres."""
-    near, far = np.percentile(depth_m, DEPTH_PERCENTILES)
+    near, far = np.maximum(np.percentile(depth_m, DEPTH_PERCENTILES), LEAST_DEPTH_M)
     return float(near), float(far)
 
 
@@ -104,6 +105,9 @@ def coloured_depth(
     depth_m: np.ndarray, range_m: tuple[float, float] | None = None, *, bar: bool = False
 ) -> np.ndarray:
     """Colours depth from near (bright) to far (dark) with the perceptual colour map "inferno".
+
+    Equal ratios of depth get equal differences of colour, so that far background does not take the
+    colours away from what is near.
 
     Args:
         depth_m: `[H, W]` float32 metres.
@@ -114,7 +118,7 @@ def coloured_depth(
         `[H, W, 3]` uint8 RGB, wider with a bar.
     """
     near, far = range_m or depth_range(depth_m)
-    share = np.clip((depth_m - near) * (255 / max(far - near, 1e-9)), 0, 255)
+    share = np.log(np.clip(depth_m, near, far) / near) / max(np.log(far / near), 1e-9) * 255
     picture = _mapped(255 - share.astype(np.uint8), cv2.COLORMAP_INFERNO)
     return np.hstack([picture, _bar(len(picture), near, far)]) if bar else picture
 
@@ -184,7 +188,7 @@ def _bar(height: int, near: float, far: float) -> np.ndarray:
         y = round(pad + share * (height - 2 * pad - 1))
         text_y = min(max(y + round(5 * scale), round(14 * scale)), height - 2)
         cv2.putText(
-            bar, f"{near + share * (far - near):.2f} m", (round(3.5 * pad), text_y),
+            bar, f"{near * (far / near) ** share:.2f} m", (round(3.5 * pad), text_y),
             cv2.FONT_HERSHEY_SIMPLEX, 0.38 * scale, (30, 30, 30), 1, cv2.LINE_AA,
         )  # fmt: skip
     return bar
