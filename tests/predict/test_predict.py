@@ -106,35 +106,44 @@ def test_an_interrupted_run_resumes_only_with_the_same_settings(edges_run, photo
     (photos / "bad.png").unlink()
     arguments = ("--workdir", edges_run, photos, "--out", out)
     assert run(*arguments)[0] == 0
-    assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
+    assert not (out / "depth").exists()  # The run does not predict it.
     # As if killed while writing: an unfinished line, and a missing file.
     (out / "regions" / "a.png").unlink()
     with (out / written.FILE).open("a") as file:
         file.write('{"name": "trip/b", "sour')
     assert run(*arguments)[1].startswith("1 frame predicted, 1 already present")
     assert (out / "regions" / "a.png").exists()
-    os.utime(photos / "trip" / "b.jpg", ns=(1, 1))
-    assert run(*arguments)[1].startswith("1 frame predicted, 1 already present")
-    assert not (out / "depth").exists()  # The run does not predict it.
-    assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
-    # More outputs are of the same settings.
+    # More outputs are of the same settings; a frame whose file has changed is predicted again.
     assert run(*arguments, "--outputs=arrays")[1].startswith("2 frames predicted")
-    assert run(*arguments, "--outputs=arrays,overlay")[1].startswith("0 frames predicted, 2")
+    os.utime(photos / "trip" / "b.jpg", ns=(1, 1))
+    more = run(*arguments, "--outputs=arrays,overlay")[1]
+    assert more.startswith("1 frame predicted, 1 already present")
+    with np.load(out / "arrays" / "a.npz") as stored:
+        assert sorted(stored) == ["classes", "edges", "regions"]
 
     status, output = run(*arguments, "--flip")
     assert status == 2 and "flip: False -> True" in output
-    (photos.parent / "other").mkdir()
-    shutil.copy(photos / "a.png", photos.parent / "other" / "a.png")
-    status, output = run("--workdir", edges_run, photos.parent / "other", "--out", out)
-    assert status == 1 and "from ../photos/a.png" in output
-    with np.load(out / "arrays" / "a.npz") as stored:
-        arrays = dict(stored)
-    edges = psp_jax.load(edges_run)(frames.read_image(photos / "a.png")).edges
-    assert sorted(arrays) == ["classes", "edges", "regions"]
-    assert edges is not None
-    np.testing.assert_allclose(arrays["edges"], edges, atol=1e-4)
     assert run(*arguments, "--flip", "--overwrite")[0] == 0
     assert not (out / "arrays").exists()  # They were of other settings.
+
+
+@pytest.mark.parametrize("out", [".", "predicted"])
+def test_results_in_the_folder_of_the_photos_are_no_photos(
+    edges_run, photos, run, out, monkeypatch
+):
+    (photos / "bad.png").unlink()
+    monkeypatch.chdir(photos)
+    arguments = ("--workdir", edges_run, ".", f"--out={out}", "--outputs=overlay,regions")
+    assert run(*arguments)[1].startswith("2 frames predicted")
+    assert run(*arguments)[1].startswith("0 frames predicted, 2 already present")
+    found = sorted(path.as_posix() for path in (photos / out).rglob("*.jpg"))
+    assert len(found) == (3 if out == "." else 2)
+    # A file in the way stops only its own frame.
+    (photos / out / "overlay" / "a.jpg").write_text("mine")
+    status, output = run(*arguments, "--overwrite")
+    assert status == 1 and "a.jpg exists and this program did not write it" in output
+    assert "1 frame predicted" in output
+    assert (photos / out / "overlay" / "a.jpg").read_text() == "mine"
 
 
 def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
