@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize
 
 from psp_jax.io import files
 from psp_jax.partition import decode, edge_logits, frontier_classes, scores
@@ -171,6 +170,8 @@ def fit(counts: Tally) -> Calibration:
     Raises:
         ValueError: if frontiers don't get larger logits than other edges.
     """
+    from scipy import optimize  # Takes a second, which only fitting should.
+
     result = optimize.minimize(
         _loss,
         np.array([1.0, 0.0]),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from psp_jax import checkpoints, experiment
+from psp_jax import experiment
 from psp_jax.io import dataclass_json, files, manifest
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
@@ -93,6 +93,8 @@ def load(folder: pathlib.Path) -> TrainedModel:
         step, color_scale = card["step"], card["color_scale"]
         size = None if card["size"] is None else (card["size"][0], card["size"][1])
     else:
+        from psp_jax import checkpoints  # Orbax, which exported models do without, takes a second.
+
         step, variables = checkpoints.load_newest(folder)
         source = config.data.source
         size, color_scale = source.size(), source.color_scale
