@@ -29,12 +29,6 @@ class ScanNet:
     config: str = "thesis"
     version: str = "3.0.0"
 
-    @property
-    def color_scale(self) -> int:
-        """Pixels of an image along a side of a pixel of depth; 1 if the config is not known."""
-        config = self._known_config()
-        return config.color_scale if config else 1
-
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns the segmentation by label set; empty if the configuration is not known."""
         config = self._known_config()

@@ -39,13 +39,8 @@ class Source(Protocol):
         """Returns the segmentation algorithm of every label set."""
         ...
 
-    @property
-    def color_scale(self) -> int:
-        """Pixels of an image along a side of a pixel of its labels."""
-        ...
-
     def size(self) -> tuple[int, int] | None:
-        """Returns the (height, width) of the labels; None if they are unknown."""
+        """Returns the (height, width) of the images; None if they are unknown."""
         ...
 
     @property

@@ -148,7 +148,7 @@ def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
 
 def _keep_compilations() -> None:
     """Lets the next command reuse what this one compiles, unless JAX is configured already."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "psp_jax"))
 

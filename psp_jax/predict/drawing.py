@@ -150,7 +150,8 @@ def boundaries(regions: np.ndarray) -> Lines:
     apart[:, 1:][across] = apart[:, :-1][across] = 0
     apart[1:][along] = apart[:-1][along] = 0
     if apart.all():
-        return Lines(*np.zeros((2, *regions.shape), np.float32))
+        none = np.zeros(regions.shape, np.float32)
+        return Lines(none, none)
     from_line = cv2.distanceTransform(apart, cv2.DIST_L2, cv2.DIST_MASK_5)
     radius = times * max(LINE_WIDTH * longer, LEAST_LINE_PX) / 2
     masks = [

@@ -11,6 +11,7 @@ from psp_jax.models import architecture, unet
 from psp_jax.partition import frontier_classes
 from psp_jax.partition.frontier_classes import Side
 from psp_jax.predict import views
+from psp_jax.weights import pretrained
 from tests import scans, untrained
 
 
@@ -122,6 +123,25 @@ def test_images_are_resized_to_the_training_pixel_count_at_their_own_aspect():
         assert abs(height / width / (image[0] / image[1]) - 1) < 0.05
     with pytest.raises(ValueError, match="16:1"):
         size(10, 161)
+
+
+def test_a_network_may_see_colour_finer_than_its_labels(depth_run, images, monkeypatch, tmp_path):
+    monkeypatch.setattr(sources.ScanNet, "color_scale", 2)
+    pretrained.export(depth_run, tmp_path / "model")
+    monkeypatch.setattr(sources.ScanNet, "color_scale", 1)
+    predict = psp_jax.load(tmp_path / "model")
+    assert predict.size == scans.SIZE and predict.color_scale == 2
+    small, large = images
+    assert predict.prepare(small).shape == (2 * scans.SIZE[0], 2 * scans.SIZE[1], 3)
+    result = predict(large)
+    assert result.coarse.depth_m is not None and result.coarse.depth_m.shape == scans.SIZE
+    plain = psp_jax.load(depth_run, size=(2 * scans.SIZE[0], 2 * scans.SIZE[1]))(large)
+    assert plain.depth_m is not None
+    blocks = plain.depth_m.reshape(scans.SIZE[0], 2, scans.SIZE[1], 2)
+    assert np.abs(blocks.mean((1, 3)) - result.coarse.depth_m).max() < 0.1 * np.ptp(plain.depth_m)
+    tiled = psp_jax.load(tmp_path / "model", size=(72, 96), tiles=True)
+    (prediction,) = tiled.run([tiled.prepare(large)])
+    assert prediction.depth is not None and prediction.depth.shape == (72, 96)
 
 
 def test_invalid_images_predictions_and_runs_are_refused(depth_run, edges_run, tmp_path, images):
