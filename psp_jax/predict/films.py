@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import fractions
 import pathlib
+from typing import NamedTuple
 
 import av
 import av.error
@@ -16,8 +17,30 @@ from psp_jax.predict.plan import Plan
 from psp_jax.predict.results import Result
 
 MAX_SIDE_PX = 4096  # H.264's usual limit.
+DEPTH = "depth_color"
 RANGE_MOMENTUM = 0.9  # Of the depths that the colours of a film stand for, from frame to frame.
 QUALITY = "20"  # x264's constant rate factor: 18 is visually lossless, 23 the default.
+
+
+class Pictures(NamedTuple):
+    """Pictures of a frame of a film.
+
+    Attributes:
+        drawn: `[H, W, 3]` uint8 RGB by their names, without coloured depth.
+        depth_m: `[H, W]` float32, which is coloured in the order of the frames; None if there is
+            none or no picture needs it.
+    """
+
+    drawn: dict[str, np.ndarray]
+    depth_m: np.ndarray | None
+
+
+def pictures_of(result: Result, plan: Plan) -> Pictures:
+    """Draws the pictures of a frame that a plan asks for; safe in any thread."""
+    kinds = [kind for kind in plan.film_pictures if kind != DEPTH]
+    needs_depth = DEPTH in plan.film_pictures
+    drawn = {kind: result.picture(kind) for kind in kinds}
+    return Pictures(drawn, result.depth_m if needs_depth else None)
 
 
 class Writer:
@@ -105,39 +128,40 @@ class Films:
         self._begun.add(film.frame.name)
         return True
 
-    def take(self, film: Film, result: Result | None) -> None:
-        """Adds the next frame of a film, None for one that failed.
+    def take(self, film: Film, pictures: Pictures | None) -> None:
+        """Adds the pictures of the next frame of a film, None for one that failed.
 
         Raises:
             ValueError: if a picture can't be added; the film is discarded.
         """
         if film.frame.name not in self._begun:
             return
-        if result is None:
+        if pictures is None:
             self._is_whole = False
             return
         try:
             for kind, path in self._plan.films_of(film).items():
                 if path not in self._writers:
                     self._writers[path] = Writer(self._folder.path / path, film.frames_per_s)
-                self._writers[path].add(self._picture(kind, result))
+                drawn = pictures.drawn.get(kind)
+                if drawn is None:
+                    drawn = self._coloured_depth(pictures)
+                self._writers[path].add(drawn)
         except ValueError:
             self._begun.discard(film.frame.name)
             self.discard()
             raise
 
-    def _picture(self, kind: str, result: Result) -> np.ndarray:
-        if kind != "depth_color":
-            return result.picture(kind)
-        assert result.depth_m is not None
-        # Colours that follow every frame would flicker.
-        now = drawing.depth_range(result.depth_m)
+    def _coloured_depth(self, pictures: Pictures) -> np.ndarray:
+        """Colours depth with a range that follows the film slowly, since it would flicker."""
+        assert pictures.depth_m is not None
+        now = drawing.depth_range(pictures.depth_m)
         old = self._range_m or now
         near, far = (
             RANGE_MOMENTUM * a + (1 - RANGE_MOMENTUM) * b for a, b in zip(old, now, strict=True)
         )
         self._range_m = near, far
-        return drawing.coloured_depth(result.depth_m, self._range_m, bar=result.with_bar)
+        return drawing.coloured_depth(pictures.depth_m, self._range_m, bar=self._plan.with_bar)
 
     def end(self, film: Film) -> None:
         """Publishes the pictures of a film, if it had any frame."""

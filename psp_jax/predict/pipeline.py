@@ -22,7 +22,6 @@ from psp_jax.predict import films, frames, outputs, viewer
 from psp_jax.predict.frames import Film, Frame
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
-from psp_jax.predict.results import Result
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -44,7 +43,7 @@ class _End(NamedTuple):
 class _Done(NamedTuple):
     frame: Frame
     film: Film | None
-    result: Result
+    pictures: films.Pictures | None
 
 
 class _Failure(NamedTuple):
@@ -119,8 +118,8 @@ class Pipeline:
                         else:
                             summary.predicted.append(item.frame.name)
                         if item.film is not None:
-                            done = item.result if isinstance(item, _Done) else None
-                            films_written.take(item.film, done)
+                            pictures = item.pictures if isinstance(item, _Done) else None
+                            films_written.take(item.film, pictures)
                     except ValueError as error:
                         assert item.film is not None  # Only a film refuses an item.
                         summary.skip(item.film.frame, error)
@@ -229,7 +228,8 @@ class Pipeline:
                 self.folder.finish(frame, contents)
         except ValueError as error:
             return _Failure(frame, film, error)
-        return _Done(frame, film, result)
+        # Not the result itself, whose arrays take much memory.
+        return _Done(frame, film, films.pictures_of(result, plan) if film else None)
 
 
 def _map(
