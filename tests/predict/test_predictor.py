@@ -25,7 +25,7 @@ def images():
 
 
 def is_like(enlarged, regions):
-    """Whether enlarged regions are those of pixels twice as large, but for pixels at boundaries."""
+    """Returns whether enlarged regions agree with doubled pixels, but for pixels at boundaries."""
     inside = np.kron(frontier_classes.encode(regions) == 0, np.ones((2, 2), bool))
     pairs = np.stack([enlarged[inside], np.kron(regions, np.ones((2, 2), int))[inside]])
     ours, theirs, both = (len(np.unique(each, axis=-1).T) for each in (*pairs, pairs))
