@@ -27,7 +27,7 @@ import numpy as np
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.io import command_line, files
-from psp_jax.models import segmenter
+from psp_jax.models import resnet, segmenter
 from psp_jax.models.layers import Convolution
 from psp_jax.models.precision import Precision, Remat
 from psp_jax.runtime import summary
@@ -123,10 +123,8 @@ def device_name() -> str:
 
 def network(scale: Scale, channels: int, precision: Precision, remat: Remat = Remat.NONE) -> Any:
     """Makes the PSPNet."""
-    config = segmenter.Segmenter(
-        depth=scale.layers, width=scale.width, precision=precision, remat=remat
-    )
-    return config.make(channels)
+    trunk = resnet.ResNet(layers=scale.layers, width=scale.width)
+    return segmenter.Segmenter(trunk, precision=precision, remat=remat).make(channels)
 
 
 def training_step(
