@@ -1,21 +1,53 @@
 """Configurations of the data set, and their variants for the flags of the command line."""
 
 import dataclasses
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import cv2
+import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders.scannet_frontiers import examples, splits
 from psp_jax.partition import planar, superpixels
+from psp_jax.recordings import recording
 
-# Images have a quarter of ScanNet's sides, so cells are smaller, and so is `trade`: the errors of a
-# region shrink with its area, its boundary with its side.
-PLANAR_ROOMS = planar.Planar(
-    superpixels.Slic(region_px=4, ruler=20.0, iterations=5), trade=planar.Planar().trade / 4
-)
 # Without noise, `trade` can be smaller. Watershed is as good a start as SLIC there, and is in plain
 # OpenCV.
 PLANAR_IDEAL_ROOMS = planar.Planar(superpixels.Watershed(region_px=3), trade=1e-4)
+_THESIS_SIZE = (480, 640)
+LAPTOP_SIZE = (120, 160)
+# Of the 200 superpixels that the thesis asks for, OpenCV lays a grid of 192 on 480x640 pixels.
+_THESIS_SUPERPIXELS, _THESIS_LEVELS = 192, 4
+_MIN_CELL_PX = 4  # Of fewer pixels, a plane fits nearly any.
+MAX_FRAMES = 10_000  # Of a set whose stride is chosen for it.
+_STRIDES = (1, 2, 5, 10, 30)
+
+
+def segmentations_at(size: tuple[int, int]) -> dict[str, superpixels.Superpixels]:
+    """Returns both label sets for images of (height, width), as they are at 480x640 and smaller.
+
+    With s, the square root of the number of pixels over that of 480x640: SEEDS get 192 s
+    superpixels, since the boundaries between them grow with the side of the image and not with its
+    area, and halve their blocks so that the smallest stay about 5 pixels wide. The cells of planar
+    regions are 14 s pixels wide, at least 4. Their `trade` is 0.001 s, since the error of a region
+    shrinks with its area, and its boundary with its side.
+    """
+    height, width = size
+    scale = math.sqrt(height * width / math.prod(_THESIS_SIZE))
+    # The side of a superpixel changes with the root of `scale`, and a level doubles blocks.
+    levels = _THESIS_LEVELS + round(math.log2(scale) / 2)
+    base = dataclasses.replace(
+        planar.FINE, region_px=max(round(planar.FINE.region_px * scale), _MIN_CELL_PX)
+    )
+    return {
+        "seeds": superpixels.Seeds(
+            superpixels=max(round(_THESIS_SUPERPIXELS * scale), 10), levels=max(levels, 2)
+        ),
+        "planar": planar.Planar(base, trade=planar.Planar().trade * scale),
+    }
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -24,12 +56,14 @@ class FrontierConfig(tfds.core.BuilderConfig):
 
     Attributes:
         frame_stride: every `frame_stride`-th frame of a scan becomes an example.
-        size: (height, width) of the depth images in pixels.
+        size: (height, width) in pixels that the depth images are resized to.
         color_scale: colour is resized to `color_scale` times `size`.
         segmentations: segmentation of the filled depth by label set; all are made in one pass.
         split: assigns scans to splits.
         sample: selects a fixed number of images; None takes all.
         limit_scans: maximum number of scans per split, the first by id; None takes all.
+        crop: whether images of other proportions are cropped at the centre, instead of left out.
+        reading: keyword arguments of `layouts.survey`.
     """
 
     frame_stride: int = 30  # One frame a second: ScanNet records 30.
@@ -41,12 +75,14 @@ class FrontierConfig(tfds.core.BuilderConfig):
     sample: splits.Sample | None = None
     limit_scans: int | None = None
     color_scale: int = 1
+    crop: bool = False
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def recipe(self) -> examples.Recipe:
         """Selects the frames and describes their labels."""
         return examples.Recipe(
-            self.frame_stride, self.size, dict(self.segmentations), self.color_scale
+            self.frame_stride, self.size, dict(self.segmentations), self.color_scale, self.crop
         )
 
 
@@ -91,13 +127,8 @@ CONFIGS = (
         name="rooms",
         description="The embedded procedural rooms at a quarter of ScanNet's size.",
         frame_stride=1,
-        size=(120, 160),
-        segmentations={
-            # The region size of 192 superpixels at 640x480 would leave 12. Boundaries grow with
-            # the side, not with the area, so 48 keep a useful number of both.
-            "seeds": superpixels.Seeds(superpixels=48, levels=3),
-            "planar": PLANAR_ROOMS,
-        },
+        size=LAPTOP_SIZE,
+        segmentations=segmentations_at(LAPTOP_SIZE),
     ),
 )
 
@@ -115,14 +146,79 @@ def named(name: str) -> FrontierConfig:
     raise ValueError(f"configuration: expected one of {names}, got {name!r}")
 
 
+def own(
+    name: str,
+    *,
+    size: tuple[int, int],
+    frame_stride: int,
+    split: splits.Splitter,
+    crop: bool = False,
+    reading: Mapping[str, Any] | None = None,
+) -> FrontierConfig:
+    """Returns the configuration of a set of any recordings, with both label sets.
+
+    Args:
+        name: its name.
+        size, frame_stride, split, crop, reading: see `FrontierConfig`.
+
+    Raises:
+        ValueError: if the name is taken or can't be that of a folder, or see `check`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
+        raise ValueError(f"--name={name}: expected letters, digits, _ and -")
+    if name in {config.name for config in CONFIGS} or name.startswith("rooms"):
+        raise ValueError(f"--name={name} is taken by a configuration of this program")
+    config = FrontierConfig(
+        name=name,
+        description=f"Recordings of the user at {size[0]}x{size[1]}, both labels.",
+        frame_stride=frame_stride,
+        size=size,
+        segmentations=segmentations_at(size),
+        split=split,
+        crop=crop,
+        reading=dict(reading or {}),
+    )
+    check(config)
+    return config
+
+
+def check(config: FrontierConfig) -> None:
+    """Tries the segmentations at the size of a configuration.
+
+    Raises:
+        ValueError: if the images are too small for one of them, or OpenCV lacks it.
+    """
+    if not hasattr(cv2, "ximgproc"):
+        raise ValueError(
+            "this OpenCV has no superpixels: pip uninstall opencv-python opencv-python-headless, "
+            "then pip install --force-reinstall opencv-contrib-python-headless"
+        )
+    height, width = config.size
+    slope = np.linspace(1000, 3000, height * width).astype(np.uint16).reshape(config.size)
+    for segment in config.segmentations.values():
+        try:
+            segment(slope)
+        except ValueError as error:
+            raise ValueError(f"--size={height}x{width}: {error}") from None
+
+
+def stride_of(recordings: Sequence[recording.Recording]) -> int:
+    """Returns the smallest stride, of 1, 2, 5, 10 and 30, that leaves at most `MAX_FRAMES`."""
+    for stride in _STRIDES[:-1]:
+        if sum(scan.count(stride) for scan in recordings) <= MAX_FRAMES:
+            return stride
+    return _STRIDES[-1]
+
+
 def split_by_files(config: FrontierConfig, split: splits.FileSplit) -> FrontierConfig:
     """Returns the configuration with the user's own split, named by a digest of the lists.
 
     Raises:
-        ValueError: if a space is in two lists, or a line is not a scan id.
+        ValueError: if a configuration with a sample gets lists with a line that is not a scan id,
+            or with a space in two of them.
         OSError: if a list can't be read.
     """
-    digest = splits.hash_of(repr(sorted(split.listed().items())))[:8]
+    digest = splits.hash_of(repr(split.lines()))[:8]
     sample = config.sample
     if sample is not None:
         sample = dataclasses.replace(sample, split=split, listed=tuple(split.listed()))

@@ -17,6 +17,7 @@ class Report:
 
     Attributes:
         frames_of: number of kept frames by scan.
+        sizes: number of kept frames by the (height, width) of their depth image on disk.
         dropped: number of frames, or remainders of scans, that were left out, by reason.
         details: one line for each drop.
         notes: warnings about scans.
@@ -24,7 +25,8 @@ class Report:
         classes: `[16]` int64 by label set, pixels of each frontier class in the kept frames.
     """
 
-    frames_of: dict[str, int] = dataclasses.field(default_factory=dict)
+    frames_of: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     dropped: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     details: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -36,24 +38,44 @@ class Report:
         """Number of kept frames."""
         return sum(self.frames_of.values())
 
-    def keep(self, scan: str, filled: np.ndarray, classes: Mapping[str, np.ndarray]) -> None:
-        """Counts a kept frame: `[H, W]` bool filled pixels, and frontier classes by label set."""
-        self.frames_of[scan] = self.frames_of.get(scan, 0) + 1
+    def keep(
+        self,
+        scan: str,
+        size: tuple[int, int],
+        filled: np.ndarray,
+        classes: Mapping[str, np.ndarray],
+    ) -> None:
+        """Counts a kept frame.
+
+        Args:
+            scan: id of its scan.
+            size: (height, width) of its depth image on disk.
+            filled: `[H, W]` bool, True where it had no reading.
+            classes: `[H, W]` frontier classes by label set.
+        """
+        self.frames_of[scan] += 1
+        self.sizes[size] += 1
         self.missing += float(filled.mean())
         for name, pixels in classes.items():
             self._count(name, np.bincount(pixels.ravel(), minlength=frontier_classes.CLASSES))
 
     def drop(self, reason: str, detail: str) -> None:
-        """Counts a frame or scan that is left out."""
+        """Counts a frame or scan that is left out; the same detail is kept once."""
         self.dropped[reason] += 1
-        self.details.append(f"{reason}: {detail}")
+        _append(self.details, f"{reason}: {detail}")
+
+    def note(self, warning: str) -> None:
+        """Keeps a warning about a scan, once."""
+        _append(self.notes, warning)
 
     def add(self, other: "Report") -> None:
         """Adds the counts of other scans."""
-        self.frames_of |= other.frames_of
+        self.frames_of += other.frames_of
+        self.sizes += other.sizes
         self.dropped += other.dropped
-        self.details += other.details
-        self.notes += other.notes
+        for own, others in ((self.details, other.details), (self.notes, other.notes)):
+            for line in others:
+                _append(own, line)
         self.missing += other.missing
         for name, counts in other.classes.items():
             self._count(name, counts)
@@ -68,6 +90,9 @@ class Report:
             "scans": len(self.frames_of),
             "frames_kept": self.kept,
             "frames_of_scans": dict(sorted(self.frames_of.items())),
+            "frames_of_sizes": {
+                "x".join(map(str, size)): count for size, count in self.sizes.most_common()
+            },
             "dropped": dict(self.dropped),
             "dropped_details": self.details,
             "notes": self.notes,
@@ -78,6 +103,12 @@ class Report:
         }
 
 
+def _append(lines: list[str], line: str) -> None:
+    """Appends a line unless it is the last one: the frames of a scan repeat their reasons."""
+    if not lines or lines[-1] != line:
+        lines.append(line)
+
+
 def lines_of(split: str, summary: dict) -> list[str]:
     """Returns the summary of one split as lines of text."""
     counts = sorted(summary["frames_of_scans"].values()) or [0]
@@ -86,6 +117,9 @@ def lines_of(split: str, summary: dict) -> list[str]:
         f"({counts[0]} to {counts[-1]} each, median {counts[len(counts) // 2]}), "
         f"{summary['missing_depth_share']:.1%} of depth filled"
     ]
+    if len(sizes := summary["frames_of_sizes"]) > 1:
+        shown = ", ".join(f"{count} of {size}" for size, count in sizes.items())
+        lines.append(f"    frames by the size of their depth image: {shown}")
     for name, shares in summary["class_shares"].items():
         shown = " ".join(f"{share:.2%}" for share in shares[1:])
         lines.append(
@@ -99,3 +133,13 @@ def lines_of(split: str, summary: dict) -> list[str]:
             rest = len(details) - SHOWN_DETAILS
             lines.append(f"      ... and {rest} more in metadata.json")
     return lines
+
+
+def shared_lines(shared: Mapping[str, list[str]]) -> list[str]:
+    """Warns of spaces that train shares with other splits, given by split."""
+    return [
+        f"  train and {split} share a room ({', '.join(spaces)}), divided by time: metrics of "
+        f"{split} do not tell how well other rooms are predicted"
+        for split, spaces in shared.items()
+        if spaces
+    ]

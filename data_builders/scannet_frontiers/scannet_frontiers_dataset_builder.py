@@ -3,8 +3,11 @@
 import contextlib
 import fcntl
 import functools
+import json
+import logging
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,13 +15,25 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.scannet_frontiers import configurations, pool, report, splits, work
+from data_builders.scannet_frontiers import (
+    configurations,
+    fingerprint,
+    pool,
+    report,
+    shuffling,
+    splits,
+    work,
+)
 from psp_jax.io import manifest, progress
 from psp_jax.partition import frontier_classes
-from psp_jax.recordings import layouts, scan_ids
+from psp_jax.recordings import layouts, recording
 
 HOMEPAGE = "http://www.scan-net.org"
 SHOWN = 5  # Printed of longer lists; all of them are in metadata.json.
+# A killed build repeats at most as many frames per process.
+FRAMES_PER_JOB = 256
+_INCOMPLETE = re.compile(r"incomplete\.[A-Z0-9]{6}_[0-9.]+")  # TFDS builds there, then renames it.
+SHARED_SPACES = "shared_spaces"  # Key of the metadata: by split, its spaces that train has too.
 
 
 class Compressed(tfds.features.Tensor):
@@ -66,9 +81,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             runner: processes the scans.
             file_format: TFDS file format; None for array_record.
             **kwargs: arguments of every TFDS builder.
+
+        The attribute `runner` can be replaced before the build.
         """
-        super().__init__(file_format=file_format or "array_record", **kwargs)
-        self._runner = runner
+        absl_log = logging.getLogger("absl")
+        level = absl_log.level
+        absl_log.setLevel(logging.ERROR)  # TFDS warns of every configuration that it doesn't list.
+        try:
+            super().__init__(file_format=file_format or "array_record", **kwargs)
+        finally:
+            absl_log.setLevel(level)
+        self.runner = runner
         # Read here because TFDS changes `data_path` during the build.
         name, config, version = pathlib.Path(self.data_path).parts[-3:]
         self._work = pathlib.Path(self.data_path).parents[2] / "work" / name / config / version
@@ -120,16 +143,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return metadata
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        survey = layouts.survey(os.fspath(dl_manager.manual_dir))
+        manual_dir = os.fspath(dl_manager.manual_dir)
+        survey = self.survey(manual_dir)
         jobs, unlisted = self.jobs(survey)
         self._metadata["scans_in_no_split"] = unlisted
         self._metadata["folders_not_read"] = survey.refused
+        self._metadata[fingerprint.KEY] = self.made_from(survey, manual_dir)
+        self._metadata[SHARED_SPACES] = _shared_spaces(jobs)
         all_jobs = [job for members in jobs.values() for job in members]
         finished = sum(job.path.exists() for job in all_jobs)
         if finished:
             print(f"{finished} of {len(all_jobs)} scans were finished by an interrupted build")
         # One runner for all splits: starting processes takes longer than building a small split.
-        done = self._runner(all_jobs)
+        done = self.runner(all_jobs)
         return {
             name: self._generate_examples(name, members, done) for name, members in jobs.items()
         }
@@ -138,7 +164,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, split: str, jobs: Sequence[work.Job], done: Iterator[work.Job]
     ) -> Iterator[tuple[str, dict]]:
         total = report.Report()
-        counts = [job.scan.count(self.config.frame_stride) for job in jobs]
+        counts = [job.count() for job in jobs]
         with progress.bar(desc=split, unit="frame", total=sum(counts)) as bar:
             for expected, count in zip(jobs, counts, strict=True):
                 job = next(done)
@@ -151,115 +177,200 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 bar.update(count)
         self._metadata[f"report_{split}"] = total.summary()
 
+    def survey(self, manual_dir: str) -> layouts.Survey:
+        """Finds the recordings; raises FileNotFoundError if there are none."""
+        return layouts.survey(manual_dir, **self.config.reading)
+
+    def made_from(self, survey: layouts.Survey, manual_dir: str) -> dict:
+        """Describes what the data set is made from."""
+        return fingerprint.of(self.config, survey, manual_dir=manual_dir, version=str(self.version))
+
     def jobs(self, survey: layouts.Survey) -> tuple[dict[str, list[work.Job]], list[str]]:
-        """Returns one job per scan by split, and the ids of the scans that belong to no split.
+        """Returns the jobs by split, and the ids of the scans that belong to no split.
 
         Raises:
-            ValueError: if a space is in two splits, or a split has no scans.
+            ValueError: if a space is in two splits, a split has no scans, or a scan has too few
+                frames to be divided.
         """
-        config, scans = self.config, survey.recordings
-        split_of = config.split([scan.id for scan in scans])
-        splits.check_disjoint(split_of)
+        config, scans = self.config, {scan.id: scan for scan in survey.recordings}
+        counts = {id: scan.count(config.frame_stride) for id, scan in scans.items()}
+        pieces = splits.pieces_of(config.split, counts)
         quotas = config.sample.quotas() if config.sample else {}
-        jobs: dict[str, list[work.Job]] = {name: [] for name in splits.SPLITS}
-        version = str(self.version)
-        for scan in scans:
-            members = jobs.get(split_of.get(scan.id, ""), [])
-            if config.limit_scans is None or len(members) < config.limit_scans:
-                quota = quotas.get(scan.id)
-                folder = os.fspath(self._work)
-                members.append(work.Job(scan, config.recipe, quota, folder, version))
-        unlisted = [scan.id for scan in scans if scan.id not in split_of]
-        empty = [name for name, members in jobs.items() if not members]
-        if empty:
-            spaces = len({scan_ids.space_of(scan.id) for scan in scans})
+        jobs: dict[str, list[work.Job]] = {}
+        for name in splits.SPLITS:
+            members = [piece for piece in pieces if piece.split == name]
+            jobs[name] = [
+                job
+                for piece in members[: config.limit_scans]
+                for job in self._jobs_of(piece, scans[piece.scan], counts, quotas)
+            ]
+        listed = {piece.scan for piece in pieces}
+        unlisted = [id for id in scans if id not in listed]
+        if empty := [name for name, members in jobs.items() if not members]:
+            spaces = len({config.split.space_of(id) for id in scans})
             raise ValueError(
                 f"no scans for {' and '.join(empty)}: found {len(scans)} scans of {spaces} spaces, "
-                f"{len(unlisted)} of them in no split. {_advice(spaces)}"
+                f"{len(unlisted)} of them in no split. For few scans, --config=found splits the "
+                "spaces that are there, and --split_files=train.txt,validation.txt,test.txt uses "
+                "your own lists of scan ids"
             )
         return jobs, unlisted
 
+    def _jobs_of(
+        self,
+        piece: splits.Piece,
+        scan: recording.Recording,
+        counts: dict[str, int],
+        quotas: dict[str, int],
+    ) -> list[work.Job]:
+        """Returns one job, or several for a long piece without a quota."""
+        config, quota = self.config, quotas.get(scan.id)
+        space = config.split.space_of(scan.id)
+        make = functools.partial(
+            *(work.Job, scan, config.recipe, quota, os.fspath(self._work), str(self.version)),
+            space,
+        )
+        start, stop = piece.frames or (0, counts[scan.id])
+        if quota is not None or stop - start <= FRAMES_PER_JOB:
+            return [make(piece.frames)]
+        starts = range(start, stop, FRAMES_PER_JOB)
+        return [make((first, min(first + FRAMES_PER_JOB, stop))) for first in starts]
+
+    def _log_download_bytes(self) -> None:
+        """Prints nothing: TFDS would announce a download of unknown size."""
+
+    def _log_download_done(self) -> None:
+        """Prints nothing: `describe` reports the build."""
+
     def remove_work(self) -> None:
         """Removes the files of finished scans, which an interrupted build would resume from."""
-        shutil.rmtree(self._work, ignore_errors=True)
-        for folder in self._work.parents[:3]:
+        for path in [*self._work.glob("*.examples"), *self._work.glob("*.partial")]:
+            path.unlink(missing_ok=True)
+        for folder in (self._work, *self._work.parents[:3]):
             # Other builds may have files there.
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
+    def fresh(self) -> "Builder":
+        """Returns a builder that has read nothing of an existing data set."""
+        return Builder(
+            runner=self.runner,
+            file_format=self.info.file_format and self.info.file_format.value,
+            config=self.config,
+            data_dir=self.data_path.parents[2],
+        )
 
-def _advice(spaces: int) -> str:
-    """Tells the user how to fill an empty split."""
-    if spaces < len(splits.SPLITS):
-        return "At least three spaces are needed, one for each split"
-    return (
-        "For few scans, --config=found splits the spaces that are there, and "
-        "--split_files=train.txt,validation.txt,test.txt uses your own lists of scan ids"
-    )
+
+def _shared_spaces(jobs: dict[str, list[work.Job]]) -> dict[str, list[str]]:
+    """Returns the spaces of validation and test that train has too."""
+    spaces = {name: {job.space for job in members} for name, members in jobs.items()}
+    return {name: sorted(spaces[name] & spaces["train"]) for name in splits.SPLITS[1:]}
 
 
 @contextlib.contextmanager
 def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Locks the folder of a configuration and removes the leftovers of killed builds.
+    """Waits for other builds in the folder of a configuration, and locks it.
 
-    The lock ends with the process. On a file system without locks nothing is locked or removed.
-
-    Raises:
-        OSError: if another process is building there.
+    The leftovers of killed builds are removed. The lock ends with the process. On a file system
+    without locks nothing is locked or removed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # TFDS writes to `incomplete.XXXXXX_VERSION` next to the folder of the version.
-        leftovers = list(folder.glob("incomplete.*_*"))
-    except BlockingIOError:
-        os.close(handle)
-        raise OSError(f"another process is building {folder}; wait for it or end it") from None
-    except OSError:
-        leftovers = []
-    try:
-        for path in leftovers:
-            shutil.rmtree(path, ignore_errors=True)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process, which is building {folder}", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield
+            return
+        for path in folder.iterdir():
+            if _INCOMPLETE.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
         yield
     finally:
         os.close(handle)
 
 
-def build(builder: Builder, *, manual_dir: str) -> None:
+def build(builder: Builder, *, manual_dir: str, overwrite: bool = False) -> None:
     """Builds the data set unless it exists.
 
     An interrupted build is resumed: finished scans are not read again, and incomplete files of
-    TFDS are removed.
+    TFDS are removed. If another process is building the same data set, this waits for it.
 
     Args:
         builder: the builder of the data set.
         manual_dir: folder of the recordings, in any layout of `layouts`.
+        overwrite: whether a data set that was made from other data, or with other settings, is
+            built again.
 
     Raises:
         FileNotFoundError: if there are no recordings in `manual_dir`.
-        ValueError: if a space is in two splits, or a split is empty.
-        OSError: if another process is building it.
+        ValueError: if a space is in two splits, a split is empty, or the data set exists but was
+            made from other data or with other settings.
+        OSError: if its folder holds something else.
     """
-    builder.jobs(layouts.survey(manual_dir))  # Fails before TFDS creates folders.
+    survey = builder.survey(manual_dir)
+    builder.jobs(survey)  # Fails before TFDS creates folders.
+    folder, made_from = pathlib.Path(builder.data_path), builder.made_from(survey, manual_dir)
+    if _is_built(folder, made_from, overwrite):
+        return
     tfds.disable_progress_bar()  # It shows no total; `_generate_examples` has its own bar.
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    with _locked(pathlib.Path(builder.data_path).parent):
-        folder = pathlib.Path(builder.data_path)
-        new = not folder.exists()
-        builder.download_and_prepare(download_config=config)
+    with _locked(folder.parent):
+        if _is_built(folder, made_from, overwrite):  # By the process that this one waited for.
+            return
+        if folder.exists():
+            _remove(folder)
+            builder = builder.fresh()
+        with shuffling.on_disk():
+            builder.download_and_prepare(download_config=config)
         builder.remove_work()
-        if new:
-            manifest.write(folder)
+        manifest.write(folder)
+
+
+def _is_built(folder: pathlib.Path, made_from: dict, overwrite: bool) -> bool:
+    """Returns whether a data set is there; False for another one that may be overwritten.
+
+    Raises:
+        ValueError: if another one is there that may not be overwritten.
+        OSError: if the folder holds something else.
+    """
+    if not folder.exists():
+        return False
+    there = fingerprint.read(folder)
+    changes = fingerprint.differences(there, made_from)
+    if not changes:
+        if there["manual_dir"] != made_from["manual_dir"]:
+            print(f"{folder} was made from the same files in {there['manual_dir']}")
+        return True
+    if not overwrite:
+        raise ValueError(
+            f"{folder} was made from other data or with other settings ({'; '.join(changes)}); "
+            "pass another --name, or --overwrite to build it again"
+        )
+    return False
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Removes a data set; raises OSError if its folder holds other files."""
+    if foreign := fingerprint.foreign_files(folder):
+        raise OSError(
+            f"{folder} can't be overwritten: it holds {foreign[0]}, which is no part of the data "
+            "set; move it away"
+        )
+    shutil.rmtree(folder)
 
 
 def describe(builder: Builder) -> str:
     """Returns the report of a finished build as lines of text."""
-    metadata = builder.info.metadata
-    assert isinstance(metadata, dict)
-    lines = [f"{builder.info.full_name} in {builder.data_path}"]
+    folder = pathlib.Path(builder.data_path)
+    metadata = json.loads((folder / "metadata.json").read_text())
+    lines = [f"{builder.info.full_name} in {folder}"]
     for split in splits.SPLITS:
         lines += report.lines_of(split, metadata[f"report_{split}"])
+    lines += report.shared_lines(metadata.get(SHARED_SPACES, {}))
     unlisted = metadata["scans_in_no_split"]
     if unlisted:
         shown = ", ".join(unlisted[:SHOWN]) + (" ..." if len(unlisted) > SHOWN else "")

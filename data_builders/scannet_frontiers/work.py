@@ -21,12 +21,12 @@ from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import frontier_classes
 from psp_jax.recordings import recording
 
-_FORMAT = "2"  # Raise it whenever the content of the files changes.
+_FORMAT = "3"  # Raise it whenever the content of the files changes.
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """The work on one scan; picklable.
+    """The work on one scan, or on a part of a long one; picklable.
 
     Attributes:
         scan: the recording.
@@ -34,6 +34,9 @@ class Job:
         quota: number of examples; None takes all.
         folder: folder of the files of finished scans.
         version: version of the data set.
+        space: the space of the scan; empty takes it from the id.
+        span: positions of the first frame and behind the last, at the stride of the recipe; None
+            takes all.
     """
 
     scan: recording.Recording
@@ -41,6 +44,8 @@ class Job:
     quota: int | None
     folder: str
     version: str
+    space: str = ""
+    span: tuple[int, int] | None = None
 
     @functools.cached_property
     def path(self) -> pathlib.Path:
@@ -54,8 +59,16 @@ class Job:
         except OSError as error:
             stamp = str(error)
         key = (_FORMAT, self.version, self.scan.id, stamp, self.recipe, self.quota)
+        key += (self.space, self.span)
         digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
         return pathlib.Path(self.folder) / f"{self.scan.id}-{digest}.examples"
+
+    def count(self) -> int:
+        """Returns the number of frames that it reads at most."""
+        frames = self.scan.count(self.recipe.frame_stride)
+        if self.span is not None:
+            frames = max(min(frames, self.span[1]) - self.span[0], 0)
+        return frames if self.quota is None else min(frames, self.quota)
 
     def run(self) -> None:
         """Writes the file unless it exists. It ends with a report, even if the scan is damaged."""
@@ -63,7 +76,14 @@ class Job:
         if path.exists():
             return
         with _complete_file(path) as file:
-            made = examples.examples_of(self.scan, report, recipe=self.recipe, quota=self.quota)
+            made = examples.examples_of(
+                self.scan,
+                report,
+                recipe=self.recipe,
+                space=self.space,
+                quota=self.quota,
+                span=self.span,
+            )
             try:
                 for key, example in made:
                     pickle.dump((key, compress(example)), file)

@@ -117,32 +117,35 @@ def test_an_interrupted_build_does_not_repeat_finished_scans(
     assert not (tmp_path / "work").exists()
 
 
-def test_leftovers_of_a_killed_build_are_removed_but_not_those_of_a_running_one(
+def test_a_second_build_waits_for_the_first_and_removes_its_leftovers_if_it_is_killed(
     tmp_path, scans_dir
 ):
-    """While the first build runs, a second one is refused; SIGKILL can't be caught."""
-    command = [
-        sys.executable,
-        "-m",
-        __spec__.name,
-        "--hang",
-        tmp_path,
-        scans_dir,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    """SIGKILL can't be caught."""
+    command = [sys.executable, "-m", __spec__.name, "--hang", tmp_path, scans_dir]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE)
+    command[3] = "--wait"
+    folder = tmp_path / "scannet_frontiers" / "small"
     try:
-        assert process.stdout and b"hanging\n" in iter(process.stdout.readline, b"")
-        folder = tmp_path / "scannet_frontiers" / "small"
+        assert first.stdout and b"hanging\n" in iter(first.stdout.readline, b"")
         (left,) = folder.glob("incomplete.*")
-        with pytest.raises(OSError, match="another process is building"):
-            built(tmp_path, scans_dir)
-        assert left.exists()
+        (folder / "incomplete.notes").mkdir()  # Not of TFDS.
+        second = subprocess.Popen(command, stdout=subprocess.PIPE)
+        try:
+            assert second.stdout
+            waiting = next(x for x in iter(second.stdout.readline, b"") if b"waiting" in x)
+            assert b"another process" in waiting and left.exists()
+            first.kill()
+            first.communicate()
+            second.communicate(timeout=60)
+            assert not second.returncode
+        finally:
+            second.kill()
+            second.communicate()
     finally:
-        process.kill()
-        process.communicate()
-    assert left.exists()
-    built(tmp_path, scans_dir)
-    assert [path.name for path in folder.iterdir()] == [str(dataset.Builder.VERSION)]
+        first.kill()
+        first.communicate()
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [str(dataset.Builder.VERSION), "incomplete.notes"]
 
 
 def test_the_file_of_a_finished_scan_depends_on_scan_recipe_quota_and_version(tmp_path):
@@ -262,6 +265,9 @@ def hangs(jobs):
 
 
 if __name__ == "__main__":
-    # "--beam" or "--hang", the folder of the data sets and that of the scans.
-    runner = pool.Beam("DirectRunner", workers=2) if sys.argv[1] == "--beam" else hangs
+    # "--beam", "--hang" or "--wait", the folder of the data sets and that of the scans.
+    if sys.argv[1] == "--beam":
+        runner = pool.Beam("DirectRunner", workers=2)
+    else:
+        runner = hangs if sys.argv[1] == "--hang" else pool.serially
     built(pathlib.Path(sys.argv[2]), sys.argv[3], runner)
