@@ -17,6 +17,6 @@ from psp_jax import experiment, objectives, presets
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    source = presets.pick(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet())
     return presets.depth("depth_silog", variant, objectives.DepthSILog(), source)

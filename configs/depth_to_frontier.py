@@ -17,11 +17,12 @@ from psp_jax.models import unet
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    source = presets.pick(
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="thesis_small")
     )
     make = presets.pick(variant, rooms=presets.rooms, scannet=presets.scannet)
     model = presets.pick(variant, rooms=unet.DepthCNN(), scannet=unet.DepthCNN(width=32, levels=4))
     train = ("encoder", "decoder", "classifier")
-    return make("depth_to_frontier", objectives.FrontierSoftmax(), source, model, train)
+    name = presets.name_of("depth_to_frontier", variant)
+    return make(name, objectives.FrontierSoftmax(), source, model, train)

@@ -20,8 +20,8 @@ from psp_jax import experiment, objectives, presets
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    source = presets.pick(
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="thesis_small")
     )
     train = ("classifier", "softmax")
@@ -29,6 +29,5 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
         "feature_classifier", variant, objectives.FrontierSoftmax(), source, train
     )
     config.data.train_fraction = 0.1
-    if variant == "scannet":
-        config.data.batch_size = 16
+    config.data.batch_size = presets.pick(variant, rooms=4, scannet=16)
     return config

@@ -17,8 +17,8 @@ from psp_jax import experiment, objectives, presets
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    source = presets.pick(
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="planar")
     )
     objective = objectives.FrontierSigmoid(prior=presets.PLANAR_EDGE_PRIOR)

@@ -19,42 +19,24 @@ from psp_jax.models import two_phase, unet
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    return presets.pick(variant, rooms=_rooms, scannet=_scannet)()
-
-
-def _rooms() -> experiment.Experiment:
-    config = presets.rooms(
-        "two_phase",
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(
+        variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="thesis_small")
+    )
+    make = presets.pick(variant, rooms=presets.rooms, scannet=presets.scannet)
+    refine = presets.pick(variant, rooms=unet.DepthCNN(), scannet=unet.DepthCNN(width=32, levels=4))
+    config = make(
+        presets.name_of("two_phase", variant),
         objectives.FrontierSoftmax(),
-        sources.EmbeddedRooms(),
-        model=two_phase.TwoPhase(presets.pspnet("rooms"), objectives.DepthMSE(), unet.DepthCNN()),
+        source,
+        model=two_phase.TwoPhase(presets.pspnet(variant), objectives.DepthMSE(), refine),
         train=("depth", "frontier"),
     )
     config.init_from_parts = {
-        "depth": "runs/depth_mse",
-        "frontier": "runs/depth_to_frontier",
+        "depth": f"runs/{presets.name_of('depth_mse', variant)}",
+        "frontier": f"runs/{presets.name_of('depth_to_frontier', variant)}",
     }
-    config.phases[0].learning_rate = 5e-4  # Both networks start trained.
-    config.phases[0].steps = 800
-    return config
-
-
-def _scannet() -> experiment.Experiment:
-    config = presets.scannet(
-        "two_phase",
-        objectives.FrontierSoftmax(),
-        sources.ScanNet(config="thesis_small"),
-        model=two_phase.TwoPhase(
-            presets.pspnet("scannet"),
-            objectives.DepthMSE(),
-            unet.DepthCNN(width=32, levels=4),
-        ),
-        train=("depth", "frontier"),
-    )
-    config.init_from_parts = {
-        "depth": "runs/depth_mse-scannet",
-        "frontier": "runs/depth_to_frontier-scannet",
-    }
-    config.phases[0].learning_rate = 1e-4
+    phase = config.phases[0]
+    phase.learning_rate = presets.pick(variant, rooms=5e-4, scannet=1e-4)  # Both start trained.
+    phase.steps = presets.pick(variant, rooms=800, scannet=phase.steps)
     return config

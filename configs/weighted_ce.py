@@ -23,8 +23,8 @@ THESIS_WEIGHT = 0.1428 / 0.8572
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms` or on `scannet`."""
-    source = presets.pick(
+    """Returns the experiment on `rooms`, `scannet`, `prepared` or `prepared_full`."""
+    source = presets.source(
         variant, rooms=sources.EmbeddedRooms(), scannet=sources.ScanNet(config="thesis_small")
     )
     weight = presets.pick(variant, rooms=ROOMS_WEIGHT, scannet=THESIS_WEIGHT)

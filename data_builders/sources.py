@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 
 from data_builders.rooms import generate, render
@@ -151,8 +150,7 @@ class EmbeddedRooms:
         # The data set holds a copy of rooms.json, so that it is rebuilt for a new version of rooms.
         record, built_from = (scans / "rooms.json").read_bytes(), directory / "rooms.json"
         if not built_from.exists() or built_from.read_bytes() != record:
-            shutil.rmtree(directory, ignore_errors=True)
-            dataset.build(builder, manual_dir=os.fspath(scans))
+            dataset.build(builder, manual_dir=os.fspath(scans), overwrite=True)
             files.write(built_from, record)
             print(dataset.describe(builder))
         return os.fspath(directory)

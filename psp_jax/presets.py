@@ -1,12 +1,12 @@
 """The settings that experiments in `configs/` share.
 
-Every experiment has two variants: `rooms` takes minutes on a laptop, `scannet` is the thesis's
-scale.
+Every experiment has four variants. `rooms` takes minutes on a laptop, and `scannet` is the thesis's
+scale; `prepared` and `prepared_full` are the same on a data set of any recordings.
 """
 
 from typing import TypeVar
 
-from psp_jax import experiment, models, objectives
+from psp_jax import experiment, models, objectives, prepared
 from psp_jax.models import decoder, resnet, segmenter
 
 COARSE_PARTS = ("trunk", "pyramid", "head", "classifier")
@@ -17,15 +17,32 @@ PLANAR_EDGE_PRIOR, PLANAR_PIXEL_PRIOR = 0.02, 0.07
 Choice = TypeVar("Choice")
 
 
+# Whose settings a variant has; those on prepared data sets are called by the name of the set.
+SCALES = {"rooms": "rooms", "scannet": "scannet", "prepared": "rooms", "prepared_full": "scannet"}
+
+
 def pick(variant: str, **choices: Choice) -> Choice:
-    """Returns the choice of that name.
+    """Returns the choice for the scale of a variant, `rooms` or `scannet`.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such variant.
     """
-    if variant not in choices:
-        raise ValueError(f"variant: expected one of {', '.join(choices)}, got {variant!r}")
-    return choices[variant]
+    if variant not in SCALES:
+        raise ValueError(f"variant: expected one of {', '.join(SCALES)}, got {variant!r}")
+    return choices[SCALES[variant]]
+
+
+def source(
+    variant: str, *, rooms: experiment.Source, scannet: experiment.Source
+) -> experiment.Source:
+    """Returns the data set of a variant; that of a prepared one is named on the command line."""
+    chosen = pick(variant, rooms=rooms, scannet=scannet)
+    return prepared.Prepared() if variant.startswith("prepared") else chosen
+
+
+def name_of(name: str, variant: str) -> str:
+    """Returns the name of an experiment, which is that of its workdir too."""
+    return name if variant == "rooms" else f"{name}-{variant}"
 
 
 def depth(
@@ -33,7 +50,7 @@ def depth(
 ) -> experiment.Experiment:
     """Makes an experiment that trains a PSPNet on depth."""
     make = pick(variant, rooms=rooms, scannet=scannet)
-    return make(name, objective, source, pspnet(variant))
+    return make(name_of(name, variant), objective, source, pspnet(variant))
 
 
 def planar(
@@ -43,7 +60,7 @@ def planar(
     make = pick(variant, rooms=rooms, scannet=scannet)
     width = pick(variant, rooms=16, scannet=decoder.FullResolution.decoder_width)
     model = decoder.FullResolution(pspnet(variant), decoder_width=width)
-    config = make(name, objective, source, model, DECODER_PARTS)
+    config = make(name_of(name, variant), objective, source, model, DECODER_PARTS)
     config.data.labels = "planar"
     return config
 
@@ -57,11 +74,13 @@ def frozen_trunk(
 ) -> experiment.Experiment:
     """Makes an experiment on the thesis's frontier classes that trains only the last layers.
 
-    On the rooms it starts from `runs/depth_mse`; on ScanNet `init_from` is left to the user.
+    At the size of the rooms it starts from the run of `depth_mse` on the same data; at ScanNet's,
+    `init_from` is left to the user.
     """
     make = pick(variant, rooms=rooms, scannet=scannet)
-    config = make(name, objective, source, pspnet(variant, softmax=True), train)
-    config.init_from = pick(variant, rooms="runs/depth_mse", scannet="")
+    model = pspnet(variant, softmax=True)
+    config = make(name_of(name, variant), objective, source, model, train)
+    config.init_from = pick(variant, rooms=f"runs/{name_of('depth_mse', variant)}", scannet="")
     config.data.batch_size = 4
     return config
 
@@ -111,7 +130,7 @@ def scannet(
 ) -> experiment.Experiment:
     """Makes an experiment on ScanNet at 480x640 with the thesis's settings: Adam at 1e-3."""
     return experiment.Experiment(
-        name=f"{name}-scannet",
+        name=name,
         model=model,
         objective=objective,
         # The thesis fits 3 images on its 12 GB card.

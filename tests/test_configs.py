@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import experiment
+from psp_jax import data, experiment, prepared, presets
 from psp_jax.models import parts
 from tests.batches import make_batch
+from tests.scans import small_config
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 EVERY = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-VARIANT = pytest.mark.parametrize("variant", ["rooms", "scannet"])
+VARIANT = pytest.mark.parametrize("variant", list(presets.SCALES))
+SCALE = pytest.mark.parametrize("scale", ["rooms", "scannet"])
 SIZES = {"rooms": (48, 64), "scannet": (96, 128)}  # Small; networks take any size.
 
 
@@ -45,6 +47,25 @@ def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, varian
         module.get_config("kitchen")
 
 
+@EVERY
+@pytest.mark.parametrize("variant", ["prepared", "prepared_full"])
+def test_every_config_trains_on_a_prepared_data_set_of_any_recordings(data_dir, path, variant):
+    """As on the rooms or on ScanNet, but for the data and the runs that it starts from."""
+    config = module_of(path).get_config(variant)
+    with pytest.raises(FileNotFoundError, match="there is small. Build one with"):
+        config.data.source = prepared.Prepared(data_dir=str(data_dir))
+        config.data.source.check()
+    config.data.source.name = "small"
+    examples = data.open_splits(config.data.source.prepare())["train"]
+    data.check_labels(examples, config.data)
+    assert config.data.source.size() == data.image_size(examples)
+    assert config.data.source.segmentations() == small_config().segmentations
+    scale = module_of(path).get_config(presets.SCALES[variant])
+    assert (config.model, config.objective, config.phases) == (
+        (scale.model, scale.objective, scale.phases)
+    )
+
+
 @functools.cache
 def output_shape(model, size):
     image = jax.ShapeDtypeStruct((1, *size, model.INPUT_CHANNELS), jnp.float32)
@@ -53,11 +74,11 @@ def output_shape(model, size):
 
 
 @EVERY
-@VARIANT
-def test_every_objective_trains_on_outputs_of_its_model(path, variant):
+@SCALE
+def test_every_objective_trains_on_outputs_of_its_model(path, scale):
     """Only shapes of the model, and the loss of random outputs."""
-    config = module_of(path).get_config(variant)
-    size = SIZES[variant]
+    config = module_of(path).get_config(scale)
+    size = SIZES[scale]
     model = config.model.make(config.objective.channels)
     shape = output_shape(model, size)
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ ROWS = (
     ("io",),
     ("partition", "codec", "recordings", "batch"),
     ("models", "objectives", "metrics", "augment"),
-    ("experiment", "presets"),
+    ("experiment", "prepared", "presets"),
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),

@@ -78,10 +78,11 @@ def on_disk() -> Iterator[None]:
         shufflers.append(DiskShuffler(*args, **kwargs))
         return shufflers[-1]
 
-    setattr(shuffle, "Shuffler", make)
+    module: Any = shuffle
+    module.Shuffler = make
     try:
         yield
     finally:
-        setattr(shuffle, "Shuffler", original)
+        module.Shuffler = original
         for each in shufflers:
             each.close()

@@ -31,8 +31,8 @@ class Spaces:
 
     Attributes:
         pattern: regular expression that is searched in the id; its first group, or else the whole
-            match, is the space. Empty: `scene0000` of `scene0000_01`, `chess` of `chess_seq-01`, and
-            the id itself otherwise.
+            match, is the space. Empty: `scene0000` of `scene0000_01`, `chess` of `chess_seq-01`,
+            and the id itself otherwise.
     """
 
     pattern: str = ""

@@ -135,7 +135,6 @@ def test_a_second_build_waits_for_the_first_and_removes_its_leftovers_if_it_is_k
             waiting = next(x for x in iter(second.stdout.readline, b"") if b"waiting" in x)
             assert b"another process" in waiting and left.exists()
             first.kill()
-            first.communicate()
             second.communicate(timeout=60)
             assert not second.returncode
         finally:

@@ -1,0 +1,77 @@
+"""Prepared data sets on disk, by name: `data/scannet_frontiers/NAME/VERSION`.
+
+`python -m data_builders.scannet_frontiers --name=NAME` builds them.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from psp_jax.io import dataclass_json, files
+from psp_jax.partition import superpixels
+
+DATASET = "scannet_frontiers"
+SHARED_SPACES = "shared_spaces"  # Of the metadata: by split, its spaces that train has too.
+
+
+@dataclasses.dataclass
+class Prepared:
+    """A prepared data set of any recordings; a source of an experiment.
+
+    Attributes:
+        name: its name.
+        data_dir: folder of the prepared data sets.
+    """
+
+    name: str = ""
+    data_dir: str = "data"
+
+    def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
+        """Returns the segmentation by label set; empty if the data set does not state it."""
+        labels = metadata(self._directory()).get("made_from", {}).get("labels", {})
+        try:
+            return dataclass_json.from_plain(labels, packages=("psp_jax",))
+        except (ValueError, AttributeError, ImportError, KeyError, TypeError):
+            return {}  # It was built by a newer version.
+
+    def size(self) -> tuple[int, int] | None:
+        """Returns (height, width) in pixels; None if the data set does not state it."""
+        size = metadata(self._directory()).get("made_from", {}).get("size")
+        return None if size is None else (int(size[0]), int(size[1]))
+
+    def check(self) -> None:
+        """Raises FileNotFoundError, with instructions, unless the data set exists."""
+        self._directory()
+
+    def prepare(self) -> str:
+        """Returns the folder of the data set."""
+        return os.fspath(self._directory())
+
+    def _directory(self) -> pathlib.Path:
+        """Returns the folder of the newest version."""
+        sets = files.local_path(self.data_dir) / DATASET
+        found = {path.parent.parent.name for path in sets.glob("*/*/dataset_info.json")}
+        if self.name in found:
+            versions = (path.parent for path in (sets / self.name).glob("*/dataset_info.json"))
+            return max(versions, key=_number)
+        there = f"there is {', '.join(sorted(found))}" if found else "there is none"
+        raise FileNotFoundError(
+            f"expected the name of a data set in {sets}, got {self.name!r}; {there}. Build one "
+            f"with python -m data_builders.{DATASET} --manual_dir=FOLDER --name=NAME "
+            f"--data_dir={self.data_dir}, and name it with --config.data.source.name=NAME"
+        )
+
+
+def metadata(directory: str | os.PathLike) -> dict[str, Any]:
+    """Returns the metadata of a data set; empty if it has none."""
+    try:
+        return json.loads((pathlib.Path(directory) / "metadata.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _number(version: pathlib.Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.name.split(".") if part.isdecimal())
