@@ -11,7 +11,7 @@ import numpy as np
 from data_builders.scannet_frontiers import fitting, splits
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import fill, frontier_classes, superpixels
-from psp_jax.recordings import images, recording, scan_ids
+from psp_jax.recordings import images, recording
 
 JPEG_QUALITY = 95
 _UNKNOWN_POSE = np.full((4, 4), np.nan, np.float32)
