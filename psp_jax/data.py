@@ -121,15 +121,19 @@ def image_size(examples: Examples) -> tuple[int, int]:
 
 
 def places(examples: Examples) -> dict[str, list]:
-    """Returns the origin of every image of a prepared split, without decoding any.
+    """Returns the origin of every image of a prepared split, in order, without decoding any.
 
-    Returns:
-        `space_id`, the room, `scene_id`, the scan, and `frame_index` within it: one value per
-        image, in the split's order.
+    It is `space_id`, the room, `scene_id`, the scan, and `frame_index` within it.
     """
     assert isinstance(examples, _Checked), "splits come from open_splits"
     records = [examples.undecoded(index) for index in range(len(examples))]
     return {name: [_plain(record[name]) for record in records] for name in PLACE}
+
+
+def spaces_shared_with_train(examples: Examples) -> list[str]:
+    """Returns the spaces of a prepared split that the train split has too."""
+    assert isinstance(examples, _Checked), "splits come from open_splits"
+    return examples.shared_spaces
 
 
 def _plain(value: Any) -> Any:
@@ -302,6 +306,8 @@ class _Checked:
         self._source: Any = builder.as_data_source(split, decoders=skip)
         self._features, self._place = builder.info.features, place
         self._chosen: Sequence[int] = range(len(self._source))
+        shared = (builder.info.metadata or {}).get("shared_spaces", {})
+        self.shared_spaces: list[str] = shared.get(split, [])
 
     def __len__(self) -> int:
         return len(self._chosen)

@@ -10,11 +10,11 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from psp_jax.experiment import Experiment
 from psp_jax.io import dataclass_json, files
 from psp_jax.partition import superpixels
 
 DATASET = "scannet_frontiers"
-SHARED_SPACES = "shared_spaces"  # Of the metadata: by split, its spaces that train has too.
 
 
 @dataclasses.dataclass
@@ -63,6 +63,29 @@ class Prepared:
             f"with python -m data_builders.{DATASET} --manual_dir=FOLDER --name=NAME "
             f"--data_dir={self.data_dir}, and name it with --config.data.source.name=NAME"
         )
+
+
+def fitted(config: Experiment) -> Experiment:
+    """Fits an experiment to a prepared data set, and prints what it changes.
+
+    A batch holds at most the images of the train split, and there are at most as many threads as
+    cores. Experiments on other sources are returned as they are.
+
+    Raises:
+        FileNotFoundError: if the data set does not exist.
+    """
+    source = config.data.source
+    if not isinstance(source, Prepared):
+        return config
+    info = json.loads((pathlib.Path(source.prepare()) / "dataset_info.json").read_text())
+    (train,) = (split for split in info["splits"] if split["name"] == "train")
+    images = max(round(config.data.train_fraction * sum(map(int, train["shardLengths"]))), 1)
+    batch_size = min(config.data.batch_size, images)
+    threads = min(config.data.threads, os.cpu_count() or 1)
+    if batch_size < config.data.batch_size:
+        print(f"batches of {batch_size} images, since the train split has no more")
+    data = dataclasses.replace(config.data, batch_size=batch_size, threads=threads)
+    return dataclasses.replace(config, data=data)
 
 
 def metadata(directory: str | os.PathLike) -> dict[str, Any]:

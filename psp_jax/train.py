@@ -7,7 +7,17 @@ from typing import Any
 
 import jax
 
-from psp_jax import augment, cache, checkpoints, data, experiment, init_from, optim, steps
+from psp_jax import (
+    augment,
+    cache,
+    checkpoints,
+    data,
+    experiment,
+    init_from,
+    optim,
+    prepared,
+    steps,
+)
 from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report, scoring
 from psp_jax.experiment import Experiment, PhaseSpan
@@ -41,7 +51,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
         SystemExit: with status 143 after SIGTERM, 138 after SIGUSR1 or 130 after Ctrl-C, once the
             state is saved.
     """
-    workdir = str(files.local_path(workdir))
+    workdir, config = str(files.local_path(workdir)), prepared.fitted(config)
     check(config, workdir)
     with Session(config, workdir) as session:
         splits = open_splits(config, session)

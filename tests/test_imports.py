@@ -19,7 +19,7 @@ ROWS = (
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),
-    ("train", "calibrate"),
+    ("train", "calibrate", "evaluate"),
     ("main", "predict", "report"),
     ("__init__",),
 )

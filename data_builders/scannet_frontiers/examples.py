@@ -36,6 +36,11 @@ class Recipe:
     color_scale: int = 1
     crop: bool = False
 
+    @property
+    def color_size(self) -> tuple[int, int]:
+        """(height, width) of the colour images in pixels."""
+        return self.color_scale * self.size[0], self.color_scale * self.size[1]
+
 
 def examples_of(
     scan: recording.Recording,
@@ -134,7 +139,7 @@ def _example(source: _Source, frame: recording.Frame, report: Report) -> dict | 
             depth_mm.shape,
             pixels.shape[:2],
             recipe.size,
-            color_scale=recipe.color_scale,
+            color_size=recipe.color_size,
             crop=recipe.crop,
         )
         image = _jpeg(color, pixels, fit)

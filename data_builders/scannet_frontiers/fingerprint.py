@@ -42,6 +42,7 @@ def of(config: FrontierConfig, survey: layouts.Survey, *, manual_dir: str, versi
         "scans": {scan.id: f"{type(scan).__name__} {scan.stamp()}" for scan in survey.recordings},
         "size": config.size,
         "frame_stride": config.frame_stride,
+        "color_scale": config.color_scale,
         "crop": config.crop,
         "labels": dict(config.segmentations),
         "split": config.split,

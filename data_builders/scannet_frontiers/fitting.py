@@ -63,19 +63,18 @@ class Fit:
         return fitted.astype(np.float32)
 
 
-def fit(depth: Size, color: Size, size: Size, *, color_scale: int = 1, crop: bool = False) -> Fit:
+def fit(depth: Size, color: Size, size: Size, *, color_size: Size, crop: bool) -> Fit:
     """Decides how the images of a frame are fitted.
 
     Args:
         depth, color: (height, width) of the images of the frame.
         size: (height, width) of the depth of the data set.
-        color_scale: its colour has `color_scale` times that.
+        color_size: (height, width) of its colour, of the same proportions.
         crop: whether images of other proportions are cropped.
 
     Raises:
         OtherProportions: if the proportions differ and `crop` is False.
     """
-    color_size = (color_scale * size[0], color_scale * size[1])
     if crop:
         return Fit(_crop(depth, size), _crop(color, size), size, color_size)
     for name, other in (("its colour", color), ("--size", size)):

@@ -1,14 +1,10 @@
 """TFDS builder of `scannet_frontiers`. Neither building nor reading imports TensorFlow."""
 
-import contextlib
-import fcntl
 import functools
 import json
 import logging
 import os
 import pathlib
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,6 +14,7 @@ import tensorflow_datasets as tfds
 from data_builders.scannet_frontiers import (
     configurations,
     fingerprint,
+    folders,
     pool,
     report,
     shuffling,
@@ -32,7 +29,6 @@ HOMEPAGE = "http://www.scan-net.org"
 SHOWN = 5  # Printed of longer lists; all of them are in metadata.json.
 # A killed build repeats at most as many frames per process.
 FRAMES_PER_JOB = 256
-_INCOMPLETE = re.compile(r"incomplete\.[A-Z0-9]{6}_[0-9.]+")  # TFDS builds there, then renames it.
 SHARED_SPACES = "shared_spaces"  # Key of the metadata: by split, its spaces that train has too.
 
 
@@ -267,32 +263,6 @@ def _shared_spaces(jobs: dict[str, list[work.Job]]) -> dict[str, list[str]]:
     return {name: sorted(spaces[name] & spaces["train"]) for name in splits.SPLITS[1:]}
 
 
-@contextlib.contextmanager
-def _locked(folder: pathlib.Path) -> Iterator[None]:
-    """Waits for other builds in the folder of a configuration, and locks it.
-
-    The leftovers of killed builds are removed. The lock ends with the process. On a file system
-    without locks nothing is locked or removed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process, which is building {folder}", flush=True)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            yield
-            return
-        for path in folder.iterdir():
-            if _INCOMPLETE.fullmatch(path.name):
-                shutil.rmtree(path, ignore_errors=True)
-        yield
-    finally:
-        os.close(handle)
-
-
 def build(builder: Builder, *, manual_dir: str, overwrite: bool = False) -> None:
     """Builds the data set unless it exists.
 
@@ -314,53 +284,22 @@ def build(builder: Builder, *, manual_dir: str, overwrite: bool = False) -> None
     survey = builder.survey(manual_dir)
     builder.jobs(survey)  # Fails before TFDS creates folders.
     folder, made_from = pathlib.Path(builder.data_path), builder.made_from(survey, manual_dir)
-    if _is_built(folder, made_from, overwrite):
+    if folders.is_built(folder, made_from, overwrite):
         return
     tfds.disable_progress_bar()  # It shows no total; `_generate_examples` has its own bar.
     config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-    with _locked(folder.parent):
-        if _is_built(folder, made_from, overwrite):  # By the process that this one waited for.
+    with folders.locked(folder.parent):
+        if folders.is_built(
+            folder, made_from, overwrite
+        ):  # By the process that this one waited for.
             return
         if folder.exists():
-            _remove(folder)
+            folders.remove(folder)
             builder = builder.fresh()
         with shuffling.on_disk():
             builder.download_and_prepare(download_config=config)
         builder.remove_work()
         manifest.write(folder)
-
-
-def _is_built(folder: pathlib.Path, made_from: dict, overwrite: bool) -> bool:
-    """Returns whether a data set is there; False for another one that may be overwritten.
-
-    Raises:
-        ValueError: if another one is there that may not be overwritten.
-        OSError: if the folder holds something else.
-    """
-    if not folder.exists():
-        return False
-    there = fingerprint.read(folder)
-    changes = fingerprint.differences(there, made_from)
-    if not changes:
-        if there["manual_dir"] != made_from["manual_dir"]:
-            print(f"{folder} was made from the same files in {there['manual_dir']}")
-        return True
-    if not overwrite:
-        raise ValueError(
-            f"{folder} was made from other data or with other settings ({'; '.join(changes)}); "
-            "pass another --name, or --overwrite to build it again"
-        )
-    return False
-
-
-def _remove(folder: pathlib.Path) -> None:
-    """Removes a data set; raises OSError if its folder holds other files."""
-    if foreign := fingerprint.foreign_files(folder):
-        raise OSError(
-            f"{folder} can't be overwritten: it holds {foreign[0]}, which is no part of the data "
-            "set; move it away"
-        )
-    shutil.rmtree(folder)
 
 
 def describe(builder: Builder) -> str:

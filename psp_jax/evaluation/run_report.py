@@ -56,19 +56,58 @@ def report(
         OSError: if a file can't be written.
     """
     predict = BatchPredictor(experiment, model)
-    run = Evaluation(experiment, predict, variables, splits["validation"])
+    run = Evaluation(
+        experiment, predict, variables, calibrate(predict, variables, splits["validation"])
+    )
     if run.calibrated is not None:
         calibration.save(run.calibrated, folder / calibration.FILE)
     parts = None
     if (initial := _parts_before_joint_training(experiment, model)) is not None:
-        parts = Evaluation(experiment, predict, initial, splits["validation"], baselines={})
-    baselines = None
-    if predict.kinds(variables).depth is not None:
-        baselines = DepthBaselines(splits["train"], experiment.data)
-    kept = _pass(experiment, run, parts, baselines, splits["test"])
+        calibrated = calibrate(predict, initial, splits["validation"])
+        parts = Evaluation(experiment, predict, initial, calibrated, baselines={})
+    pictures = score(experiment, model, run, splits, folder, parts=parts)
+    headline = next(name for name in scoring.HEADLINES if f"validation_{name}" in records[0])
+    plots.curves(folder / "curves.png", records, headline, scoring.HEADLINES[headline])
+    draw(run, pictures, folder)
+    print(f"pictures, metrics and checkpoints are in {folder}")
 
-    scores, result = run.scores, run.result()
-    result |= _write_images(run, data.places(splits["test"]), folder)
+
+def score(
+    experiment: Experiment,
+    model: Any,
+    run: "Evaluation",
+    splits: dict[str, data.Examples],
+    folder: pathlib.Path,
+    *,
+    split: str = "test",
+    parts: "Evaluation | None" = None,
+) -> "Pictures":
+    """Scores a split, writes its metrics, and prints the tables.
+
+    Args:
+        experiment: the run, with the data set of `splits`.
+        model: its network.
+        run: collects the scores.
+        splits: the data set; baselines are computed from `train`.
+        folder: where the metrics are written to.
+        split: name of the split.
+        parts: collects the scores of its parts before joint training.
+
+    Returns:
+        The images to draw, with their partitions.
+
+    Raises:
+        ConfigError: if depth is predicted, but no image has enough readings.
+        OSError: if a file can't be written.
+    """
+    baselines, examples = None, splits[split]
+    if run.kinds.depth is not None:
+        baselines = DepthBaselines(splits["train"], experiment.data)
+    kept = _pass(experiment, run, parts, baselines, examples, split)
+
+    scores, result = run.scores, {"split": split, **run.result()}
+    result["spaces_shared_with_train"] = data.spaces_shared_with_train(examples)
+    result |= _write_images(run, data.places(examples), folder / tables.images_file(split))
     result["baselines"] = {} if baselines is None else baselines.result()
     if scores.depth is not None:
         result |= {"max_depth_m": experiment.data.max_depth_m, "pooled": scores.depth.pooled()}
@@ -79,18 +118,19 @@ def report(
         iou = class_metrics.iou(counts).tolist()
         result["iou"] = [None if np.isnan(value) else value for value in iou]
         result["confusion"] = counts.tolist()
-        result["oracle"] = oracle.measure(experiment, model, variables, kept.oracle)
+        result["oracle"] = oracle.measure(experiment, model, run.variables, kept.oracle)
         result["parts_before_joint_training"] = None if parts is None else parts.result()
-    files.write(folder / tables.TEST_FILE, json.dumps(result, indent=2) + "\n")
+    files.write(folder / tables.metrics_file(split), json.dumps(result, indent=2) + "\n")
     print(tables.text(result), flush=True)
-    _draw(run, kept.pictures, records, folder)
-    print(f"pictures, metrics and checkpoints are in {folder}")
+    return kept.pictures
 
 
 class Evaluation:
-    """Calibrates one set of variables, and collects its scores on the test split.
+    """Collects the scores of one set of variables on a split.
 
     Attributes:
+        variables: of the network.
+        kinds: the shapes of its predictions; None for what it does not predict.
         calibrated: calibration of the predicted frontiers; None if none are predicted.
         scores: the loss and the metrics.
         partitions: partition scores; None if the prediction can't be made a partition.
@@ -101,14 +141,13 @@ class Evaluation:
         experiment: Experiment,
         predict: BatchPredictor,
         variables: Variables,
-        validation: data.Examples,
+        calibrated: calibration.Calibration | None,
         *,
         baselines: partition_scores.Baselines = partition_scores.BASELINES,
     ):
-        """Predicts the validation split if frontiers are predicted."""
-        self.calibrated, self.partitions, self.scores = None, None, scoring.Scores()
-        if predict.kinds(variables).edges is not None:
-            self.calibrated = _calibrate(predict, variables, validation)
+        """Starts empty."""
+        self.variables, self.kinds = variables, predict.kinds(variables)
+        self.calibrated, self.partitions, self.scores = calibrated, None, scoring.Scores()
         labels = experiment.data.labels
         segment = experiment.data.source.segmentations().get(labels) if baselines else None
         if self.calibrated is not None or segment is not None:
@@ -120,7 +159,7 @@ class Evaluation:
                 f"predicted depth is not segmented: the algorithm that made the labels {labels!r} "
                 "is unknown"
             )
-        self._predict, self._variables = predict, variables
+        self._predict = predict
         self._score = jax.jit(
             functools.partial(
                 steps.score,
@@ -131,7 +170,7 @@ class Evaluation:
 
     def add(self, batch: Batch) -> list[tuple[PredictedImage, dict[str, np.ndarray]]]:
         """Predicts and scores a batch; returns its images with their predicted partitions."""
-        output, prediction = self._predict(self._variables, batch)
+        output, prediction = self._predict(self.variables, batch)
         self.scores.add(self._score(output, prediction, batch))
         images = predicted_image.images_of(batch, prediction)
         if self.partitions is None:
@@ -146,9 +185,12 @@ class Evaluation:
         )
 
 
-def _calibrate(
+def calibrate(
     predict: BatchPredictor, variables: Variables, validation: data.Examples
-) -> calibration.Calibration:
+) -> calibration.Calibration | None:
+    """Fits the calibration of predicted frontiers; returns None if none are predicted."""
+    if predict.kinds(variables).edges is None:
+        return None
     try:
         return predictions.calibrate(predict, variables, validation)
     except ValueError as error:  # An untrained network should still be reported.
@@ -167,10 +209,13 @@ def _parts_before_joint_training(experiment: Experiment, model: Any) -> Variable
         return None
 
 
+Pictures = list[tuple[PredictedImage, dict[str, np.ndarray]]]
+
+
 class _Kept(NamedTuple):
     """Images kept from a pass: those to draw with their partitions, and those for the oracle."""
 
-    pictures: list[tuple[PredictedImage, dict[str, np.ndarray]]]
+    pictures: Pictures
     oracle: list[Batch]
 
 
@@ -180,12 +225,13 @@ def _pass(
     parts: Evaluation | None,
     baselines: DepthBaselines | None,
     examples: data.Examples,
+    split: str,
 ) -> _Kept:
-    """Reads every image of the test split once, and adds it to everything that collects."""
+    """Reads every image of the split once, and adds it to everything that collects."""
     count, index, kept = len(examples), 0, _Kept([], [])
     pictures = predictions.evenly_spaced(count, experiment.pictures)
     fitted = predictions.evenly_spaced(count, oracle.IMAGES)
-    with progress.bar(desc="test", unit="image", total=count) as bar:
+    with progress.bar(desc=split, unit="image", total=count) as bar:
         for batch in data.eval_batches(examples, experiment.data):
             if baselines is not None:
                 baselines.add(batch)
@@ -201,27 +247,20 @@ def _pass(
     return kept
 
 
-def _write_images(run: Evaluation, places: dict[str, list], folder: pathlib.Path) -> dict[str, Any]:
+def _write_images(run: Evaluation, places: dict[str, list], path: pathlib.Path) -> dict[str, Any]:
     """Writes the metrics of every image as CSV; returns intervals over spaces, and their number."""
     scores, spaces = run.scores, np.asarray(places["space_id"])
     columns, intervals = scores.columns(), scores.intervals(spaces)
     if run.partitions is not None:
         columns |= run.partitions.columns()
         intervals |= run.partitions.intervals(spaces)
-    tables.write_images(folder / tables.IMAGES_FILE, places, columns)
+    tables.write_images(path, places, columns)
     counted = spaces if scores.depth is None else spaces[scores.depth.counted]
     return {"spaces": len(set(counted)), "intervals": intervals}
 
 
-def _draw(
-    run: Evaluation,
-    pictures: list[tuple[PredictedImage, dict[str, np.ndarray]]],
-    records: list[dict],
-    folder: pathlib.Path,
-) -> None:
-    """Draws the curves of the validation split and the pictures of test images."""
-    headline = next(name for name in scoring.HEADLINES if f"validation_{name}" in records[0])
-    plots.curves(folder / "curves.png", records, headline, scoring.HEADLINES[headline])
+def draw(run: Evaluation, pictures: Pictures, folder: pathlib.Path) -> None:
+    """Draws predictions of the images that `score` returned."""
     images = [image for image, _ in pictures]
     if run.scores.depth is not None:
         plots.depth_sheet(folder / "test.png", images)

@@ -12,8 +12,18 @@ import tabulate
 from psp_jax.evaluation import partition_scores
 from psp_jax.io import files
 
-TEST_FILE = "test.json"
-IMAGES_FILE = "test_images.csv"
+
+def metrics_file(split: str) -> str:
+    """Returns the name of the file with the metrics of a split."""
+    return f"{split}.json"
+
+
+def images_file(split: str) -> str:
+    """Returns the name of the CSV file with the metrics of the images of a split."""
+    return f"{split}_images.csv"
+
+
+TEST_FILE, IMAGES_FILE = metrics_file("test"), images_file("test")
 
 # Title and format of a column by its key in `test.json`.
 Columns = Mapping[str, tuple[str, str]]
@@ -59,7 +69,13 @@ _REGIONS: Columns = {
 
 def text(result: dict[str, Any]) -> str:
     """Formats the tables of everything that `test.json` has metrics for."""
-    lines = [f"test split, {result['images']} images"]
+    split = result["split"]
+    lines = [f"{split} split, {result['images']} images"]
+    if shared := result["spaces_shared_with_train"]:
+        lines.append(
+            f"train and {split} share {len(shared)} of the spaces, such as {shared[0]}, divided by "
+            "time: these metrics do not tell how well other rooms are predicted"
+        )
     lines += depth_table(result) if "abs_rel" in result else []
     lines += class_table(result) if "accuracy" in result else []
     lines += edge_tables(result) if "edge_bits" in result else []
@@ -77,8 +93,8 @@ def depth_table(result: dict[str, Any]) -> list[str]:
         *_table(f"depth, {result['spaces']} spaces", rows, _DEPTH),
         "*  mean absolute difference in gray levels and share of pixels in the right one; "
         f"255 levels are {result['max_depth_m']} m",
-        f"** bootstrap over spaces; all metrics are in {TEST_FILE}, those of single images in "
-        f"{IMAGES_FILE}",
+        f"** bootstrap over spaces; all metrics are in {metrics_file(result['split'])}, those of "
+        f"single images in {images_file(result['split'])}",
     ]
 
 
@@ -90,8 +106,9 @@ def class_table(result: dict[str, Any]) -> list[str]:
         *_table(f"classes, {result['spaces']} spaces", rows, _CLASSES),
         "frontier recall: share of the frontier pixels that are not predicted to be interior",
         "*   with 0 for classes that are neither true nor predicted anywhere",
-        f"**  bootstrap over spaces; the confusion matrix is in {TEST_FILE}, the metrics of single "
-        f"images in {IMAGES_FILE}",
+        "**  bootstrap over spaces; the confusion matrix is in "
+        f"{metrics_file(result['split'])}, the metrics of single images in "
+        f"{images_file(result['split'])}",
     ]
     if (oracle := result["oracle"]) is not None:
         height, width = oracle["grid"]

@@ -1,0 +1,52 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from psp_jax import evaluate, prepared
+
+
+@pytest.mark.parametrize("kind", ["depth_run", "edges_run"])
+def test_a_run_is_scored_on_a_data_set_by_name_and_is_not_changed(
+    kind, request, data_dir, tmp_path, capsys
+):
+    workdir = request.getfixturevalue(kind)
+    before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+    source = prepared.Prepared("small", str(data_dir))
+    evaluate.evaluate(workdir, source, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in workdir.rglob("*")} == before
+    result = json.loads((tmp_path / "out" / "test.json").read_text())
+    printed = capsys.readouterr().out
+    assert f"test split, {result['images']} images" in printed
+    assert result["spaces_shared_with_train"] == []
+    assert result["regions"]["partitions"]
+    if kind == "depth_run":
+        assert f"{result['rmse_m']:.3f}" in printed and "mean depth image" in printed
+    else:
+        assert f"{result['edge_ap']:.3f}" in printed
+    lines = (tmp_path / "out" / "test_images.csv").read_text().splitlines()
+    assert len(lines) == result["images"] + 1
+
+
+def test_another_split_has_files_by_its_name(depth_run, data_dir, tmp_path):
+    source = prepared.Prepared("small", str(data_dir))
+    evaluate.evaluate(depth_run, source, tmp_path, split="validation")
+    assert json.loads((tmp_path / "validation.json").read_text())["split"] == "validation"
+    assert not (tmp_path / "test.json").exists()
+
+
+def test_the_folder_of_a_run_is_no_output(depth_run, data_dir):
+    source = prepared.Prepared("small", str(data_dir))
+    with pytest.raises(ValueError, match="is the folder of a run"):
+        evaluate.evaluate(depth_run, source, depth_run)
+
+
+def test_an_unknown_data_set_is_one_line(depth_run, data_dir):
+    command = [sys.executable, "-m", "psp_jax.evaluate", f"--workdir={depth_run}", "--data=attic"]
+    done = subprocess.run(
+        [*command, f"--data_dir={data_dir}"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "got 'attic'; there is small" in done.stderr
