@@ -4,8 +4,8 @@
 
 predicts the test split of `data/scannet_frontiers/my_office` with the newest checkpoint of the run,
 prints the tables that a run ends with, and writes them to `runs/frontier_edges/evaluate/my_office`.
-Predicted frontiers are decoded with the calibration of the run, which was fitted to the data that it
-was trained on. The baselines know the train split of the data set.
+Predicted frontiers are decoded with the calibration of the run, which was fitted to its own
+validation split. The baselines know the train split of the data set.
 """
 
 import argparse

@@ -123,3 +123,49 @@ def test_lists_of_the_user_that_share_a_space_are_refused_even_if_the_scans_are_
 def test_a_line_that_is_no_scan_id_is_refused(write_lists):
     with pytest.raises(ValueError, match="validation: expected a scan id .* got 'scene1'"):
         write_lists("scene0000_00", "scene1", "")([])
+
+
+def test_of_two_spaces_the_smaller_is_the_test_split():
+    """The other one is divided by time in train and validation, with a gap."""
+    pieces = splits.pieces_of(splits.HashSplit(), {"attic": 10, "cellar_1": 100})
+    assert pieces == [
+        splits.Piece("attic", "test"),
+        splits.Piece("cellar_1", "train", (0, 67)),
+        splits.Piece("cellar_1", "validation", (72, 100)),
+    ]
+
+
+@pytest.mark.parametrize("frames", range(5, 40))
+def test_every_split_of_a_single_recording_has_frames_and_gaps(frames):
+    pieces = splits.pieces_of(splits.HashSplit(), {"attic": frames})
+    assert [piece.split for piece in pieces] == list(splits.SPLITS)
+    spans = [piece.frames for piece in pieces if piece.frames]
+    assert all(start < stop for start, stop in spans)
+    assert spans[0][0] == 0 and spans[-1][1] == frames
+    assert spans[0][1] < spans[1][0] and spans[1][1] < spans[2][0]
+
+
+def test_too_few_frames_to_divide_are_refused():
+    with pytest.raises(ValueError, match="attic has 4 frames: expected at least 5"):
+        splits.pieces_of(splits.HashSplit(), {"attic": 4})
+
+
+def test_a_pattern_tells_the_space():
+    split = splits.HashSplit(space_of=splits.Spaces(r"^([a-z]+)\d"))
+    scans = {f"{room}{visit}": 9 for room in ("attic", "cellar", "hall") for visit in (1, 2)}
+    pieces = splits.pieces_of(split, scans)
+    assert len({(piece.scan[:-1], piece.split) for piece in pieces}) == 3
+    with pytest.raises(ValueError, match="does not match the recording 'Attic'"):
+        splits.pieces_of(split, {"Attic": 9})
+    with pytest.raises(ValueError, match="expected a regular expression"):
+        splits.Spaces("(")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_lists_of_any_editor_name_recordings_of_any_form(tmp_path, encoding):
+    rooms = {"train": "attic", "validation": "b\u00fcro", "test": "hall"}
+    for split, room in rooms.items():
+        (tmp_path / split).write_bytes(f"{room}\r\n".encode(encoding))
+    split = splits.FileSplit(*(str(tmp_path / name) for name in splits.SPLITS))
+    pieces = splits.pieces_of(split, dict.fromkeys([*rooms.values(), "shed"], 9))
+    assert {piece.split: piece.scan for piece in pieces} == rooms
