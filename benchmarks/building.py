@@ -6,7 +6,7 @@ the times and a digest of the decoded examples.
 
 `python -m benchmarks.building --pairs=10000` writes one recording of a tenth of that many pairs of
 colour and depth at 120x160, and one of all of them, builds both, and prints the seconds and the
-largest resident memory of a process. Then it builds the large one again, kills that build after half
+largest memory of a process. Then it builds the large one again, kills that build after half
 of the time, and prints the seconds that the same command needs to finish it.
 """
 
