@@ -23,18 +23,25 @@ PARTS = ("trunk", "pyramid", "head", "decoder")
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on a `rooms` of laptop size or on a `large` set."""
+    """Returns the experiment on `rooms`, `large`, `prepared` or `prepared_full`."""
     rooms = presets.pick(
         variant,
         rooms=generate.Rooms(ideal_depth=True, variety=True),
         large=generate.Rooms(spaces=2100, frames_per_scan=12, ideal_depth=True, variety=True),
     )
-    large = variant == "large"
+    large = presets.pick(variant, rooms=False, large=True)
+    name = "photographs" if variant == "large" else presets.name_of("photographs", variant)
+    drawn = sources.EmbeddedRooms(
+        rooms=rooms,
+        label_sets=("planar",),
+        color_scale=2,
+        fractions=(0.97, 0.02, 0.01) if large else (0.8, 0.1, 0.1),
+    )
     trunk = efficientnet_lite.EfficientNetLite(variant=2 if large else 0)
     precision = Precision.BFLOAT16 if large else Precision.FLOAT32
     coarse = segmenter.Segmenter(trunk=trunk, dropout=0.0, precision=precision)
     return experiment.Experiment(
-        name="photographs",
+        name=name,
         model=decoder.TopDown(coarse, width=64, output_stride=2),
         objective=objectives.DepthAndFrontier(
             depth=objectives.DepthSILog(variance_focus=0.5, scale=1.0, gradient_weight=0.5),
@@ -42,12 +49,7 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
             frontier_weight=5.0,
         ),
         data=experiment.Data(
-            source=sources.EmbeddedRooms(
-                rooms=rooms,
-                label_sets=("planar",),
-                color_scale=2,
-                fractions=(0.97, 0.02, 0.01) if large else (0.8, 0.1, 0.1),
-            ),
+            source=presets.source(variant, rooms=drawn, large=drawn),
             labels="planar",
             batch_size=64 if large else 4,
             augmentation=augment.Augmentation(),

@@ -17,27 +17,27 @@ PLANAR_EDGE_PRIOR, PLANAR_PIXEL_PRIOR = 0.02, 0.07
 Choice = TypeVar("Choice")
 
 
-# Whose settings a variant has; those on prepared data sets are called by the name of the set.
-SCALES = {"rooms": "rooms", "scannet": "scannet", "prepared": "rooms", "prepared_full": "scannet"}
+# The variants on prepared data sets, and the variants whose settings they have.
+PREPARED = {"prepared": ("rooms",), "prepared_full": ("scannet", "large")}
 
 
 def pick(variant: str, **choices: Choice) -> Choice:
-    """Returns the choice for the scale of a variant, `rooms` or `scannet`.
+    """Returns the choice of that name; for a prepared data set, that of its scale.
 
     Raises:
-        ValueError: if there is no such variant.
+        ValueError: if there is none.
     """
-    if variant not in SCALES:
-        raise ValueError(f"variant: expected one of {', '.join(SCALES)}, got {variant!r}")
-    return choices[SCALES[variant]]
+    for name in (variant, *PREPARED.get(variant, ())):
+        if name in choices:
+            return choices[name]
+    raise ValueError(
+        f"variant: expected one of {', '.join((*choices, *PREPARED))}, got {variant!r}"
+    )
 
 
-def source(
-    variant: str, *, rooms: experiment.Source, scannet: experiment.Source
-) -> experiment.Source:
-    """Returns the data set of a variant; that of a prepared one is named on the command line."""
-    chosen = pick(variant, rooms=rooms, scannet=scannet)
-    return prepared.Prepared() if variant.startswith("prepared") else chosen
+def source(variant: str, **choices: experiment.Source) -> experiment.Source:
+    """Returns the data set of a variant; a prepared one is named on the command line."""
+    return prepared.Prepared() if variant in PREPARED else pick(variant, **choices)
 
 
 def name_of(name: str, variant: str) -> str:
