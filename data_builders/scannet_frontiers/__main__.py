@@ -16,7 +16,8 @@ from typing import Any
 
 from psp_jax.io import command_line
 
-_READING = ("layout", "color_glob", "depth_glob", "depth_scale")  # Of `layouts.survey`.
+# Options of `reading.survey`.
+_READING = ("layout", "color_glob", "depth_glob", "depth_scale", "tfds")
 FRAMES_PER_WORKER = 200  # Of fewer, starting a process takes longer than it saves.
 
 
@@ -27,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     from data_builders.scannet_frontiers import plan, pool
     from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-    config = _own(arguments) if arguments.name else _known(arguments)
+    config = _own(arguments, manual_dir) if arguments.name else _known(arguments)
     runner, workers = pool.serially, arguments.num_workers or 1
     if arguments.beam_runner:
         runner = pool.Beam(arguments.beam_runner, arguments.beam_options, workers=workers)
@@ -47,6 +48,8 @@ def main(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> str:
     """Checks what needs no imports, and returns the folder of the recordings."""
     manual_dir, lists = arguments.manual_dir, arguments.split_files
+    if arguments.tfds:
+        manual_dir = manual_dir or arguments.data_dir
     if not manual_dir:
         raise ValueError("--manual_dir is missing: the folder of the recordings")
     if not os.path.isdir(manual_dir):
@@ -77,22 +80,19 @@ def _known(arguments: argparse.Namespace) -> Any:
     return config
 
 
-def _own(arguments: argparse.Namespace) -> Any:
+def _own(arguments: argparse.Namespace, manual_dir: str) -> Any:
     """Returns the configuration of a set with a name."""
     import dataclasses
 
-    from data_builders.scannet_frontiers import configurations, splits
-    from psp_jax.recordings import layouts
+    from data_builders.scannet_frontiers import configurations, reading, splits
 
-    spaces, reading = splits.Spaces(arguments.space_regex or ""), _reading(arguments)
+    spaces, options = splits.Spaces(arguments.space_regex or ""), _options(arguments)
     split = splits.HashSplit(space_of=spaces)
     if arguments.split_files:
         split = splits.FileSplit(*arguments.split_files, space_of=spaces)
     stride = arguments.frame_stride
     if stride is None:
-        stride = configurations.stride_of(
-            layouts.survey(arguments.manual_dir, **reading).recordings
-        )
+        stride = configurations.stride_of(reading.survey(manual_dir, options).recordings)
         if stride > 1:
             print(f"using every {stride}th frame (--frame_stride)")
     config = configurations.own(
@@ -101,12 +101,12 @@ def _own(arguments: argparse.Namespace) -> Any:
         frame_stride=stride,
         split=split,
         crop=arguments.crop == "center",
-        reading=reading,
+        reading=options,
     )
     return dataclasses.replace(config, limit_scans=arguments.limit_scans)
 
 
-def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the flags that tell how the recordings are read, if they were given."""
     given = {name: getattr(arguments, name) for name in _READING}
     return {name: value for name, value in given.items() if value not in (None, "auto")}
@@ -155,6 +155,10 @@ def _parser() -> command_line.Parser:
     add("--depth_glob", help="pattern of the depth images, such as 'depth/*.png'")
     scale = "units of a depth value per metre, such as 5000"
     add("--depth_scale", type=command_line.positive_float, help=scale)
+    other = (
+        "NAME or NAME/CONFIG of a TFDS data set with image and depth, read instead of recordings"
+    )
+    add("--tfds", help=f"{other}; in --manual_dir (default: --data_dir)")
     add("--size", type=_size, help="HEIGHTxWIDTH of the images with --name (default: 120x160)")
     crop = "crop images of other proportions than --size at the centre (default: leave them out)"
     add("--crop", choices=("center",), help=crop)

@@ -63,7 +63,7 @@ class FrontierConfig(tfds.core.BuilderConfig):
         sample: selects a fixed number of images; None takes all.
         limit_scans: maximum number of scans per split, the first by id; None takes all.
         crop: whether images of other proportions are cropped at the centre, instead of left out.
-        reading: keyword arguments of `layouts.survey`.
+        reading: options of `reading.survey`.
     """
 
     frame_stride: int = 30  # One frame a second: ScanNet records 30.

@@ -16,6 +16,7 @@ from data_builders.scannet_frontiers import (
     fingerprint,
     folders,
     pool,
+    reading,
     report,
     shuffling,
     splits,
@@ -175,7 +176,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def survey(self, manual_dir: str) -> layouts.Survey:
         """Finds the recordings; raises FileNotFoundError if there are none."""
-        return layouts.survey(manual_dir, **self.config.reading)
+        return reading.survey(manual_dir, self.config.reading)
 
     def made_from(self, survey: layouts.Survey, manual_dir: str) -> dict:
         """Describes what the data set is made from."""
