@@ -30,17 +30,22 @@ class Prepared:
     data_dir: str = "data"
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
-        """Returns the segmentation by label set; empty if the data set does not state it."""
-        labels = metadata(self._directory()).get("made_from", {}).get("labels", {})
+        """Returns the segmentation by label set; empty if the data set is missing."""
+        labels = self._made_from().get("labels", {})
         try:
             return dataclass_json.from_plain(labels, packages=("psp_jax",))
         except (ValueError, AttributeError, ImportError, KeyError, TypeError):
             return {}  # It was built by a newer version.
 
     def size(self) -> tuple[int, int] | None:
-        """Returns (height, width) in pixels; None if the data set does not state it."""
-        size = metadata(self._directory()).get("made_from", {}).get("size")
+        """Returns (height, width) in pixels; None if the data set is missing."""
+        size = self._made_from().get("size")
         return None if size is None else (int(size[0]), int(size[1]))
+
+    @property
+    def color_scale(self) -> int:
+        """Rows of an image per row of its labels; 1 if the data set is missing."""
+        return self._made_from().get("color_scale", 1)
 
     def check(self) -> None:
         """Raises FileNotFoundError, with instructions, unless the data set exists."""
@@ -49,6 +54,14 @@ class Prepared:
     def prepare(self) -> str:
         """Returns the folder of the data set."""
         return os.fspath(self._directory())
+
+    def _made_from(self) -> dict[str, Any]:
+        """Returns what the builder stored of its source; empty if the data set is missing."""
+        try:
+            path = self._directory() / "metadata.json"
+            return json.loads(path.read_text()).get("made_from", {})
+        except (OSError, ValueError):
+            return {}
 
     def _directory(self) -> pathlib.Path:
         """Returns the folder of the newest version."""
@@ -86,14 +99,6 @@ def fitted(config: Experiment) -> Experiment:
         print(f"batches of {batch_size} images, since the train split has no more")
     data = dataclasses.replace(config.data, batch_size=batch_size, threads=threads)
     return dataclasses.replace(config, data=data)
-
-
-def metadata(directory: str | os.PathLike) -> dict[str, Any]:
-    """Returns the metadata of a data set; empty if it has none."""
-    try:
-        return json.loads((pathlib.Path(directory) / "metadata.json").read_text())
-    except (OSError, ValueError):
-        return {}
 
 
 def _number(version: pathlib.Path) -> tuple[int, ...]:

@@ -59,6 +59,7 @@ def test_every_config_trains_on_a_prepared_data_set_of_any_recordings(
     assert config.name.startswith(path.stem)
     with pytest.raises(FileNotFoundError, match="there is small. Build one with"):
         config.data.source = prepared.Prepared(data_dir=str(data_dir))
+        assert config.data.source.size() is None and config.data.source.color_scale == 1
         config.data.source.check()
     config.data.source.name = "small"
     examples = data.open_splits(config.data.source.prepare())["train"]

@@ -51,8 +51,9 @@ class TfdsFrame:
     source: Any
     units_per_m: float | None
 
-    def read_pose(self) -> None:
+    def read_pose(self) -> Any:
         """Returns None: there is no pose."""
+        return None
 
     def read_color(self) -> bytes:
         """Returns the JPEG or PNG as it is stored."""

@@ -285,7 +285,8 @@ def official_lists() -> FileSplit:
     """Returns ScanNet's own v2 lists: 1,201, 312 and 100 scans."""
     folder = str(importlib.resources.files("data_builders.scannet_frontiers") / "splits")
     names = ("scannetv2_train.txt", "scannetv2_val.txt", "scannetv2_test.txt")
-    return FileSplit(*(os.path.join(folder, name) for name in names))
+    train, validation, test = (os.path.join(folder, name) for name in names)
+    return FileSplit(train, validation, test)
 
 
 def _lines_of(path: str) -> list[str]:

@@ -227,7 +227,7 @@ def test_a_long_recording_is_built_in_parts_that_survive_an_interruption(tmp_pat
     for name, whole in opened(tmp_path / "whole").items():
         parts = opened(tmp_path / "parts")[name]
         assert len(parts) == len(whole)
-        for one, other in zip(parts, whole, strict=True):
+        for one, other in ((parts[index], whole[index]) for index in range(len(whole))):
             assert one["frame_index"] == other["frame_index"]
             np.testing.assert_array_equal(one["frontier_seeds"], other["frontier_seeds"])
 
@@ -270,7 +270,7 @@ def test_another_tfds_data_set_is_a_source(tmp_path):
         "test": 4,
     }
     originals = source.as_data_source("validation")
-    for example in made["test"]:
+    for example in (made["test"][index] for index in range(4)):
         depth = np.round(originals[example["frame_index"]]["depth"].astype(float) * 1000)
         has_reading = ~example["filled"]
         np.testing.assert_array_equal(example["depth"][has_reading], depth[has_reading])
