@@ -1,7 +1,7 @@
 """Fits the images of a frame to the size of a data set: crops them at the centre and resizes them.
 
 Depth is resized to the nearest reading, since a mean of two surfaces is on neither; colour is
-averaged. Proportions are those of width to height.
+averaged. A proportion is width over height.
 """
 
 import dataclasses
