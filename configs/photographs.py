@@ -10,8 +10,12 @@ frames and takes hours on two CPU cores;
     python -m psp_jax.main --config=configs/photographs.py:large
 
 draws 50,400 frames and trains an EfficientNet-Lite2 on a GPU: it makes the model that ships with
-psp_jax.
+psp_jax. It trains on ScanNet at 480x640 instead, built with `--config=planar`, by
+
+    python -m psp_jax.main --config=configs/photographs.py:scannet
 """
+
+import dataclasses
 
 from data_builders import sources
 from data_builders.rooms import generate
@@ -23,25 +27,22 @@ PARTS = ("trunk", "pyramid", "head", "decoder")
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms`, `large`, `prepared` or `prepared_full`."""
-    rooms = presets.pick(
-        variant,
-        rooms=generate.Rooms(ideal_depth=True, variety=True),
-        large=generate.Rooms(spaces=2100, frames_per_scan=12, ideal_depth=True, variety=True),
-    )
-    large = presets.pick(variant, rooms=False, large=True)
-    name = "photographs" if variant == "large" else presets.name_of("photographs", variant)
+    """Returns the experiment on `rooms`, `large`, `scannet`, `prepared` or `prepared_full`."""
+    large = presets.pick(variant, rooms=False, scannet=True, large=True)
+    few = generate.Rooms(ideal_depth=True, variety=True)
+    many = dataclasses.replace(few, spaces=2100, frames_per_scan=12)
     drawn = sources.EmbeddedRooms(
-        rooms=rooms,
+        rooms=many if large else few,
         label_sets=("planar",),
         color_scale=2,
         fractions=(0.97, 0.02, 0.01) if large else (0.8, 0.1, 0.1),
     )
+    scans = sources.ScanNet(config="planar")
     trunk = efficientnet_lite.EfficientNetLite(variant=2 if large else 0)
     precision = Precision.BFLOAT16 if large else Precision.FLOAT32
     coarse = segmenter.Segmenter(trunk=trunk, dropout=0.0, precision=precision)
     return experiment.Experiment(
-        name=name,
+        name=presets.name_of("photographs", variant),
         model=decoder.TopDown(coarse, width=64, output_stride=2),
         objective=objectives.DepthAndFrontier(
             depth=objectives.DepthSILog(variance_focus=0.5, scale=1.0, gradient_weight=0.5),
@@ -49,16 +50,16 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
             frontier_weight=5.0,
         ),
         data=experiment.Data(
-            source=presets.source(variant, rooms=drawn, large=drawn),
+            source=presets.source(variant, rooms=drawn, large=drawn, scannet=scans),
             labels="planar",
-            batch_size=64 if large else 4,
+            batch_size=presets.pick(variant, rooms=4, scannet=16, large=64),
             augmentation=augment.Augmentation(),
             threads=16 if large else 2,
-            cache=True,
+            cache=variant != "scannet",
         ),
         phases=(
             experiment.Phase(
-                steps=8000 if large else 6000,
+                steps=5000 if large else 6000,
                 train=PARTS,
                 learning_rate=3e-3 if large else 1.5e-3,
                 warmup_steps=100,

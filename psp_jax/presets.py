@@ -17,8 +17,8 @@ PLANAR_EDGE_PRIOR, PLANAR_PIXEL_PRIOR = 0.02, 0.07
 Choice = TypeVar("Choice")
 
 
-# The variants on prepared data sets, and the variants whose settings they have.
-PREPARED = {"prepared": ("rooms",), "prepared_full": ("scannet", "large")}
+# The variants on prepared data sets, and the variant whose settings each has.
+PREPARED = {"prepared": "rooms", "prepared_full": "scannet"}
 
 
 def pick(variant: str, **choices: Choice) -> Choice:
@@ -27,9 +27,10 @@ def pick(variant: str, **choices: Choice) -> Choice:
     Raises:
         ValueError: if there is none.
     """
-    for name in (variant, *PREPARED.get(variant, ())):
-        if name in choices:
-            return choices[name]
+    if variant in choices:
+        return choices[variant]
+    if variant in PREPARED:
+        return choices[PREPARED[variant]]
     raise ValueError(
         f"variant: expected one of {', '.join((*choices, *PREPARED))}, got {variant!r}"
     )

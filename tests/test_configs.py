@@ -66,10 +66,7 @@ def test_every_config_trains_on_a_prepared_data_set_of_any_recordings(
     data.check_labels(examples, config.data)
     assert config.data.source.size() == data.image_size(examples)
     assert config.data.source.segmentations() == small_config().segmentations
-    other = "rooms"
-    if variant == "prepared_full":
-        other = "large" if path.stem == "photographs" else "scannet"
-    scale = module_of(path).get_config(other)
+    scale = module_of(path).get_config(presets.PREPARED[variant])
     assert (config.model, config.objective, config.phases) == (
         (scale.model, scale.objective, scale.phases)
     )
