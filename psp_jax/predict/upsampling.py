@@ -13,13 +13,13 @@ from psp_jax.partition import frontier_classes, merging
 from psp_jax.partition.frontier_classes import Side
 
 # Standard deviation of the Gaussian that smooths a region, in pixels of the smaller grid.
-SMOOTHING_PX = 1.0
-CORRECTIONS = 4  # Rounds in which pixels that smoothing gave to another region are won back,
+SMOOTHING_PX = 1.5
+CORRECTIONS = 8  # Rounds in which pixels that smoothing gave to another region are won back,
 LEAD = 0.02  # by this much,
-GAIN = 2.5  # with a step that the next smoothing spreads.
-_MARGIN_PX = 4  # Beyond it a smoothed and interpolated region is 0.
+GAIN = 4.0  # with a step that the next smoothing spreads.
+_MARGIN_PX = 7  # Beyond it a smoothed and interpolated region is 0.
 # Pieces of less than this many pixels of the smaller grid split off by smoothing are not regions.
-_LEAST_PIECE_PX = 2.0
+_LEAST_PIECE_PX = 4.0
 
 
 def resize_depth(depth_m: np.ndarray, size: tuple[int, int]) -> np.ndarray:
