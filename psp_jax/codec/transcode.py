@@ -12,7 +12,7 @@ from psp_jax import codec
 from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
-from psp_jax.recordings import images, layouts, recording, sens
+from psp_jax.recordings import depth_images, layouts, recording, sens
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
@@ -48,7 +48,7 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
         FileNotFoundError: if there is nothing to read.
     """
     if path.suffix == ".png" and path.is_file():
-        return 1, iter([(path.stem, lambda: images.decode_depth_png(path.read_bytes()))])
+        return 1, iter([(path.stem, lambda: depth_images.decode(path.read_bytes()))])
     if path.suffix == ".sens" and path.is_file():
         scan = sens.SensRecording(path)
         return scan.count(stride), _scan_frames(scan, stride)
@@ -56,9 +56,7 @@ def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Re
         pngs = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
         if pngs and not any(path.glob("**/scene*_*")):
             names = [str(image.relative_to(path).with_suffix("")) for image in pngs]
-            reads = [
-                lambda image=image: images.decode_depth_png(image.read_bytes()) for image in pngs
-            ]
+            reads = [lambda image=image: depth_images.decode(image.read_bytes()) for image in pngs]
             return len(pngs), zip(names, reads, strict=True)
         scans = layouts.survey(path).recordings
         parts = [_scan_frames(scan, stride) for scan in scans]
