@@ -14,6 +14,10 @@ MIN_MEDIAN_M, MAX_MEDIAN_M = 0.3, 15.0
 SAMPLES = 5
 
 
+class Implausible(Damaged):
+    """The median depth is out of range at the units that the test chooses."""
+
+
 def choose(paths: Sequence[pathlib.Path]) -> tuple[float, str]:
     """Returns units per metre and a note with the median depth that they imply.
 
@@ -25,8 +29,9 @@ def choose(paths: Sequence[pathlib.Path]) -> tuple[float, str]:
         paths: depth files of one recording; up to `SAMPLES`, evenly spaced, are read.
 
     Raises:
-        Damaged: if no file has a reading, or the median is outside `MIN_MEDIAN_M` to
-            `MAX_MEDIAN_M` at the units that the test chooses.
+        Implausible: if the median is outside `MIN_MEDIAN_M` to `MAX_MEDIAN_M` at the units that the
+            test chooses.
+        Damaged: if no file has a reading.
     """
     values = _readings(paths)
     median = float(np.median(values))
@@ -38,7 +43,7 @@ def choose(paths: Sequence[pathlib.Path]) -> tuple[float, str]:
         chosen = MM_PER_M if median > MAX_MEDIAN_M else 1.0
     text = " and ".join(f"{median / units:.2g} m at {units:g} per metre" for units in both)
     if not MIN_MEDIAN_M <= median / chosen <= MAX_MEDIAN_M:
-        raise Damaged(
+        raise Implausible(
             f"the units of its depth are not known: its median would be {text}; expected "
             f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
         )

@@ -37,6 +37,11 @@ class FileFrame:
     correct: Correct | None = None
     camera_to_world: np.ndarray | None = None
 
+    @property
+    def path(self) -> pathlib.Path:
+        """The colour file, or else the depth file."""
+        return self.files.get("color") or self._path("depth")
+
     def read_pose(self) -> np.ndarray | None:
         """Reads four lines of four numbers as `[4, 4]` float32; None if there are no poses."""
         if not self.has_poses:

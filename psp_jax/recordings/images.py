@@ -136,6 +136,12 @@ def size_of(data: bytes) -> tuple[int, int]:
         return image.height, image.width
 
 
+def is_deep(data: bytes) -> bool:
+    """Returns whether an image that Pillow reads is gray of more than 8 bits."""
+    with _open(data) as image:
+        return image.mode.startswith(("I", "F"))
+
+
 def describe(data: bytes) -> str:
     """Says what the bytes of a file are that is no image, for messages."""
     for magic, text in _NO_IMAGES.items():

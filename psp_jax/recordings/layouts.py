@@ -4,6 +4,7 @@
 sequence, its parent and the root of the data set give the same recordings.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -14,8 +15,8 @@ from typing import Any
 
 from psp_jax.recordings import (
     arkit,
-    depth_images,
-    images,
+    diagnosis,
+    file_frames,
     listing,
     nyu,
     pairs,
@@ -71,25 +72,6 @@ _EXPECTED = (
 # Names of folders that say nothing about the recording in them, alone or at all.
 _NUMBERED = re.compile(r"(seq(uence)?[-_]?)?\d{1,5}", re.IGNORECASE)
 _GENERIC = {"frames", "keyframes", "rgbd", "export", "exported", "capture"}
-_IMAGE_FOLDERS = {*pairs.COLOR_FOLDERS, *pairs.DEPTH_FOLDERS, *sensreader.KINDS, "lowres_wide"}
-_CLOUDS = (".ply", ".pth", ".npy", ".npz", ".bin", ".pcd", ".las", ".obj", ".glb", ".usdz")
-_VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
-_NO_CLOUD = "a mesh or point cloud without frames"
-_CONTAINERS = {
-    ".zip": "a zip file; unpack it",
-    ".tar": "a tar file; unpack it",
-    ".gz": "a gzip file; unpack it",
-    ".tgz": "a gzip file; unpack it",
-    ".7z": "an archive; unpack it",
-    ".rar": "an archive; unpack it",
-    ".bag": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".mcap": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".db3": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".r3d": "a Record3D archive, whose depth needs LZFSE; export EXR + RGB and convert to TIFF",
-    ".klg": "a log of Logger1; convert it to PNG",
-    ".oni": "a log of OpenNI; convert it to PNG",
-    ".svo": "a recording of ZED; export its images with ZED's tools",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +82,13 @@ class Survey:
         recordings: the recordings that can be read, in the order of their ids.
         refused: by path, why a folder or file that looks like a recording is not read.
         notes: lines for the user: layouts with the units of their depth, files without a pair.
+        loose: files in the folders that are no recording.
     """
 
     recordings: tuple[recording.Recording, ...]
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
+    loose: tuple[pathlib.Path, ...] = ()
 
 
 def survey(
@@ -128,6 +112,27 @@ def survey(
         FileNotFoundError: if there is none, with its content and the expected layouts.
         ValueError: if an option is wrong.
     """
+    found = survey_all(
+        root,
+        layout=layout,
+        color_glob=color_glob,
+        depth_glob=depth_glob,
+        depth_scale=depth_scale,
+    )
+    if not found.recordings:
+        raise FileNotFoundError(nothing(root, found.refused))
+    return found
+
+
+def survey_all(
+    root: str | os.PathLike,
+    *,
+    layout: str = AUTO,
+    color_glob: str | None = None,
+    depth_glob: str | None = None,
+    depth_scale: float | None = None,
+) -> Survey:
+    """Does the same, but also returns a survey without recordings."""
     root = pathlib.Path(root).resolve()  # A relative path may lack the names of its last folders.
     if layout != AUTO and layout not in LAYOUTS:
         raise ValueError(f"--layout: expected {AUTO}, {', '.join(LAYOUTS)}, got {layout}")
@@ -140,10 +145,34 @@ def survey(
         search.match(root, color_glob, depth_glob)
     else:
         search.walk(root)
-    recordings = search.unique()
-    if not recordings:
-        raise FileNotFoundError(_nothing(root, search))
-    return Survey(recordings, search.refused, search.notes())
+    return Survey(search.unique(), search.refused, search.notes(), tuple(search.loose))
+
+
+def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileFrame | None:
+    """Returns the frame whose depth is a file, if a folder around it is a recording."""
+    path = path.resolve()
+    # The folder of depth images is in the folder of the recording, or is it.
+    for folder in path.parents[: 2 if "depth" in path.parent.name.lower() else 1]:
+        search = _Search(LAYOUTS, depth_scale)
+        with contextlib.suppress(recording.Damaged, OSError):
+            search.add_folder(listing.read(folder))
+        for scan in search.unique():
+            if isinstance(scan, file_frames.FileRecording):
+                for frame in scan.frames(1):
+                    if frame.files.get("depth") == path:
+                        return frame
+    return None
+
+
+def nothing(root: str | os.PathLike, refused: Mapping[str, str]) -> str:
+    """Names what a folder without recordings holds instead, and what to do."""
+    root = os.fspath(pathlib.Path(root).resolve())
+    seen = more = ""
+    for path, reason in refused.items():
+        seen = f": {reason}" if path == root else f": {path}: {reason}"
+        more = f" (and {len(refused) - 1} others)" if len(refused) > 1 else ""
+        break
+    return f"no recordings in {root}{seen}{more}; {_EXPECTED.format(', '.join(LAYOUTS))}"
 
 
 class _Search:
@@ -155,6 +184,7 @@ class _Search:
         self.found: dict[str, list[recording.Recording]] = {name: [] for name in layouts}
         self.refused: dict[str, str] = {}
         self.pair_notes: list[str] = []
+        self.loose: list[pathlib.Path] = []
 
     def match(self, root: pathlib.Path, color_glob: str, depth_glob: str) -> None:
         """Adds the files that match two patterns."""
@@ -173,19 +203,20 @@ class _Search:
         reported: set[pathlib.Path] = set()  # With the folder above them.
         for folder in walk:
             self.refused |= {
-                os.fspath(path): _CONTAINERS[path.suffix.lower()]
-                for path in folder.having(tuple(_CONTAINERS))
+                os.fspath(path): diagnosis.CONTAINERS[path.suffix.lower()]
+                for path in folder.having(tuple(diagnosis.CONTAINERS))
             }
             try:
-                is_whole = self._recognise(folder)
+                is_whole = self.add_folder(folder)
+                reason = "" if is_whole else diagnosis.content_of(folder)
             except (recording.Damaged, OSError) as error:
-                self.refused[os.fspath(folder.path)] = str(error)
-                continue
+                is_whole, reason = False, str(error)
             if not is_whole:
-                reason = _content_of(folder)
+                recorded = {scan.path for part in self.found.values() for scan in part}
+                self.loose += [path for path in folder.files if path not in recorded]
                 if reason and folder.path not in reported:
                     self.refused[os.fspath(folder.path)] = reason
-                    reported.update(path for path in folder.folders if _holds_images(path))
+                    reported.update(path for path in folder.folders if diagnosis.holds_images(path))
                 walk.enter(folder.folders)
         self.refused |= walk.skipped
         if not self.refused and not any(self.found.values()):
@@ -218,11 +249,20 @@ class _Search:
             *self.pair_notes,
         )
 
-    def _recognise(self, folder: listing.Listing) -> bool:
-        """Returns whether the whole folder is a recording, so that nothing else is in it."""
+    def add_folder(self, folder: listing.Listing) -> bool:
+        """Adds the recordings of a folder.
+
+        Returns whether the whole folder is a recording, so that nothing else is in it.
+        """
         id = id_of(folder.path)
+        damage: recording.Damaged | None = None
         for name, layout in self.layouts.items():
-            if recognised := layout.recognise(folder, id, self.depth_scale):
+            try:
+                recognised = layout.recognise(folder, id, self.depth_scale)
+            except recording.Damaged as error:
+                damage = damage or error  # It may still be another layout.
+                continue
+            if recognised:
                 self._add(name, recognised)
                 # Files, such as `.sens`, share the folder with others, but for a scan's own.
                 own = folder.path.name
@@ -230,6 +270,8 @@ class _Search:
                     scan.path not in folder.files or scan.path.stem == own
                     for scan in recognised.recordings
                 )
+        if damage:
+            raise damage
         return False
 
     def _add(self, layout: str, recognised: Recognised) -> None:
@@ -274,38 +316,3 @@ def _renamed(recordings: list[recording.Recording]) -> list[recording.Recording]
         if number > 1:
             result[position] = dataclasses.replace(scan, id=id)
     return result
-
-
-def _holds_images(folder: pathlib.Path) -> bool:
-    return folder.name.lower() in _IMAGE_FOLDERS
-
-
-def _content_of(folder: listing.Listing) -> str:
-    """Says what looks like a recording in a folder that no layout recognises; empty if nothing."""
-    color, depth = folder.folder(*pairs.COLOR_FOLDERS), folder.folder(*pairs.DEPTH_FOLDERS)
-    if color and depth:
-        return f"no images in {color.name}/, or none in {depth.name}/"
-    if color:
-        return f"colour in {color.name}/ without a depth/ folder"
-    if depth and folder.having(_VIDEOS):
-        return f"depth in {depth.name}/ with a video; extract its frames into rgb/ with ffmpeg"
-    if depth:
-        return f"depth in {depth.name}/ without a folder of colour (rgb, color or image)"
-    if pictures := folder.having((*images.SUFFIXES, *depth_images.SUFFIXES[:-2])):
-        return f"{len(pictures)} images without a depth image each, such as {pictures[0].name}"
-    if clouds := folder.having(_CLOUDS):
-        return f"{clouds[0].name} is {_NO_CLOUD}"
-    if any("tfrecord" in f"{path.parent.name}/{path.name}" for path in folder.files):
-        return "TFRecords of another schema"
-    if scan_ids.is_scannet_id(folder.path.name) and not folder.folders:
-        return "no frames" if folder.files else "an empty folder"
-    return ""
-
-
-def _nothing(root: pathlib.Path, search: _Search) -> str:
-    """Names what a folder without recordings holds instead, and what to do."""
-    path, reason = next(iter(search.refused.items()))
-    seen = reason if path == os.fspath(root) else f"{path}: {reason}"
-    more = f" (and {len(search.refused) - 1} others)" if len(search.refused) > 1 else ""
-    expected = _EXPECTED.format(", ".join(search.layouts))
-    return f"no recordings in {root}: {seen}{more}; {expected}"
