@@ -10,7 +10,8 @@ import numpy as np
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import association, cameras, depth_images, file_frames, images, listing
-from psp_jax.recordings.recording import Calibration, Damaged, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration, Damaged
 
 _FOLDERS = {"color": "lowres_wide", "depth": "lowres_depth"}
 _INTRINSICS = "lowres_wide_intrinsics"

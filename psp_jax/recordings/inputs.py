@@ -15,7 +15,7 @@ from psp_jax.io import command_line, files
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import (
     depth_images,
-    depth_scale,
+    depth_units,
     file_frames,
     images,
     layouts,
@@ -244,14 +244,15 @@ def _loose_depths(
     by_folder: dict[pathlib.Path, list[pathlib.Path]] = {}
     for path in paths:
         by_folder.setdefault(path.parent, []).append(path)
-    used, unused, notes = {}, {}, []
-    for folder, group in by_folder.items():
+    used, unused, choices = {}, {}, []
+    for group in by_folder.values():
         units = scale
         if units is None:
             try:
-                units, note = depth_scale.choose(group)
-                notes.append(f"{folder.name}/: {note}")
-            except depth_scale.Implausible as error:
+                choice = depth_units.choose(group)
+                units = choice.units_per_m
+                choices.append(choice)
+            except depth_units.Implausible as error:
                 unused |= dict.fromkeys(map(os.fspath, group), str(error))
                 continue
             except recording.Damaged:
@@ -260,7 +261,7 @@ def _loose_depths(
             marked = path.stem.lower().endswith(".depth")
             correct = seven_scenes.without_marks if marked else None
             used[name] = file_frames.FileFrame(len(used), {"depth": path}, units, correct=correct)
-    return used, unused, tuple(notes)
+    return used, unused, tuple(depth_units.lines_of(choices))
 
 
 def _named(root: pathlib.Path, paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:

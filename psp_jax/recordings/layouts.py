@@ -15,6 +15,7 @@ from typing import Any
 
 from psp_jax.recordings import (
     arkit,
+    depth_units,
     diagnosis,
     file_frames,
     listing,
@@ -29,7 +30,7 @@ from psp_jax.recordings import (
     sun,
     tum,
 )
-from psp_jax.recordings.recording import Recognised
+from psp_jax.recordings.recognition import Recognised
 
 # Recognises the recordings of one folder, given its content, an id made of its name, and units of
 # depth per metre or None. Raises Damaged where it is this layout, but can't be read.
@@ -183,7 +184,8 @@ class _Search:
         self.depth_scale = depth_scale
         self.found: dict[str, list[recording.Recording]] = {name: [] for name in layouts}
         self.refused: dict[str, str] = {}
-        self.pair_notes: list[str] = []
+        self.choices: list[depth_units.Choice] = []
+        self.unpaired = [0, 0]
         self.loose: list[pathlib.Path] = []
 
     def match(self, root: pathlib.Path, color_glob: str, depth_glob: str) -> None:
@@ -246,7 +248,12 @@ class _Search:
                 for name, scans in self.found.items()
                 if scans
             ),
-            *self.pair_notes,
+            *depth_units.lines_of(self.choices),
+            *(
+                f"{count} {kind} files have no partner and are not used"
+                for kind, count in zip(("colour", "depth"), self.unpaired, strict=True)
+                if count
+            ),
         )
 
     def add_folder(self, folder: listing.Listing) -> bool:
@@ -276,7 +283,8 @@ class _Search:
 
     def _add(self, layout: str, recognised: Recognised) -> None:
         self.found[layout] += recognised.recordings
-        self.pair_notes += recognised.notes
+        self.choices += recognised.choices
+        self.unpaired = [a + b for a, b in zip(self.unpaired, recognised.unpaired, strict=True)]
 
 
 def id_of(folder: pathlib.Path) -> str:

@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 from psp_jax.recordings import cameras, depth_images, file_frames, images, listing, scan_ids
-from psp_jax.recordings.recording import Calibration, Damaged, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration, Damaged
 
 METRES = 1.0
 _DEPTHS = ("rawDepths", "depths")  # Of the first, holes are not filled.

@@ -13,13 +13,14 @@ from psp_jax.recordings import (
     association,
     cameras,
     depth_images,
-    depth_scale,
+    depth_units,
     file_frames,
     images,
+    listing,
     scan_ids,
 )
-from psp_jax.recordings import listing as listings
-from psp_jax.recordings.recording import Calibration, Damaged, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration, Damaged
 
 COLOR_FOLDERS = ("rgb", "color", "colour", "image", "images")
 DEPTH_FOLDERS = ("depth", "depths")
@@ -51,10 +52,10 @@ class Pairs(file_frames.FileRecording):
     def calibration(self) -> Calibration:
         """Reads the intrinsics of the depth camera, if a file beside the images holds them."""
         size = self.first_size("depth")
-        folder = listings.read(self.path)
+        folder = listing.read(self.path)
         path = folder.file(*INTRINSICS)
         if path is None and (nested := folder.folder("intrinsic", "intrinsics")):
-            path = listings.read(nested).file(*INTRINSICS)
+            path = listing.read(nested).file(*INTRINSICS)
         return Calibration(cameras.read_intrinsics(path) if path else None, size)
 
     def units_per_m(self) -> float:
@@ -91,13 +92,13 @@ class Pairs(file_frames.FileRecording):
         return int(key) if _INDEX.fullmatch(key) else None
 
     def _poses(self) -> dict[str, pathlib.Path]:
-        folder = listings.read(self.path).folder(*POSE_FOLDERS)
+        folder = listing.read(self.path).folder(*POSE_FOLDERS)
         if folder is None:
             return {}
-        return {association.key_of(path): path for path in listings.read(folder).having((".txt",))}
+        return {association.key_of(path): path for path in listing.read(folder).having((".txt",))}
 
 
-def recognise(folder: listings.Listing, id: str, scale: float | None) -> Recognised | None:
+def recognise(folder: listing.Listing, id: str, scale: float | None) -> Recognised | None:
     """Returns the recordings of a folder with colour and depth in two sub-folders, or together."""
     color, depth = folder.folder(*COLOR_FOLDERS), folder.folder(*DEPTH_FOLDERS)
     if color and depth:
@@ -170,8 +171,8 @@ def _in_folders(
 def _in_nested(color: pathlib.Path, depth: pathlib.Path, scale: float | None) -> Recognised | None:
     """Makes a recording of each pair of equally named folders in `rgb/` and `depth/`."""
     parts = []
-    depths = listings.read(depth)
-    for each in listings.read(color).folders:
+    depths = listing.read(depth)
+    for each in listing.read(color).folders:
         if partner := depths.folder(each.name.lower()):
             part = _in_folders(scan_ids.clean(each.name), partner, each, partner, scale)
             parts += [part] if part else []
@@ -184,30 +185,31 @@ def _checked(pairs: Pairs) -> Recognised | None:
     matched = pairs.by_index()
     if not matched:
         return None
-    notes = []
+    choices = ()
     if pairs.depth_scale is None:
-        scale, note = depth_scale.choose([files["depth"] for files in matched.values()])
-        pairs = dataclasses.replace(pairs, depth_scale=scale)
-        notes.append(f"{pairs.id}: {note}")
-    for kind, count in (("colour", len(colors)), ("depth", len(depths))):
-        if count > len(matched):
-            notes.append(f"{pairs.id}: {count - len(matched)} of {count} {kind} files have no pair")
-    return Recognised((pairs,), tuple(notes))
+        choice = depth_units.choose([files["depth"] for files in matched.values()])
+        pairs, choices = dataclasses.replace(pairs, depth_scale=choice.units_per_m), (choice,)
+    return Recognised((pairs,), choices, (len(colors) - len(matched), len(depths) - len(matched)))
 
 
 def _joined(parts: Sequence[Recognised]) -> Recognised | None:
-    recordings = tuple(each for part in parts for each in part.recordings)
-    notes = tuple(note for part in parts for note in part.notes)
-    return Recognised(recordings, notes) if recordings else None
+    if not parts:
+        return None
+    unpaired = [sum(counts) for counts in zip(*(part.unpaired for part in parts), strict=True)]
+    return Recognised(
+        [each for part in parts for each in part.recordings],
+        [choice for part in parts for choice in part.choices],
+        (unpaired[0], unpaired[1]),
+    )
 
 
 def _files(
     folder: pathlib.Path, suffixes: tuple[str, ...], glob: str, scan: str
 ) -> list[pathlib.Path]:
-    listing = listings.read(folder)
+    content = listing.read(folder)
     if glob:
-        return [path for path in listing.files if fnmatch.fnmatchcase(path.name, glob)]
-    return [path for path in listing.having(suffixes) if path.name.startswith(scan)]
+        return [path for path in content.files if fnmatch.fnmatchcase(path.name, glob)]
+    return [path for path in content.having(suffixes) if path.name.startswith(scan)]
 
 
 def _told_apart(

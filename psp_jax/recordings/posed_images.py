@@ -10,7 +10,8 @@ import re
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import cameras, file_frames, listing
-from psp_jax.recordings.recording import Calibration, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration
 
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 _KINDS = {".jpg": "color", ".jpeg": "color", ".png": "depth", ".txt": "pose"}

@@ -100,16 +100,3 @@ class Recording(Protocol):
     def stamp(self) -> str:
         """Returns sizes and times of the files as text, which differs once they have changed."""
         ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Recognised:
-    """The recordings of one folder, in a layout that recognised it.
-
-    Attributes:
-        recordings: at least one.
-        notes: for the user, such as the scale of depth that a test chose.
-    """
-
-    recordings: tuple[Recording, ...]
-    notes: tuple[str, ...] = ()

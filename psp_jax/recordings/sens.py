@@ -20,6 +20,7 @@ import numpy as np
 from psp_jax.io import files
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import depth_images, images, listing, recording, scan_ids
+from psp_jax.recordings.recognition import Recognised
 
 VERSION = 4
 JPEG = 2  # Colour compressions are -1 unknown, 0 raw, 1 png, 2 jpeg; ScanNet uses jpeg only.
@@ -164,13 +165,11 @@ class SensRecording:
         return f"{stat.st_size} {stat.st_mtime_ns} {self.depth_scale}"
 
 
-def recognise(
-    folder: listing.Listing, id: str, depth_scale: float | None
-) -> recording.Recognised | None:
+def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Recognised | None:
     """Returns the `.sens` files of a folder; they have ids by themselves."""
     del id
     scans = [SensRecording(path, "", depth_scale) for path in folder.having((".sens",))]
-    return recording.Recognised(tuple(scans)) if scans else None
+    return Recognised(tuple(scans)) if scans else None
 
 
 def read_header(path: pathlib.Path) -> Header:

@@ -12,7 +12,8 @@ import numpy as np
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import cameras, file_frames, listing, scan_ids
-from psp_jax.recordings.recording import Calibration, Damaged, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration, Damaged
 
 MAX_UNITS_PER_M = 1e6  # Micrometres.
 KINDS = ("color", "depth", "pose")

@@ -9,7 +9,8 @@ import numpy as np
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import cameras, file_frames, listing, scan_ids, sensreader
-from psp_jax.recordings.recording import Calibration, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration
 
 NO_READING = 65535
 

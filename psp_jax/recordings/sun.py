@@ -6,7 +6,8 @@ import numpy as np
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import cameras, depth_images, file_frames, images, listing
-from psp_jax.recordings.recording import Calibration, Recognised
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration
 
 _INTRINSICS = "intrinsics.txt"
 

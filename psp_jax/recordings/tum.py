@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from psp_jax.recordings import association, cameras, depth_scale, file_frames, listing
-from psp_jax.recordings.recording import Calibration, Damaged, Recognised
+from psp_jax.recordings import association, cameras, file_frames, listing
+from psp_jax.recordings.recognition import Recognised
+from psp_jax.recordings.recording import Calibration, Damaged
 
 _LISTS = {"color": "rgb.txt", "depth": "depth.txt"}
 _POSES = "groundtruth.txt"
@@ -32,7 +33,7 @@ class Sequence(file_frames.FileRecording):
 
     def units_per_m(self) -> float:
         """Returns 5000."""
-        return depth_scale.TUM
+        return depth_units.TUM
 
     def by_index(self) -> dict[int, file_frames.Files]:
         """Lists depth images with a colour image; the index counts depth images."""

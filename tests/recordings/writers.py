@@ -1,6 +1,7 @@
 """Writes the same RGB-D frames in every layout that `layouts` reads."""
 
 import dataclasses
+import io
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -99,8 +100,6 @@ def pgm(depth: np.ndarray) -> bytes:
 
 def npy(array: np.ndarray) -> bytes:
     """Encodes NPY."""
-    import io
-
     stream = io.BytesIO()
     np.save(stream, array)
     return stream.getvalue()
@@ -192,7 +191,7 @@ def as_nyu_mat(root: pathlib.Path, frames: Frames) -> None:
         rgb = np.stack([frame.bgr[..., ::-1] for frame in frames])
         file["images"] = rgb.transpose(0, 3, 2, 1)
         file["rawDepths"] = np.stack([frame.depth_m for frame in frames]).transpose(0, 2, 1)
-        file["depths"] = np.ones_like(file["rawDepths"][()])
+        file["depths"] = np.ones((len(frames), *SIZE[::-1]), np.float32)
         for name in ("kitchen_0004", "office_0001b"):
             file[f"names/{name}"] = np.frombuffer(name.encode(), np.uint8).astype(np.uint16)[
                 :, None

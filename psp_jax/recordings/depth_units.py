@@ -1,7 +1,8 @@
 """Chooses the units of depth files whose layout states none, by a test that is reported."""
 
+import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -14,12 +15,27 @@ MIN_MEDIAN_M, MAX_MEDIAN_M = 0.3, 15.0
 SAMPLES = 5
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The units that the test chose for a recording.
+
+    Attributes:
+        units_per_m: units of depth per metre.
+        other_per_m: the units that it did not choose.
+        median: median of the readings, in units.
+    """
+
+    units_per_m: float
+    other_per_m: float
+    median: float
+
+
 class Implausible(Damaged):
     """The median depth is out of range at the units that the test chooses."""
 
 
-def choose(paths: Sequence[pathlib.Path]) -> tuple[float, str]:
-    """Returns units per metre and a note with the median depth that they imply.
+def choose(paths: Sequence[pathlib.Path]) -> Choice:
+    """Chooses the units of the depth files of a recording.
 
     Integers are millimetres, or TUM's 5000 per metre if every reading is a multiple of 5: TUM
     converted millimetres, and sensors that measure them hit multiples of 5 by chance only. Floats
@@ -36,21 +52,38 @@ def choose(paths: Sequence[pathlib.Path]) -> tuple[float, str]:
     values = _readings(paths)
     median = float(np.median(values))
     if np.all(values == np.round(values)):
+        is_second = np.all(values % (TUM / MM_PER_M) == 0)
         both = (MM_PER_M, TUM)
-        chosen = TUM if np.all(values % (TUM / MM_PER_M) == 0) else MM_PER_M
     else:
+        is_second = median > MAX_MEDIAN_M
         both = (1.0, MM_PER_M)
-        chosen = MM_PER_M if median > MAX_MEDIAN_M else 1.0
-    text = " and ".join(f"{median / units:.2g} m at {units:g} per metre" for units in both)
-    if not MIN_MEDIAN_M <= median / chosen <= MAX_MEDIAN_M:
+    units, other = reversed(both) if is_second else both
+    if not MIN_MEDIAN_M <= median / units <= MAX_MEDIAN_M:
         raise Implausible(
-            f"the units of its depth are not known: its median would be {text}; expected "
+            f"the units of its depth are not known: its median would be {median / both[0]:.2g} m "
+            f"at {both[0]:g} per metre and {median / both[1]:.2g} m at {both[1]:g}; expected "
             f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
         )
-    return chosen, (
-        f"depth is read at {chosen:g} units per metre: its median is {text}; "
+    return Choice(units, other, median)
+
+
+def lines_of(choices: Iterable[Choice]) -> list[str]:
+    """Returns a line for each choice of units, with the range of median depths at both."""
+    medians: dict[tuple[float, float], list[float]] = {}
+    for choice in choices:
+        key = choice.units_per_m, choice.other_per_m
+        medians.setdefault(key, []).append(choice.median)
+    return [
+        f"depth of {len(found)} recordings is read at {units:g} units per metre: "
+        f"median {_range(found, units)} (it would be {_range(found, other)} at {other:g}); "
         "--depth_scale=UNITS_PER_METRE overrides it"
-    )
+        for (units, other), found in medians.items()
+    ]
+
+
+def _range(medians: list[float], units_per_m: float) -> str:
+    low, high = (f"{value / units_per_m:.2g}" for value in (min(medians), max(medians)))
+    return f"{low} m" if low == high else f"{low} to {high} m"
 
 
 def _readings(paths: Sequence[pathlib.Path]) -> np.ndarray:
