@@ -50,21 +50,19 @@ def choose(paths: Sequence[pathlib.Path]) -> Choice:
         Damaged: if no file has a reading.
     """
     values = _readings(paths)
-    median = float(np.median(values))
     if np.all(values == np.round(values)):
         is_second = np.all(values % (TUM / MM_PER_M) == 0)
         both = (MM_PER_M, TUM)
     else:
-        is_second = median > MAX_MEDIAN_M
+        is_second = np.median(values) > MAX_MEDIAN_M
         both = (1.0, MM_PER_M)
     units, other = reversed(both) if is_second else both
-    if not MIN_MEDIAN_M <= median / units <= MAX_MEDIAN_M:
-        raise Implausible(
-            f"the units of its depth are not known: its median would be {median / both[0]:.2g} m "
-            f"at {both[0]:g} per metre and {median / both[1]:.2g} m at {both[1]:g}; expected "
-            f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
-        )
-    return Choice(units, other, median)
+    return _plausible(Choice(units, other, float(np.median(values))))
+
+
+def measure(paths: Sequence[pathlib.Path], units_per_m: float) -> Choice:
+    """Does the same for units that the layout states; the other ones are millimetres."""
+    return _plausible(Choice(units_per_m, MM_PER_M, float(np.median(_readings(paths)))))
 
 
 def lines_of(choices: Iterable[Choice]) -> list[str]:
@@ -79,6 +77,17 @@ def lines_of(choices: Iterable[Choice]) -> list[str]:
         "--depth_scale=UNITS_PER_METRE overrides it"
         for (units, other), found in medians.items()
     ]
+
+
+def _plausible(choice: Choice) -> Choice:
+    units, other, median = choice.units_per_m, choice.other_per_m, choice.median
+    if not MIN_MEDIAN_M <= median / units <= MAX_MEDIAN_M:
+        raise Implausible(
+            f"the units of its depth are not known: its median would be {median / units:.2g} m at "
+            f"{units:g} per metre and {median / other:.2g} m at {other:g}; expected "
+            f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
+        )
+    return choice
 
 
 def _range(medians: list[float], units_per_m: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from psp_jax.recordings import association, cameras, file_frames, listing
+from psp_jax.recordings import association, cameras, depth_units, file_frames, listing
 from psp_jax.recordings.recognition import Recognised
 from psp_jax.recordings.recording import Calibration, Damaged
 
@@ -63,9 +63,14 @@ def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Re
     if not all(folder.file(name) for name in _LISTS.values()):
         return None
     sequence = Sequence(id, folder.path, depth_scale)
-    if not sequence.by_index():
+    frames = sequence.by_index()
+    if not frames:
         raise Damaged(f"rgb.txt and depth.txt have no stamps within {association.MAX_GAP_S} s")
-    return Recognised((sequence,))
+    if depth_scale is not None:
+        return Recognised((sequence,))
+    # Others write millimetres in the same layout; both medians are reported.
+    choice = depth_units.measure([files["depth"] for files in frames.values()], depth_units.TUM)
+    return Recognised((sequence,), (choice,))
 
 
 def _read_list(path: pathlib.Path) -> list[tuple[float, str]]:
