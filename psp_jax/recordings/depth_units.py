@@ -101,10 +101,15 @@ def _readings(paths: Sequence[pathlib.Path]) -> np.ndarray:
     for path in (paths[index] for index in indices):
         try:
             depth = depth_images.decode(file_frames.read_bytes(path))
-        except (Damaged, OSError) as error:
+        except OSError as error:
+            reason = reason or f"{path.name}: {error.strerror}"
+            continue
+        except Damaged as error:
             reason = reason or f"{path.name}: {error}"
             continue
-        parts.append(depth[(depth > 0) & (depth < np.iinfo(np.uint16).max)])
+        if depth.dtype == np.uint16:  # The largest value marks no reading in many formats.
+            depth = np.where(depth == np.iinfo(np.uint16).max, np.uint16(0), depth)
+        parts.append(depth[depth > 0])
     values = np.concatenate(parts) if parts else np.empty(0)
     if not values.size:
         raise Damaged(reason or f"none of {len(indices)} depth files has a reading")

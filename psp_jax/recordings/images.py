@@ -147,7 +147,7 @@ def describe(data: bytes) -> str:
     for magic, text in _NO_IMAGES.items():
         if data[:64].lstrip()[: len(magic)].lower() == magic.lower():
             return text
-    return f"{len(data)} other bytes" if data else "an empty file"
+    return "a file of another kind" if data else "an empty file"
 
 
 def check_pixels(size: tuple[int, int]) -> None:

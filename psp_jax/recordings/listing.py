@@ -1,6 +1,7 @@
 """Lists folders: hidden files are ignored, names compare in lower case, and links never loop."""
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import os
@@ -57,11 +58,11 @@ def read(folder: pathlib.Path) -> Listing:
         for entry in sorted(entries, key=lambda entry: order(entry.name)):
             if entry.name.startswith("."):  # Hidden, and macOS' copies of attributes (._name).
                 continue
-            # A dangling link is neither.
-            if entry.is_dir():
-                folders.append(pathlib.Path(entry.path))
-            elif entry.is_file():
-                files.append(pathlib.Path(entry.path))
+            with contextlib.suppress(OSError):  # A link to itself; one to nothing is neither.
+                if entry.is_dir():
+                    folders.append(pathlib.Path(entry.path))
+                elif entry.is_file():
+                    files.append(pathlib.Path(entry.path))
     return Listing(folder, tuple(files), tuple(folders))
 
 

@@ -162,8 +162,12 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
     except Damaged:
         raise
     except _ERRORS as error:
+        with path.open("rb") as head:
+            content = images.describe(head.read(256))
         reason = " ".join(str(error).split())[:200]
-        raise Damaged(f"{path.name}: expected an HDF5 file: {reason}") from None
+        raise Damaged(
+            f"{path.name}: expected an HDF5 file with images and depths, got {content}: {reason}"
+        ) from None
 
 
 def _dataset(file: Any, *names: str) -> Any:
