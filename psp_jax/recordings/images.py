@@ -100,12 +100,10 @@ def decode_rgb(data: bytes) -> np.ndarray:
 
     A gray image is repeated three times; of an animation, the first frame is taken.
     """
-    if data.startswith(_JPEG_MAGIC):  # Phones append videos and second pictures.
-        end = data.rfind(_JPEG_END)
-        data = data[: end + len(_JPEG_END)] if end > 0 else data
-    elif not data.startswith(_PNG_MAGIC):
+    if not data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
         with _open(data) as image:
             return _rgb_of(image, upright=True)
+    data = as_jpeg_or_png(data)
     shape = shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
@@ -114,7 +112,10 @@ def decode_rgb(data: bytes) -> np.ndarray:
 
 def as_jpeg_or_png(data: bytes) -> bytes:
     """Returns a JPEG or PNG as it is, and other colour images as a PNG of the same pixels."""
-    if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+    if data.startswith(_JPEG_MAGIC):  # Phones append videos and second pictures.
+        end = data.rfind(_JPEG_END)
+        return data[: end + len(_JPEG_END)] if end > 0 else data
+    if data.startswith(_PNG_MAGIC):
         return data
     with _open(data) as image:
         return encode_png(_rgb_of(image))

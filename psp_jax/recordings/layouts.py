@@ -66,9 +66,8 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 AUTO = "auto"
 _EXPECTED = (
-    "expected recordings in one of the layouts {}; of others, name colour and depth files with "
-    "--color_glob='*/rgb/*.png' --depth_glob='*/depth/*.png' or alike; ScanNet is to be had from "
-    "http://www.scan-net.org, by the option --type .sens of its script"
+    "expected the layouts {} of docs/data.md; name other files with --color_glob='*/rgb/*.png' "
+    "--depth_glob='*/depth/*.png'; of ScanNet, download the .sens files (--type .sens)"
 )
 # Names of folders that say nothing about the recording in them, alone or at all.
 _NUMBERED = re.compile(r"(seq(uence)?[-_]?)?\d{1,5}", re.IGNORECASE)

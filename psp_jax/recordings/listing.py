@@ -66,6 +66,12 @@ def read(folder: pathlib.Path) -> Listing:
     return Listing(folder, tuple(files), tuple(folders))
 
 
+def is_empty(folder: pathlib.Path) -> bool:
+    """Returns whether a folder holds nothing, without listing all of it."""
+    with os.scandir(folder) as entries:
+        return not any(not entry.name.startswith(".") for entry in entries)
+
+
 def order(name: str) -> tuple[tuple[int, str], ...]:
     """Returns a key that sorts 2 before 10, and is total."""
     lower = name.lower()

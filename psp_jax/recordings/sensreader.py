@@ -85,13 +85,15 @@ def recognise_folders(
 
     Evidence is the name of a scan, `pose/`, or intrinsics.
     """
-    if not (folder.folder("color") and folder.folder("depth")):
+    color, depth = folder.folder("color"), folder.folder("depth")
+    if not (color and depth):
         return None
     evidence = folder.folder("pose", "intrinsic") or folder.file(*_INTRINSICS)
     if not (evidence or scan_ids.is_scannet_id(id)):
         return None
-    scan = FolderExport(id, folder.path, depth_scale)
-    return Recognised((scan,)) if scan.by_index() else None
+    if listing.is_empty(color) or listing.is_empty(depth):
+        return None
+    return Recognised((FolderExport(id, folder.path, depth_scale),))
 
 
 def recognise_flat(

@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from psp_jax.recordings import images, layouts
+from psp_jax import explore
+from psp_jax.codec import transcode
+from psp_jax.recordings import images, inputs, layouts
 from tests.recordings import writers
 
 
@@ -49,6 +51,18 @@ def test_every_level_of_the_tree_gives_the_same_recordings(tmp_path, frames, nam
                 assert found[scan.id] == scan
             if folder.name == "data":
                 break
+
+
+@pytest.mark.parametrize("name", writers.LAYOUTS)
+def test_codec_and_explore_take_every_layout(tmp_path, frames, name):
+    writers.LAYOUTS[name][0](tmp_path / "data", frames)
+    found = inputs.find_depth(tmp_path / "data")
+    count, coded = transcode.frames(found, 1)
+    assert count == len(frames) and not found.unused
+    for (_, read), frame in zip(coded, frames, strict=True):
+        np.testing.assert_array_equal(read(), frame.depth_mm)
+    for view in explore.views(found, 2):
+        assert view.rgb is not None and view.depth_mm.any()
 
 
 def test_patterns_name_any_files(tmp_path, frames):
