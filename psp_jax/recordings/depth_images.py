@@ -61,6 +61,13 @@ def size(data: bytes) -> tuple[int, int]:
     return images.size_of(data)
 
 
+def without_largest(depth: np.ndarray) -> np.ndarray:
+    """Replaces 65535 by 0: 7-Scenes and others mark pixels without a reading by it."""
+    if depth.dtype != np.uint16:
+        return depth
+    return np.where(depth == np.iinfo(np.uint16).max, np.uint16(0), depth)
+
+
 def to_millimetres(depth: np.ndarray, units_per_m: float) -> np.ndarray:
     """Converts `[H, W]` depth to uint16 millimetres, 0 for none; values beyond 65535 are clipped.
 

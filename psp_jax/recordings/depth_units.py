@@ -37,9 +37,9 @@ class Implausible(Damaged):
 def choose(paths: Sequence[pathlib.Path]) -> Choice:
     """Chooses the units of the depth files of a recording.
 
-    Integers are millimetres, or TUM's 5000 per metre if every reading is a multiple of 5: TUM
-    converted millimetres, and sensors that measure them hit multiples of 5 by chance only. Floats
-    are metres, or millimetres if their median is above `MAX_MEDIAN_M`.
+    Integers are millimetres, or TUM's 5000 per metre if most readings are multiples of 5: TUM
+    converted millimetres, and of readings in millimetres themselves a fifth are. Floats are metres,
+    or millimetres if their median is above `MAX_MEDIAN_M`.
 
     Args:
         paths: depth files of one recording; up to `SAMPLES`, evenly spaced, are read.
@@ -51,7 +51,7 @@ def choose(paths: Sequence[pathlib.Path]) -> Choice:
     """
     values = _readings(paths)
     if np.all(values == np.round(values)):
-        is_second = np.all(values % (TUM / MM_PER_M) == 0)
+        is_second = np.mean(values % (TUM / MM_PER_M) == 0) > 0.5
         both = (MM_PER_M, TUM)
     else:
         is_second = np.median(values) > MAX_MEDIAN_M
@@ -72,8 +72,8 @@ def lines_of(choices: Iterable[Choice]) -> list[str]:
         key = choice.units_per_m, choice.other_per_m
         medians.setdefault(key, []).append(choice.median)
     return [
-        f"depth of {len(found)} recordings is read at {units:g} units per metre: "
-        f"median {_range(found, units)} (it would be {_range(found, other)} at {other:g}); "
+        f"depth read at {units:g} units per metre: median {_range(found, units)} "
+        f"({_range(found, other)} at {other:g}), {len(found)} of the recordings; "
         "--depth_scale=UNITS_PER_METRE overrides it"
         for (units, other), found in medians.items()
     ]
@@ -107,8 +107,7 @@ def _readings(paths: Sequence[pathlib.Path]) -> np.ndarray:
         except Damaged as error:
             reason = reason or f"{path.name}: {error}"
             continue
-        if depth.dtype == np.uint16:  # The largest value marks no reading in many formats.
-            depth = np.where(depth == np.iinfo(np.uint16).max, np.uint16(0), depth)
+        depth = depth_images.without_largest(depth)
         parts.append(depth[depth > 0])
     values = np.concatenate(parts) if parts else np.empty(0)
     if not values.size:

@@ -23,7 +23,6 @@ from psp_jax.recordings import (
     pairs,
     recording,
     sens,
-    seven_scenes,
 )
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -102,7 +101,8 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
             if is_depth(file):
                 depths.append(file)
             elif file.suffix.lower() in images.SUFFIXES:
-                others[os.fspath(file)] = _NO_DEPTH
+                if os.fspath(file.parent) not in others:  # Its folder is reported.
+                    others[os.fspath(file)] = _NO_DEPTH
         frames, unused, notes = _loose_depths(path.resolve(), depths, scale)
         if not survey.recordings and not frames:
             raise FileNotFoundError(layouts.nothing(path, unused | others))
@@ -188,7 +188,7 @@ def lines_of(unused: Mapping[str, str]) -> list[str]:
     for path, reason in unused.items():
         by_reason.setdefault(reason, []).append(path)
     return [
-        f"{len(paths)} not used, such as {paths[0]}: {reason}"
+        f"{len(paths)} not used, {'such as ' if len(paths) > 1 else ''}{paths[0]}: {reason}"
         for reason, paths in by_reason.items()
     ]
 
@@ -258,9 +258,9 @@ def _loose_depths(
             except recording.Damaged:
                 units = MM_PER_M  # None can be read; reading each says why.
         for name, path in _named(root, group).items():
-            marked = path.stem.lower().endswith(".depth")
-            correct = seven_scenes.without_marks if marked else None
-            used[name] = file_frames.FileFrame(len(used), {"depth": path}, units, correct=correct)
+            used[name] = file_frames.FileFrame(
+                len(used), {"depth": path}, units, correct=depth_images.without_largest
+            )
     return used, unused, tuple(depth_units.lines_of(choices))
 
 

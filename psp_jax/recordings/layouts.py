@@ -243,13 +243,14 @@ class _Search:
         units = f"depth at {self.depth_scale:g} units per metre" if self.depth_scale else ""
         return (
             *(
-                f"{len(scans)} recordings in layout {name}: {units or self.layouts[name].units}"
+                f"layout {name}: {len(scans)} {_plural('recording', len(scans))}, "
+                f"{units or self.layouts[name].units}"
                 for name, scans in self.found.items()
                 if scans
             ),
             *depth_units.lines_of(self.choices),
             *(
-                f"{count} {kind} files have no partner and are not used"
+                f"{count} {kind} {_plural('file', count)} without a partner not used"
                 for kind, count in zip(("colour", "depth"), self.unpaired, strict=True)
                 if count
             ),
@@ -298,6 +299,10 @@ def id_of(folder: pathlib.Path) -> str:
     if _NUMBERED.fullmatch(folder.name) and parent.name:
         return scan_ids.clean(f"{scan_ids.clean(parent.name)}_{folder.name}")
     return scan_ids.clean(folder.name)
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
 
 
 def _renamed(recordings: list[recording.Recording]) -> list[recording.Recording]:

@@ -56,7 +56,13 @@ class Pairs(file_frames.FileRecording):
         path = folder.file(*INTRINSICS)
         if path is None and (nested := folder.folder("intrinsic", "intrinsics")):
             path = listing.read(nested).file(*INTRINSICS)
-        return Calibration(cameras.read_intrinsics(path) if path else None, size)
+        if path is None:
+            return Calibration(None, size)
+        matrix = cameras.read_intrinsics(path)
+        # They may belong to the colour camera; the principal point tells.
+        sizes = (size, self.first_size("color"))
+        stated = min(sizes, key=lambda each: abs(each[1] / 2 - matrix[0, 2]))
+        return Calibration(cameras.resized(matrix, stated, size), size)
 
     def units_per_m(self) -> float:
         """Returns 1000; `recognise` has chosen `depth_scale` already."""
@@ -76,6 +82,10 @@ class Pairs(file_frames.FileRecording):
             if number is not None
         }
         return dict(sorted(files.items()))
+
+    def correct(self) -> file_frames.Correct:
+        """Returns `depth_images.without_largest`."""
+        return depth_images.without_largest
 
     def candidates(self) -> tuple[list[pathlib.Path], list[pathlib.Path]]:
         """Lists the colour and the depth files, matched or not."""

@@ -5,14 +5,10 @@ Depth is in millimetres; 65535 marks no reading. There is no calibration.
 
 import dataclasses
 
-import numpy as np
-
 from psp_jax.io.units import MM_PER_M
-from psp_jax.recordings import cameras, file_frames, listing, scan_ids, sensreader
+from psp_jax.recordings import cameras, depth_images, file_frames, listing, scan_ids, sensreader
 from psp_jax.recordings.recognition import Recognised
 from psp_jax.recordings.recording import Calibration
-
-NO_READING = 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +31,8 @@ class Sequence(file_frames.FileRecording):
         return sensreader.by_frame_name(listing.read(self.path))
 
     def correct(self) -> file_frames.Correct:
-        """Returns `without_marks`."""
-        return without_marks
-
-
-def without_marks(depth: np.ndarray) -> np.ndarray:
-    """Replaces the mark of no reading by 0."""
-    return np.where(depth == NO_READING, depth.dtype.type(0), depth)
+        """Returns `depth_images.without_largest`."""
+        return depth_images.without_largest
 
 
 def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Recognised | None:

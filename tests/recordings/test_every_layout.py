@@ -33,7 +33,7 @@ def test_the_same_frames_in_every_layout_are_identical(tmp_path, frames, name):
     write(tmp_path / "data", frames)
     survey = layouts.survey(tmp_path / "data")
     assert not survey.refused
-    assert f" recordings in layout {layout}: " in survey.notes[0]
+    assert survey.notes[0].startswith(f"layout {layout}: ")
     assert_equal(survey, frames)
     for scan in survey.recordings:
         assert scan.calibration().depth_size == writers.SIZE
@@ -93,13 +93,35 @@ def test_the_units_that_a_test_chose_are_noted_with_both_medians(tmp_path, frame
     writers.pairs_named("rgb/{}.png", "depth/{}.png")(tmp_path / "mm", frames)
     notes = "\n".join(layouts.survey(tmp_path).notes)
     for units, other in ((5000, 1000), (1000, 5000)):
-        assert f"depth of 1 recordings is read at {units} units per metre: median " in notes
-        assert f" m at {other}); " in notes
+        assert f"depth read at {units} units per metre: median " in notes
+        assert f" m at {other}), 1 of the recordings; --depth_scale=" in notes
 
 
 def test_colour_without_depth_is_counted(tmp_path, frames):
     writers.as_tum_without_lists(tmp_path, frames)
-    assert "1 colour files have no partner and are not used" in layouts.survey(tmp_path).notes
+    assert "1 colour file without a partner not used" in layouts.survey(tmp_path).notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "focal_px"),
+    [
+        ("camera_matrix.csv", "800,0,400\n0,800,300\n0,0,1", 160),  # Of 800x600 colour.
+        ("intrinsics.txt", writers.text_of(writers.CAMERA), 160),
+        (
+            "camera_intrinsic.json",
+            '{"width": 160, "intrinsic_matrix": [150, 0, 0, 0, 150, 0, 80, 60, 1]}',
+            150,
+        ),
+    ],
+)
+def test_intrinsics_are_those_of_the_depth_image(tmp_path, frames, name, content, focal_px):
+    large = cv2.resize(frames[0].bgr, (800, 600))
+    writers.write(tmp_path / "rgb/0.png", writers.encoded(".png", large))
+    writers.write(tmp_path / "depth/0.png", frames[0].depth_png)
+    writers.write(tmp_path / name, content)
+    intrinsics = layouts.survey(tmp_path).recordings[0].calibration().intrinsic_depth
+    assert intrinsics is not None
+    np.testing.assert_allclose(intrinsics[0], [focal_px, 0, 80], atol=0.5)
 
 
 def test_poses_of_tum_are_the_nearest_in_time(tmp_path, frames):
