@@ -6,6 +6,7 @@ Every function raises `recording.Damaged` if a file is of another kind, truncate
 
 import io
 import re
+import tokenize
 
 import cv2
 import numpy as np
@@ -105,7 +106,7 @@ def _decode_npy(data: bytes) -> np.ndarray:
     _npy_size(data)
     try:
         return np.load(io.BytesIO(data), allow_pickle=False, max_header_size=_MAX_NPY_HEADER)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, tokenize.TokenError) as error:
         raise recording.Damaged(f"NPY: {error}") from None
 
 
@@ -117,7 +118,7 @@ def _npy_size(data: bytes) -> tuple[int, int]:
         if major > 1:
             read = np.lib.format.read_array_header_2_0
         shape, _, dtype = read(stream, max_header_size=_MAX_NPY_HEADER)
-    except (ValueError, EOFError, SyntaxError) as error:
+    except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
         raise recording.Damaged(f"NPY: {error}") from None
     if len(shape) not in (2, 3) or dtype.hasobject:
         raise recording.Damaged(f"NPY: expected an array [H, W], got {dtype} {shape}")

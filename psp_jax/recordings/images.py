@@ -43,9 +43,14 @@ _NO_IMAGES = {
     b"<!DOCTYPE": "a web page, as of a failed download; download it again",
     b"<html": "a web page, as of a failed download; download it again",
 }
+# Without formats that run other programs, such as EPS.
+_FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
-# Pillow's plugins raise all of these for damaged files.
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, KeyError, IndexError)
+# Pillow's plugins raise all of these for damaged files, and warnings where those are errors.
+_PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError, RuntimeError),
+    *(TypeError, ArithmeticError, Warning),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +181,7 @@ def _open(data: bytes) -> PIL.Image.Image:
         except ImportError:
             raise recording.Damaged("a HEIC image; pip install pillow-heif to read it") from None
     try:
-        image = PIL.Image.open(io.BytesIO(data))
+        image = PIL.Image.open(io.BytesIO(data), formats=_formats())
     except PIL.UnidentifiedImageError:
         raise recording.Damaged(f"expected an image, got {describe(data)}") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
@@ -185,6 +190,12 @@ def _open(data: bytes) -> PIL.Image.Image:
         raise recording.Damaged(f"Pillow can't read it: {error}") from None
     check_pixels((image.height, image.width))
     return image
+
+
+def _formats() -> list[str]:
+    """Returns those of `_FORMATS` that Pillow knows; AVIF and HEIF depend on its build."""
+    PIL.Image.init()
+    return [name for name in _FORMATS if name in PIL.Image.OPEN]
 
 
 def _rgb_of(image: PIL.Image.Image, *, upright: bool = False) -> np.ndarray:
