@@ -58,7 +58,10 @@ class Pairs(file_frames.FileRecording):
             path = listing.read(nested).file(*INTRINSICS)
         if path is None:
             return Calibration(None, size)
-        matrix = cameras.read_intrinsics(path)
+        try:
+            matrix = cameras.read_intrinsics(path)
+        except Damaged as error:
+            return Calibration(None, size, note=f"{self.id} has no intrinsics: {error}")
         # They may belong to the colour camera; the principal point tells.
         sizes = (size, self.first_size("color"))
         stated = min(sizes, key=lambda each: abs(each[1] / 2 - matrix[0, 2]))
@@ -102,10 +105,15 @@ class Pairs(file_frames.FileRecording):
         return int(key) if _INDEX.fullmatch(key) else None
 
     def _poses(self) -> dict[str, pathlib.Path]:
+        """Lists files of 16 numbers by key; none if the first is of another kind."""
         folder = listing.read(self.path).folder(*POSE_FOLDERS)
-        if folder is None:
+        paths = listing.read(folder).having((".txt",)) if folder else []
+        try:
+            for path in paths[:1]:
+                file_frames.read_matrix(path)
+        except (Damaged, OSError):
             return {}
-        return {association.key_of(path): path for path in listing.read(folder).having((".txt",))}
+        return {association.key_of(path): path for path in paths}
 
 
 def recognise(folder: listing.Listing, id: str, scale: float | None) -> Recognised | None:

@@ -83,14 +83,14 @@ def recognise_folders(
 ) -> Recognised | None:
     """Returns the scan of a folder with `color/` and `depth/` that SensReader exported.
 
-    Evidence is the name of a scan, `pose/`, or intrinsics.
+    Evidence is the name of a scan of ScanNet, or intrinsics.
     """
     color, depth = folder.folder("color"), folder.folder("depth")
     if not (color and depth):
         return None
-    evidence = folder.folder("pose", "intrinsic") or folder.file(*_INTRINSICS)
-    if not (evidence or scan_ids.is_scannet_id(id)):
-        return None
+    intrinsics = folder.folder("intrinsic") or folder.file(*_INTRINSICS)
+    if not (intrinsics or scan_ids.is_scannet_id(id)):
+        return None  # The unit of depth is not known.
     if listing.is_empty(color) or listing.is_empty(depth):
         return None
     return Recognised((FolderExport(id, folder.path, depth_scale),))

@@ -1,4 +1,4 @@
-"""SUN RGB-D: a folder for each frame, with `image/`, `depth/` and `intrinsics.txt`."""
+"""SUN RGB-D: a folder for each frame, with `image/`, `depth/`, `depth_bfx/` and more."""
 
 import dataclasses
 
@@ -10,6 +10,7 @@ from psp_jax.recordings.recognition import Recognised
 from psp_jax.recordings.recording import Calibration
 
 _INTRINSICS = "intrinsics.txt"
+_FILLED = "depth_bfx"  # Beside `depth/` in all of its frames; without it, bits may not be rotated.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,8 @@ def rotate_bits(depth: np.ndarray) -> np.ndarray:
 
 
 def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Recognised | None:
-    """Returns the frame of a folder with one file in `image/`, one in `depth/`, and intrinsics."""
-    if not (folder.file(_INTRINSICS) and folder.folder("image") and folder.folder("depth")):
+    """Returns the frame of a folder with one file each in `image/` and `depth/`."""
+    if not (folder.file(_INTRINSICS) and folder.folder(_FILLED)):
         return None
     if len(_files(folder)) < 2:
         return None

@@ -1,3 +1,4 @@
+import contextlib
 import pathlib
 
 import cv2
@@ -6,7 +7,7 @@ import pytest
 
 from psp_jax import explore
 from psp_jax.codec import transcode
-from psp_jax.recordings import images, inputs, layouts
+from psp_jax.recordings import depth_images, images, inputs, layouts, recording
 from tests.recordings import writers
 
 
@@ -138,6 +139,19 @@ def test_poses_of_tum_are_the_nearest_in_time(tmp_path, frames):
     assert second.read_pose() is None
 
 
+def test_poses_and_intrinsics_that_can_not_be_read_do_no_harm(tmp_path, frames):
+    writers.pairs_named("rgb/{}.png", "depth/{:03d}.png")(tmp_path, frames[:2])
+    writers.write(tmp_path / "intrinsics.txt", "fx 500")
+    writers.write(tmp_path / "poses/000.txt", writers.text_of(2 * np.eye(4)))
+    (scan,) = layouts.survey(tmp_path).recordings
+    assert scan.calibration().intrinsic_depth is None
+    assert "expected 9 or 16 numbers, got 'fx 500'" in scan.calibration().note
+    pose = next(scan.frames(1)).read_pose()
+    assert pose is not None and pose[0, 0] == 2
+    writers.write(tmp_path / "poses/000.txt", "0 0 0 0 0 0 1")
+    assert next(scan.frames(1)).read_pose() is None
+
+
 def test_hidden_files_links_and_names_of_other_encodings_do_no_harm(tmp_path, frames):
     folder = tmp_path / "office"
     writers.pairs_named("office/rgb/{}.png", "office/depth/{}.png")(tmp_path, frames[:3])
@@ -162,6 +176,27 @@ def test_recordings_of_one_name_get_those_of_the_folders_above(tmp_path, frames)
         )
     ids = [scan.id for scan in layouts.survey(tmp_path).recordings]
     assert ids == ["kitchen_walk", "office_walk"]
+
+
+DAMAGED = [".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif", ".avif", ".pfm", ".pgm", ".npy"]
+
+
+@pytest.mark.parametrize("suffix", DAMAGED)
+def test_damaged_images_are_refused_and_never_anything_else(frames, suffix):
+    """The decoders run on mutations of a file; only Damaged may come out of them."""
+    rng = np.random.default_rng(0)
+    depth, gray = frames[0].depth_mm[:40, :40], frames[0].bgr[:40, :40]
+    made = {".pgm": writers.pgm, ".npy": writers.npy}.get(suffix)
+    pixels = (depth / 1000).astype(np.float32) if suffix == ".pfm" else gray
+    whole = made(depth) if made else writers.encoded(suffix, pixels)
+    decode = images.decode_rgb if pixels is gray and not made else depth_images.decode
+    decode(whole)
+    for _ in range(100):
+        data = bytearray(whole[: int(rng.integers(2 * len(whole)))])
+        for position in rng.integers(0, min(len(data), 200) or 1, 3) if data else ():
+            data[position] = rng.integers(256)
+        with contextlib.suppress(recording.Damaged):
+            decode(bytes(data))
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".bmp", ".tif", ".gif", ".avif"])
