@@ -8,7 +8,7 @@ import dataclasses
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psp_jax.io import command_line, files
@@ -111,7 +111,7 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
         )
     if not path.exists():
         raise FileNotFoundError(f"expected a depth image, a recording or a folder, got {path}")
-    if scans := _recording_of(path, scale):
+    if scans := recordings_in(path, scale):
         return Inputs(scans)
     if path.suffix.lower() not in depth_images.SUFFIXES or not is_depth(path):
         raise ValueError(f"{path}: expected a depth image, a .sens or a .mat; {_NO_DEPTH}")
@@ -123,29 +123,47 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     return Inputs(depths=frames, notes=notes)
 
 
-def find_color(text: str, **reading: Any) -> Inputs:
-    """Finds the colour in a file or folder, or in those that match a pattern.
+def find_color(folder: pathlib.Path, **reading: Any) -> Inputs:
+    """Finds recordings, images and videos in a folder.
+
+    If some images are in folders named color, colour or rgb, only those are taken.
 
     Raises:
-        ValueError: if a file is something else.
         FileNotFoundError: if there is none.
     """
-    found = [_find_color(path, reading) for path in expanded(text)]
-    return found[0] if len(found) == 1 else joined(found)
+    survey = layouts.survey_all(folder, **reading)
+    root, unused = folder.resolve(), dict(survey.refused)
+    pictures = [file for file in survey.loose if file.suffix.lower() in images.SUFFIXES]
+    if any(_is_color_folder(file.parent) for file in pictures):
+        others = [file for file in pictures if not _is_color_folder(file.parent)]
+        unused |= dict.fromkeys(map(os.fspath, others), "images beside a folder of colour")
+        pictures = [file for file in pictures if _is_color_folder(file.parent)]
+    depths = {file for file in pictures if is_depth(file)}
+    unused |= dict.fromkeys(map(os.fspath, sorted(depths)), _NO_COLOR)
+    colors = _named(root, [file for file in pictures if file not in depths])
+    videos = _named(root, [f for f in survey.loose if f.suffix.lower() in VIDEO_SUFFIXES])
+    if not (survey.recordings or colors or videos):
+        raise FileNotFoundError(f"{folder} holds no image, video or recording")
+    for file in (*colors.values(), *videos.values()):  # The folder is of use after all.
+        for above in file.parents[:2]:
+            unused.pop(os.fspath(above), None)
+    return Inputs(survey.recordings, {}, colors, videos, unused, survey.notes)
 
 
-def joined(parts: Iterable[Inputs]) -> Inputs:
-    """Joins inputs; of equal names the first remains."""
-    recordings, notes = [], []
-    depths, colors, videos, unused = {}, {}, {}, {}
-    for part in parts:
-        recordings += part.recordings
-        notes += part.notes
-        depths = {**part.depths, **depths}
-        colors = {**part.colors, **colors}
-        videos = {**part.videos, **videos}
-        unused |= part.unused
-    return Inputs(tuple(recordings), depths, colors, videos, unused, tuple(notes))
+def recordings_in(path: pathlib.Path, scale: float | None) -> tuple[recording.Recording, ...]:
+    """Returns the recordings of a `.sens`, or of a `.mat` of NYU Depth v2; none of other files.
+
+    Raises:
+        ValueError: if a `.mat` is something else.
+    """
+    if path.suffix.lower() == ".sens":
+        return (sens.SensRecording(path, depth_scale=scale),)
+    if path.suffix.lower() == ".mat":
+        scenes = nyu.scenes_of(path, scale)
+        if not scenes:
+            raise ValueError(f"{path}: expected images and depths, as in nyu_depth_v2_labeled.mat")
+        return scenes
+    return ()
 
 
 def expanded(text: str) -> list[pathlib.Path]:
@@ -191,46 +209,6 @@ def lines_of(unused: Mapping[str, str]) -> list[str]:
         f"{len(paths)} not used, {'such as ' if len(paths) > 1 else ''}{paths[0]}: {reason}"
         for reason, paths in by_reason.items()
     ]
-
-
-def _find_color(path: pathlib.Path, reading: Mapping[str, Any]) -> Inputs:
-    suffix = path.suffix.lower()
-    if not path.is_dir():
-        if scans := _recording_of(path, reading.get("depth_scale")):
-            return Inputs(scans)
-        if suffix in VIDEO_SUFFIXES:
-            return Inputs(videos={path.stem: path})
-        if suffix in images.SUFFIXES:
-            return Inputs(colors={path.stem: path})
-        raise ValueError(f"{path}: expected an image, a video, a recording or a folder of them")
-    survey = layouts.survey_all(path, **reading)
-    root, unused = path.resolve(), dict(survey.refused)
-    pictures = [file for file in survey.loose if file.suffix.lower() in images.SUFFIXES]
-    if any(_is_color_folder(file.parent) for file in pictures):
-        others = [file for file in pictures if not _is_color_folder(file.parent)]
-        unused |= dict.fromkeys(map(os.fspath, others), "beside a folder named color or rgb")
-        pictures = [file for file in pictures if _is_color_folder(file.parent)]
-    depths = [file for file in pictures if is_depth(file)]
-    unused |= dict.fromkeys(map(os.fspath, depths), _NO_COLOR)
-    colors = _named(root, [file for file in pictures if file not in set(depths)])
-    videos = _named(root, [f for f in survey.loose if f.suffix.lower() in VIDEO_SUFFIXES])
-    if not (survey.recordings or colors or videos):
-        raise FileNotFoundError(f"{path} holds no image, video or recording")
-    for file in (*colors.values(), *videos.values()):  # The folder is of use after all.
-        for folder in file.parents[:2]:
-            unused.pop(os.fspath(folder), None)
-    return Inputs(survey.recordings, {}, colors, videos, unused, survey.notes)
-
-
-def _recording_of(path: pathlib.Path, scale: float | None) -> tuple[recording.Recording, ...]:
-    if path.suffix.lower() == ".sens":
-        return (sens.SensRecording(path, depth_scale=scale),)
-    if path.suffix.lower() == ".mat":
-        scenes = nyu.scenes_of(path, scale)
-        if not scenes:
-            raise ValueError(f"{path}: expected images and depths, as in nyu_depth_v2_labeled.mat")
-        return scenes
-    return ()
 
 
 def _loose_depths(

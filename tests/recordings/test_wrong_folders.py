@@ -200,7 +200,7 @@ def test_what_is_not_used_is_counted_with_an_example(tmp_path):
     assert [scan.id for scan in found.recordings] == ["office"] and not found.depths
     (line,) = inputs.lines_of(found.unused)
     assert line.startswith(f"1 not used, {tmp_path / 'photos'}: 2 images without a depth image")
-    found = inputs.find_color(str(tmp_path))
+    found = inputs.find_color(tmp_path)
     assert list(found.colors) == ["photos/a", "photos/b"] and len(found.recordings) == 1
 
 
