@@ -166,6 +166,12 @@ def recordings_in(path: pathlib.Path, scale: float | None) -> tuple[recording.Re
     return ()
 
 
+def path_of(frame: recording.Frame, scan: recording.Recording) -> pathlib.Path:
+    """Returns the file that holds the colour of a frame, or else the path of its recording."""
+    is_file = isinstance(frame, (file_frames.FileFrame, nyu.Frame))
+    return frame.path if is_file else scan.path
+
+
 def expanded(text: str) -> list[pathlib.Path]:
     """Returns the path, or the paths that match it as a pattern such as `photos/*.jpg`.
 

@@ -41,11 +41,6 @@ class Frame(Protocol):
         """Index in the recording, from 0; an export that skips frames keeps their indices."""
         ...
 
-    @property
-    def path(self) -> pathlib.Path:
-        """The file that holds its colour."""
-        ...
-
     def read_pose(self) -> np.ndarray | None:
         """Returns `[4, 4]` float32, camera to world in metres, or None if none was recorded.
 
