@@ -196,7 +196,7 @@ def _recording(scan: recording.Recording, name: str, stride: int) -> FrameSequen
     def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
         try:
             for each in scan.frames(stride):
-                frame = _numbered(_frame(each.path, name), each.index)
+                frame = _numbered(_frame(inputs.path_of(each, scan), name), each.index)
                 if wanted(frame):
                     yield frame, functools.partial(_read_color, each)
         except (ValueError, OSError) as error:
@@ -208,7 +208,7 @@ def _recording(scan: recording.Recording, name: str, stride: int) -> FrameSequen
     sources = {scan.path.resolve()}
     if scan.path.is_dir():
         with contextlib.suppress(ValueError, OSError):
-            sources |= {each.path.resolve() for each in scan.frames(stride)}
+            sources |= {inputs.path_of(each, scan).resolve() for each in scan.frames(stride)}
     return FrameSequence(max(scan.count(stride), 1), frozenset(sources), frames)
 
 
