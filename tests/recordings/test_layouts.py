@@ -225,7 +225,7 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
         "undecodable colour: scene9000_00 frame 0: a truncated JPEG",
         "undecodable colour: scene9000_00 frame 1: expected an image of 1 to",
         "undecodable depth: scene9000_00 frame 2: expected an image of 1 to",
-        "undecodable depth: scene9000_00 frame 3: (24, 32)",
+        "no depth at all: scene9000_00 frame 3",
         "invalid pose: scene9000_00 frame 4",
         "invalid pose: scene9000_00 frame 5: 5.txt: expected 16 numbers, got '1 0 0'",
         "undecodable depth: scene9000_00 frame 6: there is no depth file",
