@@ -69,6 +69,7 @@ setuptools.setup(
         "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
+        "pillow>=11.0",
         "psutil>=5.9",
         "safetensors>=0.5",
         "scipy>=1.13",
@@ -78,6 +79,7 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "heic": ["pillow-heif>=0.21"],  # Photographs of iPhones.
         "test": [
             "ipykernel>=6.29",
             "nbclient>=0.10",

@@ -21,7 +21,7 @@ from data_builders import sources
 from psp_jax import batch, cache, data, experiment
 from psp_jax.io import command_line
 from psp_jax.partition import fill, frontier_classes, superpixels
-from psp_jax.recordings import images, sens
+from psp_jax.recordings import depth_images, images, sens
 
 SIZES = ((480, 640), (240, 320))
 JPEG_QUALITY = 95
@@ -50,7 +50,7 @@ def captures(folder: pathlib.Path) -> list[tuple[np.ndarray, np.ndarray]]:
     pairs = []
     captured = (p for p in folder.glob("*/depth/*.png") if not p.parts[-3].endswith("_SYNTH"))
     for path in sorted(captured):
-        depth = images.decode_depth_png(path.read_bytes())
+        depth = depth_images.decode(path.read_bytes())
         colors = sorted((path.parents[1] / "color").glob(f"{path.stem}.*"))
         if depth.shape == SIZES[0] and colors and depth.any():
             pairs.append((images.decode_color(colors[0].read_bytes(), None), depth))

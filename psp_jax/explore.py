@@ -2,9 +2,9 @@
 
     python -m psp_jax.explore PATH... --out=explore
 
-Takes depth PNGs (16 bits, millimetres), folders of them (with colour in `color/` next to `depth/`),
-`.sens` files, and folders of recordings in any layout that the data set builder reads. It writes a
-picture of every frame and `table.csv`, and prints a table of means.
+Takes depth images (16-bit PNG or PGM, TIFF, PFM, NPY), folders of them, `.sens` files, and folders
+of recordings in any layout that the data set builder reads (see docs/data.md). It writes a picture
+of every frame and `table.csv`, and prints a table of means.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import tabulate
 from psp_jax.evaluation import plots
 from psp_jax.io import command_line, files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import layouts, recording, sens
+from psp_jax.recordings import images, inputs, recording, scan_ids
 
 _T = TypeVar("_T")
 RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
@@ -66,27 +66,14 @@ class View:
     instance: np.ndarray | None = None
 
 
-def views(path: pathlib.Path, frames: int) -> Iterator[View]:
-    """Yields at most `frames` evenly spaced frames of a file or folder.
-
-    Raises:
-        ValueError: if a file is neither a depth image nor a recording.
-        FileNotFoundError: if there is nothing to read.
-    """
-    if path.suffix == ".png" and path.is_file():
-        yield _png(path)
-    elif path.suffix == ".sens" and path.is_file():
-        yield from _recording(sens.SensRecording(path), frames)
-    elif path.is_dir():
-        images = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
-        if images and not any(path.glob("**/scene*_*")):
-            yield from map(_png, _spaced(images, frames))
-        else:
-            recordings = layouts.survey(path).recordings
-            for each in _spaced(recordings, frames):
-                yield from _recording(each, max(1, frames // len(recordings)))
-    else:
-        raise FileNotFoundError(f"expected a .png, a .sens or a folder of them, got {path}")
+def views(found: inputs.Inputs, frames: int) -> Iterator[View]:
+    """Yields about `frames` evenly spaced frames of inputs; prints which can't be read."""
+    for frame in _spaced(list(found.depths.values()), frames):
+        path = frame.files["depth"]
+        folder = path.parents[1] if path.parent.name.lower() == "depth" else path.parent
+        yield from _view(f"{scan_ids.clean(folder.name)}_{scan_ids.clean(path.stem)}", frame)
+    for each in _spaced(found.recordings, frames):
+        yield from _recording(each, max(1, frames // len(found.recordings)))
 
 
 def measure(
@@ -165,37 +152,34 @@ def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
     return np.maximum(relief, cv2.dilate(markers, np.ones((3, 3), np.uint8))).astype(np.float32)
 
 
-def _png(path: pathlib.Path) -> View:
-    depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if depth_mm is None or depth_mm.ndim != 2 or depth_mm.dtype != np.uint16:
-        raise ValueError(f"{path}: expected a depth image, 16-bit gray in millimetres")
-    rgb = None
-    for suffix in (".jpg", ".png"):
-        color = path.parent.parent / "color" / (path.stem + suffix)
-        if path.parent.name == "depth" and color.is_file():
-            rgb = _rgb(color.read_bytes(), depth_mm.shape)
-    return View(f"{path.parent.parent.name}_{path.stem}", depth_mm, rgb)
-
-
 def _recording(scan: recording.Recording, frames: int) -> Iterator[View]:
     truth = scan.path.with_name(f"{scan.id}_truth.npz")
     instances = np.load(truth)["instance"] if truth.is_file() else None
     stride = max(1, scan.count(1) // frames)
-    for frame in itertools.islice(scan.frames(stride), frames):
-        depth_mm = frame.read_depth()
-        if depth_mm.any():
+    try:
+        for frame in itertools.islice(scan.frames(stride), frames):
             instance = None if instances is None else instances[frame.index].astype(np.int32)
-            rgb = _rgb(frame.read_color(), depth_mm.shape)
-            yield View(f"{scan.id}_{frame.index:06d}", depth_mm, rgb, instance)
-        else:
-            print(f"{scan.id} frame {frame.index} has no depth reading and is left out")
+            yield from _view(f"{scan.id}_{frame.index:06d}", frame, instance)
+    except (recording.Damaged, OSError) as error:
+        print(f"the rest of {scan.id} can't be read: {error}")
 
 
-def _rgb(data: bytes, size: tuple[int, ...]) -> np.ndarray | None:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if pixels is None:
-        return None
-    return np.asarray(cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA))
+def _view(name: str, frame: recording.Frame, instance: np.ndarray | None = None) -> Iterator[View]:
+    """Yields the view of a frame, or prints why there is none."""
+    try:
+        depth_mm = frame.read_depth()
+        if not depth_mm.any():
+            raise recording.Damaged("no depth reading")
+    except (recording.Damaged, OSError) as error:
+        print(f"{name} is left out: {error}")
+        return
+    try:
+        bgr = images.decode_color(frame.read_color(), None)
+        height, width = depth_mm.shape
+        rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
+    except (recording.Damaged, OSError):
+        rgb = None
+    yield View(name, depth_mm, rgb, instance)
 
 
 def _spaced(items: Sequence[_T], count: int) -> list[_T]:
@@ -205,11 +189,17 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
 
 def main(arguments: argparse.Namespace) -> None:
     """Explores every path of the command line."""
-    chosen = [view for path in arguments.paths for view in views(path, arguments.frames)]
+    reading = inputs.reading(arguments)
+    found = [inputs.find_depth(path, **reading) for path in arguments.paths]
+    for note in (note for each in found for note in each.notes):
+        print(note)
+    chosen = [view for each in found for view in views(each, arguments.frames)]
     if not chosen:
         raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
     print(explore(chosen, arguments.out))
     print(f"pictures and table.csv are in {arguments.out}")
+    for line in inputs.lines_of({p: why for each in found for p, why in each.unused.items()}):
+        print(line)
 
 
 def parser() -> command_line.Parser:
@@ -220,7 +210,7 @@ def parser() -> command_line.Parser:
         nargs="+",
         type=command_line.path,
         metavar="PATH",
-        help="depth PNG, .sens or folder",
+        help="depth image, .sens or folder",
     )
     parser.add_argument(
         "--out",
@@ -234,6 +224,7 @@ def parser() -> command_line.Parser:
         default=4,
         help="number of frames, evenly spaced over each recording (default: %(default)s)",
     )
+    inputs.add_flags(parser)
     return parser
 
 

@@ -7,6 +7,7 @@ import pytest
 from data_builders.rooms import generate
 from psp_jax import explore
 from psp_jax.io import command_line
+from psp_jax.recordings import inputs
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def depth_png(tmp_path):
 
 
 def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
-    (view,) = explore.views(depth_png, 4)
+    (view,) = explore.views(inputs.find_depth(depth_png), 4)
     assert view.rgb is not None and view.rgb.shape == (120, 160, 3)
     table = explore.explore([view], tmp_path / "out")
     assert (tmp_path / "out" / "kitchen_7.png").read_bytes().startswith(b"\x89PNG")
@@ -38,11 +39,11 @@ def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
 def test_recordings_come_with_their_true_objects(tmp_path):
     rooms = generate.Rooms(spaces=2, frames_per_scan=3, depth_height=96, depth_width=128)
     generate.generate(rooms, tmp_path / "rooms")
-    chosen = list(explore.views(tmp_path / "rooms", 2))
+    chosen = list(explore.views(inputs.find_depth(tmp_path / "rooms"), 2))
     assert 1 <= len(chosen) <= 2
     assert all(view.instance is not None for view in chosen)
     scan = tmp_path / "rooms" / "scans" / "scene9001_01" / "scene9001_01.sens"
-    (view,) = explore.views(scan, 1)
+    (view,) = explore.views(inputs.find_depth(scan), 1)
     assert view.name == "scene9001_01_000000"
     filled = np.maximum(view.depth_mm, 1)
     _, metrics = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)

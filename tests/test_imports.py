@@ -51,7 +51,7 @@ OWNERS = {
     "numba": ("psp_jax/partition/",),
     "bioimage_cpp": ("psp_jax/partition/decode.py",),
     "matplotlib": ("psp_jax/evaluation/plots.py",),
-    "h5py": ("psp_jax/weights/hdf5.py",),
+    "h5py": ("psp_jax/weights/hdf5.py", "psp_jax/recordings/nyu.py"),
     "safetensors": ("psp_jax/weights/",),
 }
 FORBIDDEN = {"tensorflow", "torch", "configs", "tests", "benchmarks"}

@@ -36,6 +36,7 @@ def describe(builder: dataset.Builder, *, manual_dir: str, workers: int) -> str:
         ]
         all_jobs += jobs[split]
         frames += sum(counts)
+    lines += [f"  {note}" for note in survey.notes]
     lines += [f"  not read, {path}: {why}" for path, why in survey.refused.items()]
     if unlisted:
         lines.append(f"  in no split: {' '.join(unlisted)}")

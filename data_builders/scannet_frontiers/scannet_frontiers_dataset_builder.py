@@ -142,6 +142,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         manual_dir = os.fspath(dl_manager.manual_dir)
         survey = self.survey(manual_dir)
+        print(*survey.notes, sep="\n")
         jobs, unlisted = self.jobs(survey)
         self._metadata["scans_in_no_split"] = unlisted
         self._metadata["folders_not_read"] = survey.refused

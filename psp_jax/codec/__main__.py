@@ -3,10 +3,10 @@
     python -m psp_jax.codec encode PATH... --out=coded
     python -m psp_jax.codec decode coded --out=decoded
 
-encode takes depth PNGs (16 bit, millimetres, 0 for no reading), folders of them, `.sens` files, and
-folders of scans in any layout that the data set builder reads; every frame becomes one `.pdr`
-file. decode takes those or folders of them, and writes depth and regions as 16-bit PNGs. Frames
-that can't be coded are skipped and named, and the status is 1.
+encode takes depth images (16-bit PNG or PGM, TIFF, PFM, NPY), folders of them, `.sens` files, and
+folders of recordings in any layout that the data set builder reads (see docs/data.md); every frame
+becomes one `.pdr` file. decode takes those or folders of them, and writes depth and regions as
+16-bit PNGs. Frames that can't be coded are skipped and named, and the status is 1.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import functools
 
 from psp_jax.codec import transcode
 from psp_jax.io import command_line
+from psp_jax.recordings import inputs
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -23,13 +24,16 @@ def main(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--out={out} holds files; choose another folder or add --overwrite")
     paths = arguments.paths
     if arguments.command == "encode":
-        summary = transcode.encode_all(paths, out, arguments.stride, _coder(arguments))
+        reading = inputs.reading(arguments)
+        summary = transcode.encode_all(paths, out, arguments.stride, _coder(arguments), **reading)
     else:
         summary = transcode.decode_all(paths, out)
     rate = f", {8 * summary.data_bytes / summary.pixels:.4f} bpp" if summary.pixels else ""
     print(f"{summary.done} frames are in {out}: {summary.data_bytes} bytes coded{rate}")
     if summary.skipped:
         print(f"{len(summary.skipped)} skipped: {', '.join(sorted(summary.skipped))}")
+    for line in inputs.lines_of(summary.unused):
+        print(line)
     return 0 if summary.done and not summary.skipped else 1
 
 
@@ -97,6 +101,7 @@ def parser() -> command_line.Parser:
     encode.add_argument(
         "--stride", type=command_line.positive_int, default=1, help="code every N-th frame of scans"
     )
+    inputs.add_flags(encode)
     return result
 
 

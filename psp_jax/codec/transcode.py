@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from psp_jax import codec
 from psp_jax.io import files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
-from psp_jax.recordings import images, layouts, recording, sens
+from psp_jax.recordings import inputs, recording
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
@@ -32,38 +33,22 @@ class Summary:
         data_bytes: bytes of all streams.
         pixels: pixels of all frames.
         skipped: why a frame was skipped, by its name.
+        unused: why a file or folder that looks like an input was not used, by its path.
     """
 
     done: int
     data_bytes: int
     pixels: int
     skipped: dict[str, str]
+    unused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def frames(path: pathlib.Path, stride: int) -> tuple[int, Iterator[tuple[str, Read]]]:
-    """Lists the frames of a file or folder: their number, and name and reader of each.
-
-    Raises:
-        ValueError: if the file is no depth image or scan.
-        FileNotFoundError: if there is nothing to read.
-    """
-    if path.suffix == ".png" and path.is_file():
-        return 1, iter([(path.stem, lambda: images.decode_depth_png(path.read_bytes()))])
-    if path.suffix == ".sens" and path.is_file():
-        scan = sens.SensRecording(path)
-        return scan.count(stride), _scan_frames(scan, stride)
-    if path.is_dir():
-        pngs = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
-        if pngs and not any(path.glob("**/scene*_*")):
-            names = [str(image.relative_to(path).with_suffix("")) for image in pngs]
-            reads = [
-                lambda image=image: images.decode_depth_png(image.read_bytes()) for image in pngs
-            ]
-            return len(pngs), zip(names, reads, strict=True)
-        scans = layouts.survey(path).recordings
-        parts = [_scan_frames(scan, stride) for scan in scans]
-        return sum(scan.count(stride) for scan in scans), itertools.chain.from_iterable(parts)
-    raise FileNotFoundError(f"{path}: expected a .png file, a .sens file or a folder of them")
+def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[tuple[str, Read]]]:
+    """Lists the frames of inputs: their number, and name and reader of each."""
+    loose = [(name, frame.read_depth) for name, frame in found.depths.items()]
+    parts = [_scan_frames(scan, stride) for scan in found.recordings]
+    count = len(loose) + sum(scan.count(stride) for scan in found.recordings)
+    return count, itertools.chain(loose, *parts)
 
 
 def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[tuple[str, Read]]:
@@ -148,10 +133,21 @@ def describe(name: str, depth_mm: np.ndarray, stream: bytes) -> str:
 
 
 def encode_all(
-    paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Code
+    paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Code, **reading: Any
 ) -> Summary:
-    """Encodes every frame of every path into `out`, skipping frames that fail."""
-    listed = [frames(path, stride) for path in paths]
+    """Encodes every frame of every path into `out`, skipping frames that fail.
+
+    Args:
+        paths: files and folders, see `inputs.find_depth`.
+        out: folder of the streams.
+        stride: takes every N-th frame of recordings.
+        code: codes a frame.
+        reading: keyword arguments of `layouts.survey`.
+    """
+    found = [inputs.find_depth(path, **reading) for path in paths]
+    for note in (note for each in found for note in each.notes):
+        print(note)
+    listed = [frames(each, stride) for each in found]
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     written: set[pathlib.Path] = set()
     total = sum(count for count, _ in listed)
@@ -166,7 +162,7 @@ def encode_all(
                     raise ValueError("no reading at all")
                 stream = code(depth_mm)
                 files.write(target, stream)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:
@@ -175,7 +171,8 @@ def encode_all(
                 pixels += depth_mm.size
                 bar.write(describe(name, depth_mm, stream))
             bar.update()
-    return Summary(done, data_bytes, pixels, skipped)
+    unused = {path: reason for each in found for path, reason in each.unused.items()}
+    return Summary(done, data_bytes, pixels, skipped, unused)
 
 
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:

@@ -4,9 +4,10 @@
     python -m psp_jax.predict photos film.mp4 --out=results --page
     python -m psp_jax.predict photo.jpg --workdir=runs/frontier_edges --size=240x320 --flip
 
-Takes JPEGs and PNGs, videos, `.sens` files, folders of them (of a folder with folders named
-`color`, only the images in those) and quoted patterns such as "photos/**/*.jpg". For each image it
-writes, at its size and as far as the model predicts it, below the folder of results:
+Takes images of any format, videos, RGB-D recordings in any layout of docs/data.md, folders of them
+(of a folder with folders named `color` or `rgb`, only the images in those) and quoted patterns such
+as "photos/**/*.jpg". For each image it writes, at its size and as far as the model predicts it,
+below the folder of results:
 
     overlay/NAME.jpg        boundaries of the regions over the image
     region_colors/NAME.jpg  the regions in distinct colours
@@ -46,6 +47,7 @@ from psp_jax.predict.pipeline import Pipeline, Summary
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
 from psp_jax.predict.views import NATIVE
+from psp_jax.recordings import inputs
 
 ALL = "all"
 
@@ -53,7 +55,8 @@ ALL = "all"
 def main(arguments: argparse.Namespace) -> int:
     """Predicts the frames of the command line; returns 1 if some were skipped."""
     _keep_compilations()
-    sequences = frames.find(arguments.inputs, arguments.stride, arguments.out)
+    reading = inputs.reading(arguments)
+    sequences = frames.find(arguments.inputs, arguments.stride, arguments.out, **reading)
     predictor = Predictor(
         arguments.workdir,
         size=arguments.size,
@@ -75,7 +78,11 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.page and names:
         page = viewer.index(names, title=f"{predictor.config.name}, step {predictor.step}")
         folder.finish(frames.Frame(viewer.NAME, str(arguments.out), 0), page)
-    return _report(arguments, summary)
+    status = _report(arguments, summary)
+    unused = {path: why for sequence in sequences for path, why in sequence.unused.items()}
+    for line in inputs.lines_of(unused):
+        print(line)
+    return status
 
 
 def _report(arguments: argparse.Namespace, summary: Summary) -> int:
@@ -171,7 +178,7 @@ def parser() -> command_line.Parser:
     positive_int, path = command_line.positive_int, command_line.path
     parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="image, video, .sens or folder")
+    add("inputs", nargs="+", metavar="INPUT", help="image, video, recording or folder")
     add(
         "--workdir",
         type=path,
@@ -194,7 +201,12 @@ def parser() -> command_line.Parser:
         action="store_true",
         help="predict again, and delete earlier results of other settings in --out",
     )
-    add("--stride", type=positive_int, default=1, help="take every N-th frame of videos and .sens")
+    add(
+        "--stride",
+        type=positive_int,
+        default=1,
+        help="take every N-th frame of videos and recordings",
+    )
     add(
         "--size",
         type=_size,
@@ -219,6 +231,7 @@ def parser() -> command_line.Parser:
         default=min(os.cpu_count() or 1, 8),
         help="threads that read, decode and write (default: number of CPU cores, at most 8)",
     )
+    inputs.add_flags(parser)
     return parser
 
 

@@ -1,26 +1,21 @@
-"""Finds images, videos and `.sens` recordings and reads their frames as RGB."""
+"""Finds images, videos and RGB-D recordings and reads their frames as RGB."""
 
 import contextlib
 import dataclasses
 import functools
-import glob
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from psp_jax.io import files
 from psp_jax.predict import encoding, written
-from psp_jax.recordings import images, sens
+from psp_jax.recordings import images, inputs, recording
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
-EXPECTED = "expected an image (.jpg, .png), a video, a .sens file or a folder of them"
+EXPECTED = "expected an image, a video, a .sens, a .mat of NYU Depth v2, or a folder"
 UNKNOWN_RATE = 25.0  # Frames per second of a film that does not state them.
-_PNG_BITS_AT = 24  # Offset of the bits of a channel.
-_JPEG_END = b"\xff\xd9"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,54 +69,57 @@ class FrameSequence:
         frames: yields the wanted frames. Where the rest of a file can't be read, reading the last
             frame raises the reason.
         film: the film whose frames these are, if they are one.
+        unused: by path, why files of their folder that look like inputs are not used.
     """
 
     count: int
     sources: frozenset[pathlib.Path]
     frames: Callable[[Wanted], Iterator[tuple[Frame, Read]]]
     film: Film | None = None
+    unused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def find(
-    inputs: Sequence[str], stride: int, out: pathlib.Path | None = None
+    patterns: Sequence[str], stride: int, out: pathlib.Path | None = None, **reading: Any
 ) -> list[FrameSequence]:
-    """Finds the frames of images, videos, `.sens` files, folders of them, and patterns of those.
+    """Finds the frames of images, videos, recordings, folders of them, and patterns of those.
 
     Of a folder, results of this program are left out: folders in it that hold some and, where `out`
     is that folder itself, the files in its list.
 
     Args:
-        inputs: paths; one that does not exist may be a pattern such as `photos/*.jpg`.
+        patterns: paths; one that does not exist may be a pattern such as `photos/*.jpg`.
         stride: takes every `stride`-th frame of a video or recording.
         out: folder of the results.
+        reading: keyword arguments of `layouts.survey`.
 
     Raises:
         FileNotFoundError: if an input does not exist, or a folder holds no such file.
         ValueError: if a file is none of these.
     """
-    paths = [path for text in inputs for path in _expanded(text)]
-    loose = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    paths = [path for text in patterns for path in inputs.expanded(text)]
+    loose = [path for path in paths if _is_image(path)]
     base = os.path.commonpath([path.parent.resolve() for path in loose]) if loose else ""
     sequences, named = [], []
     for path in paths:
-        suffix = path.suffix.lower()
         if path.is_dir():
             prefix = path.resolve().name if len(paths) > 1 else ""
-            sequences += _folder(path, prefix, stride, out)
-        elif suffix in IMAGE_SUFFIXES:
+            sequences += _folder(path, prefix, stride, out, reading)
+        elif _is_image(path):
             name = path.resolve().relative_to(base).with_suffix("").as_posix()
             named.append((name, path))
-        elif suffix in VIDEO_SUFFIXES:
+        elif path.suffix.lower() in inputs.VIDEO_SUFFIXES:
             sequences.append(_video(path, path.stem, stride))
-        elif suffix == ".sens":
-            sequences.append(_recording(path, path.stem, stride))
+        elif scans := inputs.recordings_in(path, reading.get("depth_scale")):
+            names = [scan.id for scan in scans] if len(scans) > 1 else [path.stem]
+            sequences += [_recording(*each, stride) for each in zip(scans, names, strict=True)]
         else:
             raise ValueError(f"{path}: {EXPECTED}")
     return [_images(named), *sequences] if named else sequences
 
 
 def read_image(path: pathlib.Path) -> np.ndarray:
-    """Decodes a JPEG or PNG file, turned upright, to `[H, W, 3]` uint8 RGB.
+    """Decodes an image of any format, turned upright, to `[H, W, 3]` uint8 RGB.
 
     Raises:
         ValueError: if it is something else, damaged, absurdly large, or a depth image.
@@ -130,59 +128,41 @@ def read_image(path: pathlib.Path) -> np.ndarray:
     data = path.read_bytes()
     if not data:
         raise ValueError("the file is empty")
-    if data.startswith(b"\xff\xd8"):  # Phones append videos and second pictures.
-        data = data[: data.rfind(_JPEG_END) + len(_JPEG_END)]
     if holds := encoding.held_by(data):
         raise ValueError(f"expected a colour image, got a result of this program, {holds}")
-    shape = images.shape_of(data)
-    if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
-        raise ValueError("expected a colour image, got 16-bit gray, which is a depth image")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ValueError(f"OpenCV can't decode it: {error.err}") from None
-    if pixels is None:
-        raise ValueError("OpenCV can't decode it")
-    return np.asarray(pixels)
+    return images.decode_rgb(data)
 
 
-def _expanded(text: str) -> list[pathlib.Path]:
-    path = files.local_path(text)
-    text = str(path)
-    if path.exists():
-        return [path]
-    if not glob.has_magic(text):
-        raise FileNotFoundError(f"{text} does not exist; {EXPECTED}")
-    names = sorted(glob.glob(text, recursive=True))
-    if not names:
-        raise FileNotFoundError(f"nothing matches {text!r}")
-    return [pathlib.Path(name) for name in names]
+def _is_image(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES and not path.is_dir()
 
 
 def _folder(
-    folder: pathlib.Path, prefix: str, stride: int, out: pathlib.Path | None
+    folder: pathlib.Path,
+    prefix: str,
+    stride: int,
+    out: pathlib.Path | None,
+    reading: Mapping[str, Any],
 ) -> list[FrameSequence]:
-    """Takes the `.sens` files of a folder, or else its videos and images.
+    """Takes the recordings, images and videos of a folder."""
+    found = inputs.find_color(folder, **reading)
+    usable = {path.resolve() for path in _files_below(folder, out)}
 
-    If some folders are named color, only the images in those are taken.
-    """
-    paths = _files_below(folder, out)
+    def name(text: str) -> str:
+        return (pathlib.PurePath(prefix) / text).as_posix()
 
-    def name(path: pathlib.Path) -> str:
-        return (pathlib.PurePath(prefix) / path.relative_to(folder).with_suffix("")).as_posix()
-
-    def having(suffixes: tuple[str, ...]) -> list[pathlib.Path]:
-        return [path for path in paths if path.suffix.lower() in suffixes]
-
-    if recordings := having((".sens",)):
-        return [_recording(path, name(path), stride) for path in recordings]
-    pictures = having(IMAGE_SUFFIXES)
-    pictures = [path for path in pictures if path.parent.name == "color"] or pictures
-    sequences = [_video(path, name(path), stride) for path in having(VIDEO_SUFFIXES)]
-    if pictures:
-        sequences.insert(0, _images([(name(path), path) for path in pictures]))
+    sequences = [_recording(scan, name(scan.id), stride) for scan in found.recordings]
+    sequences += [
+        _video(path, name(text), stride)
+        for text, path in found.videos.items()
+        if path.resolve() in usable
+    ]
+    named = [(name(text), path) for text, path in found.colors.items() if path.resolve() in usable]
+    if named:
+        sequences.insert(0, _images(named))
     if not sequences:
-        raise FileNotFoundError(f"{folder} holds no .jpg, .png, video or .sens file")
+        raise FileNotFoundError(f"{folder} holds no image, video or recording")
+    sequences[0] = dataclasses.replace(sequences[0], unused=found.unused)
     return sequences
 
 
@@ -212,24 +192,28 @@ def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:
     return FrameSequence(len(named), sources, frames)
 
 
-def _recording(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
-    scan = sens.SensRecording(path)
-
+def _recording(scan: recording.Recording, name: str, stride: int) -> FrameSequence:
     def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
-        file = _frame(path, name)
         try:
             for each in scan.frames(stride):
-                frame = _numbered(file, each.index)
+                frame = _numbered(_frame(inputs.path_of(each, scan), name), each.index)
                 if wanted(frame):
-                    yield frame, functools.partial(_decode_color, each.read_color())
+                    yield frame, functools.partial(_read_color, each)
         except (ValueError, OSError) as error:
-            yield file, functools.partial(_fail, f"the rest can't be read: {error}")
+            yield (
+                _frame(scan.path, name),
+                functools.partial(_fail, f"the rest can't be read: {error}"),
+            )
 
-    return FrameSequence(max(scan.count(stride), 1), frozenset([path.resolve()]), frames)
+    sources = {scan.path.resolve()}
+    if scan.path.is_dir():
+        with contextlib.suppress(ValueError, OSError):
+            sources |= {inputs.path_of(each, scan).resolve() for each in scan.frames(stride)}
+    return FrameSequence(max(scan.count(stride), 1), frozenset(sources), frames)
 
 
-def _decode_color(data: bytes) -> np.ndarray:
-    return images.decode_color(data, None)[..., ::-1]
+def _read_color(frame: recording.Frame) -> np.ndarray:
+    return images.decode_color(frame.read_color(), None)[..., ::-1]
 
 
 def _video(path: pathlib.Path, name: str, stride: int) -> FrameSequence:

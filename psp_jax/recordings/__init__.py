@@ -7,6 +7,6 @@
         for frame in recording.frames(stride=30):
             depth_mm = frame.read_depth()
 
-To support another layout, implement `recording.Recording` and add a function to `layouts.LAYOUTS`
-that recognises it.
+To support another layout, implement `recording.Recording` in a module with a function `recognise`,
+and add it to `layouts.LAYOUTS`.
 """

@@ -1,30 +1,56 @@
-"""Decodes image files of unknown origin; checks the size in the header before decoding.
+"""Decodes colour images of unknown origin; checks the size in the header before decoding.
 
+OpenCV decodes JPEG and PNG; Pillow all other formats, and HEIC where pillow-heif is installed.
 Every function raises `recording.Damaged` if a file is of another kind, truncated, or larger than
 `MAX_PIXELS`.
 """
 
 import dataclasses
-import re
+import importlib
+import io
 import struct
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 
-from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import recording
 
+# Compared in lower case. What a file is, is decided by its first bytes.
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"),
+    *(".jp2", ".avif", ".heic", ".heif"),
+)
 MAX_PIXELS = 1 << 25  # 33 megapixels; ScanNet's colour has 1.25. Decoded, at most 100 MB.
 MAX_FILE_BYTES = 64 << 20  # A 1296x968 JPEG has 0.2 MB; no image of a frame is as large.
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten; thousands would decode for hours.
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
+_PNG_BITS_AT = 24  # Offset of the bits of a channel.
+_JPEG_MAGIC = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _START_OF_SCAN = b"\xff\xda"
 # Start of frame markers, without the lossless and arithmetic ones, which OpenCV doesn't decode.
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
-_PGM_HEADER = re.compile(rb"P5\s+(?:#[^\n]*\n\s*)*(\d{1,6})\s+(\d{1,6})\s+(\d{1,6})\s")
+# First bytes of files that stand in the place of images, and what to do about it.
+_NO_IMAGES = {
+    b"version https://git-lfs": "a Git-LFS pointer instead of the file; run git lfs pull",
+    b"PK\x03\x04": "a zip file; unpack it",
+    b"\x1f\x8b": "a gzip file; unpack it",
+    b"%PDF": "a PDF file",
+    b"<!DOCTYPE": "a web page, as of a failed download; download it again",
+    b"<html": "a web page, as of a failed download; download it again",
+}
+# Without formats that run other programs, such as EPS.
+_FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+# Pillow's plugins raise all of these for damaged files, and warnings where those are errors.
+_PILLOW_ERRORS = (
+    *(OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError, RuntimeError),
+    *(TypeError, ArithmeticError, Warning),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +72,11 @@ def shape_of(data: bytes) -> Shape:
     """Reads the header of a complete JPEG or PNG file."""
     if data.startswith(_PNG_MAGIC):
         shape = _png_shape(data)
-    elif data.startswith(b"\xff\xd8"):
+    elif data.startswith(_JPEG_MAGIC):
         shape = _jpeg_shape(data)
     else:
-        raise recording.Damaged(f"expected a JPEG or PNG file, got {len(data)} other bytes")
-    _check_pixels(shape.size)
+        raise recording.Damaged(f"expected a JPEG or PNG file, got {describe(data)}")
+    check_pixels(shape.size)
     return shape
 
 
@@ -68,64 +94,76 @@ def decode_color(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and shape.size != size:
         raise recording.Damaged(f"expected {_text(size)} pixels, got {_text(shape.size)}")
     # The orientation in EXIF is ignored: depth is registered to the sensor's own grid.
-    pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.shape != (*shape.size, 3):
         raise recording.Damaged(f"expected {_text(shape.size)} pixels, decoded {pixels.shape}")
     return pixels
 
 
-def decode_depth_png(data: bytes) -> np.ndarray:
-    """Decodes a 16-bit gray PNG to `[H, W]` uint16."""
+def decode_rgb(data: bytes) -> np.ndarray:
+    """Decodes any colour image, turned upright as its EXIF says, to `[H, W, 3]` uint8 RGB.
+
+    A gray image is repeated three times; of an animation, the first frame is taken.
+    """
+    if not data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+        with _open(data) as image:
+            return _rgb_of(image, upright=True)
+    data = as_jpeg_or_png(data)
     shape = shape_of(data)
-    if shape.is_jpeg or shape.channels != 1:
-        raise recording.Damaged("depth: expected a gray PNG, got another image")
-    pixels = _decode(data, cv2.IMREAD_UNCHANGED)
-    if pixels.dtype != np.uint16 or pixels.shape != shape.size:
-        raise recording.Damaged(f"depth: expected 16-bit gray, got {pixels.dtype} {pixels.shape}")
-    return pixels
+    if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
+        raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
+    return np.ascontiguousarray(decode(data, cv2.IMREAD_COLOR)[..., ::-1])
 
 
-def decode_depth_pgm(data: bytes) -> np.ndarray:
-    """Decodes a 16-bit binary PGM (P5, big-endian) to `[H, W]` uint16."""
-    (height, width), offset = _pgm_header(data)
-    if len(data) - offset != 2 * height * width:
-        raise recording.Damaged(
-            f"PGM: expected {2 * height * width} bytes of pixels, got {len(data) - offset}"
-        )
-    return np.frombuffer(data, ">u2", offset=offset).reshape(height, width).astype(np.uint16)
+def as_jpeg_or_png(data: bytes) -> bytes:
+    """Returns a JPEG or PNG as it is, and other colour images as a PNG of the same pixels."""
+    if data.startswith(_JPEG_MAGIC):  # Phones append videos and second pictures.
+        end = data.rfind(_JPEG_END)
+        return data[: end + len(_JPEG_END)] if end > 0 else data
+    if data.startswith(_PNG_MAGIC):
+        return data
+    with _open(data) as image:
+        return encode_png(_rgb_of(image))
 
 
-def depth_size(data: bytes) -> tuple[int, int]:
-    """Reads the (height, width) of a depth PNG or PGM from its header."""
-    return _pgm_header(data)[0] if data.startswith(b"P5") else shape_of(data).size
+def encode_png(rgb: np.ndarray) -> bytes:
+    """Encodes `[H, W, 3]` uint8 RGB as a PNG."""
+    done, png = cv2.imencode(".png", np.ascontiguousarray(rgb[..., ::-1]))
+    if not done:
+        raise recording.Damaged("OpenCV can't encode it as a PNG")
+    return png.tobytes()
 
 
-def to_millimetres(depth: np.ndarray, units_per_m: float) -> np.ndarray:
-    """Converts `[H, W]` uint16 depth to uint16 millimetres; values beyond 65535 are clipped."""
-    if units_per_m == MM_PER_M:
-        return depth.astype(np.uint16)
-    depth_mm = np.round(depth * (MM_PER_M / units_per_m))
-    return np.clip(depth_mm, 0, np.iinfo(np.uint16).max).astype(np.uint16)
+def size_of(data: bytes) -> tuple[int, int]:
+    """Reads the (height, width) of any image from its header."""
+    if data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
+        return shape_of(data).size
+    with _open(data) as image:
+        return image.height, image.width
 
 
-def _pgm_header(data: bytes) -> tuple[tuple[int, int], int]:
-    """Returns the (height, width) and the offset of the pixels."""
-    match = _PGM_HEADER.match(data[:1024])
-    if not match:
-        raise recording.Damaged("expected a binary PGM, got another file")
-    width, height, largest = map(int, match.groups())
-    if not 255 < largest <= 65535:
-        raise recording.Damaged(f"PGM: expected 16 bits, got values up to {largest}")
-    _check_pixels((height, width))
-    return (height, width), match.end()
+def is_deep(data: bytes) -> bool:
+    """Returns whether an image that Pillow reads is gray of more than 8 bits."""
+    with _open(data) as image:
+        return image.mode.startswith(("I", "F"))
 
 
-def _check_pixels(size: tuple[int, int]) -> None:
+def describe(data: bytes) -> str:
+    """Says what the bytes of a file are that is no image, for messages."""
+    for magic, text in _NO_IMAGES.items():
+        if data[:64].lstrip()[: len(magic)].lower() == magic.lower():
+            return text
+    return "a file of another kind" if data else "an empty file"
+
+
+def check_pixels(size: tuple[int, int]) -> None:
+    """Checks a (height, width) before the pixels are decoded."""
     if not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise recording.Damaged(f"expected an image of 1 to {MAX_PIXELS} pixels, got {_text(size)}")
 
 
-def _decode(data: bytes, flags: int) -> np.ndarray:
+def decode(data: bytes, flags: int) -> np.ndarray:
+    """Decodes with OpenCV, whose `flags` are `cv2.IMREAD_*`."""
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -133,6 +171,43 @@ def _decode(data: bytes, flags: int) -> np.ndarray:
     if pixels is None:
         raise recording.Damaged("OpenCV can't decode it")
     return pixels
+
+
+def _open(data: bytes) -> PIL.Image.Image:
+    """Opens an image with Pillow, which reads the header only."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            raise recording.Damaged("a HEIC image; pip install pillow-heif to read it") from None
+    try:
+        image = PIL.Image.open(io.BytesIO(data), formats=_formats())
+    except PIL.UnidentifiedImageError:
+        raise recording.Damaged(f"expected an image, got {describe(data)}") from None
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
+        raise recording.Damaged(f"expected an image of 1 to {MAX_PIXELS} pixels") from None
+    except _PILLOW_ERRORS as error:
+        raise recording.Damaged(f"Pillow can't read it: {error}") from None
+    check_pixels((image.height, image.width))
+    return image
+
+
+def _formats() -> list[str]:
+    """Returns those of `_FORMATS` that Pillow knows; AVIF and HEIF depend on its build."""
+    PIL.Image.init()
+    return [name for name in _FORMATS if name in PIL.Image.OPEN]
+
+
+def _rgb_of(image: PIL.Image.Image, *, upright: bool = False) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):
+        raise recording.Damaged(
+            f"expected a colour image, got gray of mode {image.mode}, which is a depth image"
+        )
+    try:
+        upright_image = PIL.ImageOps.exif_transpose(image) if upright else image
+        return np.asarray(upright_image.convert("RGB"))
+    except _PILLOW_ERRORS as error:
+        raise recording.Damaged(f"Pillow can't decode it: {error}") from None
 
 
 def _png_shape(data: bytes) -> Shape:

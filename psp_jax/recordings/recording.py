@@ -17,13 +17,14 @@ class Calibration:
     """The cameras of a recording.
 
     Attributes:
-        intrinsic_depth: `[3, 3]` float32 camera matrix of the depth images in pixels.
+        intrinsic_depth: `[3, 3]` float32 camera matrix of the depth images in pixels; None if it
+            is not known.
         depth_size: (height, width) of the depth images in pixels.
         color_size: (height, width) of the colour images in pixels; None if it is not stated.
         note: a warning for the user, such as that the intrinsics are nominal; usually empty.
     """
 
-    intrinsic_depth: np.ndarray
+    intrinsic_depth: np.ndarray | None
     depth_size: tuple[int, int]
     color_size: tuple[int, int] | None = None
     note: str = ""
@@ -40,8 +41,11 @@ class Frame(Protocol):
         """Index in the recording, from 0; an export that skips frames keeps their indices."""
         ...
 
-    def read_pose(self) -> np.ndarray:
-        """Returns `[4, 4]` float32, camera to world in metres; not finite if tracking was lost."""
+    def read_pose(self) -> np.ndarray | None:
+        """Returns `[4, 4]` float32, camera to world in metres, or None if none was recorded.
+
+        It is not finite where tracking was lost.
+        """
         ...
 
     def read_color(self) -> bytes:
@@ -58,7 +62,7 @@ class Recording(Protocol):
 
     @property
     def id(self) -> str:
-        """Id of the scan, such as `scene0000_00`; see `scan_ids`."""
+        """Id of the scan, such as `scene0000_00`: ASCII letters, digits, `_` and `-`."""
         ...
 
     @property
@@ -76,6 +80,8 @@ class Recording(Protocol):
 
     def frames(self, stride: int) -> Iterator[Frame]:
         """Yields the first existing frame of every `stride` indices, in order.
+
+        A collection of stills, such as the labelled set of NYU Depth v2, yields all of its frames.
 
         Raises:
             Damaged: if the rest can't be read; the frames before it have been yielded.

@@ -19,7 +19,8 @@ import numpy as np
 
 from psp_jax.io import files
 from psp_jax.io.units import MM_PER_M
-from psp_jax.recordings import images, recording
+from psp_jax.recordings import depth_images, images, listing, recording, scan_ids
+from psp_jax.recordings.recognition import Recognised
 
 VERSION = 4
 JPEG = 2  # Colour compressions are -1 unknown, 0 raw, 1 png, 2 jpeg; ScanNet uses jpeg only.
@@ -94,14 +95,22 @@ class SensFrame:
 
 @dataclasses.dataclass(frozen=True)
 class SensRecording:
-    """A `.sens` file named after its scan, `sceneXXXX_YY.sens`; see `recording.Recording`."""
+    """A `.sens` file; see `recording.Recording`.
+
+    Attributes:
+        path: the file; ScanNet's are named after their scan, `sceneXXXX_YY.sens`.
+        id: id of the scan; if empty, the name of the file.
+        depth_scale: units of depth per metre, instead of those that the header states; or None.
+    """
 
     path: pathlib.Path
+    id: str = ""
+    depth_scale: float | None = None
 
-    @property
-    def id(self) -> str:
-        """Id of the scan: the name of the file."""
-        return self.path.stem
+    def __post_init__(self) -> None:
+        """Takes the name of the file as id."""
+        if not self.id:
+            object.__setattr__(self, "id", scan_ids.clean(self.path.stem))
 
     def calibration(self) -> recording.Calibration:
         """Reads the header."""
@@ -118,6 +127,8 @@ class SensRecording:
         """
         with _open(self.path) as file:
             header = _read_header(file)
+            if self.depth_scale:
+                header = dataclasses.replace(header, depth_shift=self.depth_scale)
             offset, size = file.tell(), os.fstat(file.fileno()).st_size
             for index in range(header.frames):
                 file.seek(offset)
@@ -151,13 +162,14 @@ class SensRecording:
     def stamp(self) -> str:
         """Returns size and time of the file."""
         stat = self.path.stat()
-        return f"{stat.st_size} {stat.st_mtime_ns}"
+        return f"{stat.st_size} {stat.st_mtime_ns} {self.depth_scale}"
 
 
-def recognise(id: str, folder: pathlib.Path, entries: set[str]) -> SensRecording | None:
-    """Returns the recording of a folder that holds a `.sens` file named after the scan."""
-    name = f"{id}.sens"
-    return SensRecording(folder / name) if name in entries else None
+def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Recognised | None:
+    """Returns the `.sens` files of a folder; they have ids by themselves."""
+    del id
+    scans = [SensRecording(path, "", depth_scale) for path in folder.having((".sens",))]
+    return Recognised(tuple(scans)) if scans else None
 
 
 def read_header(path: pathlib.Path) -> Header:
@@ -196,7 +208,7 @@ def decode_depth(stream: bytes, size: tuple[int, int], units_per_m: float = MM_P
         raise recording.Damaged("depth stream without an end")
     if len(raw) != count:
         raise recording.Damaged(f"depth stream: expected {count} bytes, got {len(raw)} or more")
-    return images.to_millimetres(np.frombuffer(raw, "<u2").reshape(size), units_per_m)
+    return depth_images.to_millimetres(np.frombuffer(raw, "<u2").reshape(size), units_per_m)
 
 
 def encode_depth(depth_mm: np.ndarray) -> bytes:

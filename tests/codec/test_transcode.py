@@ -8,6 +8,7 @@ import pytest
 
 from psp_jax import codec
 from psp_jax.codec import transcode
+from psp_jax.recordings import inputs
 from tests import scans
 
 
@@ -56,7 +57,7 @@ def test_a_folder_goes_to_streams_and_back(tmp_path):
 
 def test_every_frame_of_a_scan_is_coded(scans_dir, tmp_path):
     scan = next(scans_dir.glob("scans/*/*.sens"))
-    count, frames = transcode.frames(scan, 1)
+    count, frames = transcode.frames(inputs.find_depth(scan), 1)
     assert count == 3
     assert [name for name, _ in frames] == [f"{scan.stem}/{index:06d}" for index in range(3)]
 

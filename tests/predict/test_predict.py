@@ -203,7 +203,7 @@ def test_wrong_arguments_are_refused_in_one_line(depth_run, photos, tmp_path, ru
     good = {"--workdir": depth_run, "--out": tmp_path / "out"}
     for inputs, changed, message in (
         ([photos], {"--workdir": tmp_path / "nowhere"}, "nowhere holds no run"),
-        ([tmp_path / "empty"], {}, "empty holds no .jpg"),
+        ([tmp_path / "empty"], {}, "empty holds no image"),
         ([tmp_path / "gone.png"], {}, "gone.png does not exist"),
         ([tmp_path / "*.webp"], {}, "nothing matches"),
         ([photos / "notes.txt"], {}, "notes.txt: expected an image"),

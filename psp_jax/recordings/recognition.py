@@ -1,0 +1,22 @@
+"""The result of recognising a layout."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from psp_jax.recordings.depth_units import Choice
+from psp_jax.recordings.recording import Recording
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognised:
+    """The recordings of one folder, in a layout that recognised it.
+
+    Attributes:
+        recordings: at least one.
+        choices: the units of depth that a test chose, where the layout states none.
+        unpaired: numbers of colour and of depth files that belong to no file of the other kind.
+    """
+
+    recordings: Sequence[Recording]
+    choices: Sequence[Choice] = ()
+    unpaired: tuple[int, int] = (0, 0)
