@@ -16,7 +16,7 @@ CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"photograph
 FOREIGN = set(
     "array cpus-per-task dependency gpus gpus-per-node job-name nodes ntasks ntasks-per-node "
     "open-mode output requeue signal test-only time file tag filename dry-run dryrun editable "
-    "no-cache-dir env service_port".split()
+    "no-cache-dir env service_port small".split()
 )
 
 # Stands for Python: a run is finished at once, but for those named by FAIL, and the report is said.
@@ -144,7 +144,7 @@ def test_flags_that_the_launch_files_name_exist():
     text = "".join(path.read_text() for path in (ROOT / "launch").iterdir())
     named = set(re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*(?:[.\w]|\[\d+\])*)", text)) - FOREIGN
     known = set()
-    for module in ("psp_jax.main", "data_builders.scannet_frontiers"):
+    for module in ("psp_jax.main", "psp_jax.calibrate", "data_builders.scannet_frontiers"):
         command = [sys.executable, "-m", module, "--help"]
         said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
         known |= set(re.findall(r"^ +--(?:\[no\])?(\w+)", said, re.MULTILINE))
