@@ -25,6 +25,13 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; the same command resumes it. Default: runs/<name>."
 )
+_RESUME_FROM = flags.DEFINE_integer(
+    "resume_from",
+    None,
+    "Older step to resume from where the newest checkpoint is damaged; 0 starts from scratch. "
+    "Newer checkpoints are moved to unused_checkpoints/ in the workdir.",
+    lower_bound=0,
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -91,7 +98,7 @@ def main(argv: list[str]) -> None:
                 fail(f"this process can't join the others: {str(error).splitlines()[0]}")
             stack.enter_context(processes.exit_on_error())
         try:
-            train.run(config, workdir)
+            train.run(config, workdir, resume_from=_RESUME_FROM.value)
         except (ValueError, FloatingPointError, OSError) as error:
             fail(str(error))
         except KeyboardInterrupt:

@@ -34,6 +34,22 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
         raise
 
 
+def unused(path: pathlib.Path) -> pathlib.Path:
+    """Returns the first of a path, `NAME-2.SUFFIX`, `NAME-3.SUFFIX`, ... that does not exist."""
+    candidate, number = path, 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def keep_copy(path: pathlib.Path) -> pathlib.Path:
+    """Copies a file to `unused` of its path, and returns that."""
+    target = unused(path)
+    write(target, path.read_bytes())
+    return target
+
+
 def local_path(path: str | os.PathLike) -> pathlib.Path:
     """Expands `~` and environment variables in a path.
 
