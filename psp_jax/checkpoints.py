@@ -20,7 +20,7 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
-from psp_jax.io import manifest
+from psp_jax.io import files, manifest
 from psp_jax.runtime import processes, saved_steps
 from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import TrainState, Variables
@@ -115,7 +115,7 @@ class Store:
         processes.broadcast_from_primary(self._forget)
 
     def _finish(self, partial: pathlib.Path, step: int) -> None:
-        (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
+        files.write(partial / ENVIRONMENT_FILE, json.dumps(environment()) + "\n")
         manifest.write(partial)
         partial.rename(self._folder / str(step))
         _sync(self._folder)
@@ -166,7 +166,7 @@ class Store:
     def changes(self, step: int) -> list[str]:
         """Lists, `name: there -> here`, the differences that keep resuming from being bit-exact."""
         path = self._folder / str(step) / ENVIRONMENT_FILE
-        there = json.loads(path.read_text()) if path.exists() else {}
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         here = environment()
         return [
             f"{name}: {there[name]} -> {here[name]}" for name in there if there[name] != here[name]

@@ -316,7 +316,7 @@ def load(workdir: str | pathlib.Path) -> Experiment:
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}); delete it or pass another --workdir"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from psp_jax import (
     augment,
@@ -183,6 +184,30 @@ def check(config: Experiment, workdir: str, *, resume_from: int | None = None) -
             "pass another --workdir, or delete that folder to start from scratch"
         )
     mesh.check(config.data.batch_size)
+    _check_batch_norms(config, model)
+
+
+def _check_batch_norms(config: Experiment, model: Any) -> None:
+    """Refuses a batch norm in train mode that would see one value per channel.
+
+    That is so with one image at a 1x1 map, such as that of the coarsest level of the pyramid. Its
+    output would be 0 whatever the image, and neither PyTorch nor accumulated batches change that.
+    """
+    if config.data.batch_size > 1:
+        return
+    height, width = config.data.source.size() or init_from.SMALL_IMAGE
+    image = jax.ShapeDtypeStruct((1, height, width, model.INPUT_CHANNELS), np.float32)
+    variables, rngs = init_from.shapes(model), {"dropout": jax.random.key(0)}
+    for index, phase in enumerate(config.phases):
+        apply = functools.partial(
+            model.apply, train=phase.train, rngs=rngs, mutable=["batch_stats", "auxiliary"]
+        )
+        try:
+            jax.eval_shape(apply, variables, image)
+        except ValueError as error:
+            raise experiment.ConfigError(
+                f"config.data.batch_size=1 with config.phases[{index}].train={phase.train}: {error}"
+            ) from None
 
 
 def _check_auxiliary(config: Experiment, model: Any) -> None:

@@ -13,7 +13,8 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
 
     Args:
         path: the file; its folder is made if it does not exist.
-        content: bytes, or text that is encoded as UTF-8.
+        content: bytes, or text that is encoded as UTF-8, with escapes for the names of files that
+            are not.
         durable: whether to wait until the disk holds it.
 
     Raises:
@@ -24,7 +25,9 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(
+                content.encode(errors="backslashreplace") if isinstance(content, str) else content
+            )
             if durable:
                 file.flush()
                 os.fsync(file.fileno())

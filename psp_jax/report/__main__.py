@@ -48,7 +48,9 @@ def main(arguments: argparse.Namespace) -> int:
     report = write(all_runs, arguments.out)
     if arguments.into is not None:
         try:
-            text = page.insert(arguments.into.read_text(), report.tables, _origin(all_runs))
+            text = page.insert(
+                arguments.into.read_text(encoding="utf-8"), report.tables, _origin(all_runs)
+            )
         except ValueError as error:
             raise ValueError(f"--into={arguments.into}: {error}") from None
         files.write(arguments.into, text)

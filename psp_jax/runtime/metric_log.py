@@ -45,7 +45,7 @@ class MetricLog:
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
         self.records.append(record)
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if name != "step":
