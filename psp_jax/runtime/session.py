@@ -47,8 +47,7 @@ class Session:
         with contextlib.ExitStack() as stack:
             output = processes.primary_output(self.workdir, metric_log.METRICS_FILE)
             self._output_dir = stack.enter_context(output)
-            claim = functools.partial(_enter, stack, lock.sole_run(self.workdir))
-            processes.broadcast_from_primary(claim)
+            processes.broadcast_from_primary(functools.partial(self._claim, stack))
             self.mesh = mesh.Mesh(shard_parameters=self.config.shard_parameters)
             keep = self.config.keep_checkpoints
             store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
@@ -63,6 +62,12 @@ class Session:
     def __exit__(self, *error: Any) -> None:
         """Frees the workdir."""
         self._stack.__exit__(*error)
+
+    def _claim(self, stack: contextlib.ExitStack) -> None:
+        self._lease = stack.enter_context(lock.sole_run(self.workdir))
+
+    def _check_lease(self) -> None:
+        processes.broadcast_from_primary(lambda: self._lease.check())
 
     def prepare_data(self) -> str:
         """Prepares the data set, the primary process first, and returns its folder."""
@@ -172,6 +177,7 @@ class Session:
     def save(self, current: TrainState) -> None:
         """Saves a state under its step; raises FloatingPointError if it is not finite."""
         nonfinite.check(current, int(current.step))
+        self._check_lease()
         self._store.save(current)
         self.clock.saved()
 
@@ -195,11 +201,8 @@ class Session:
 
     def report(self, action: Callable[[], None]) -> None:
         """Runs the report on the primary process; the others wait for its end or its error."""
+        self._check_lease()
         with self.clock.spend(goodput.REPORT):
             processes.broadcast_from_primary(action)
         self.clock.saved()
         print("\n".join(self.clock.lines()))
-
-
-def _enter(stack: contextlib.ExitStack, manager: contextlib.AbstractContextManager[None]) -> None:
-    stack.enter_context(manager)
