@@ -48,6 +48,7 @@ OWNERS = {
         "psp_jax/explore.py",
         "data_builders/",
     ),
+    "av": ("psp_jax/recordings/video.py",),
     "numba": ("psp_jax/partition/",),
     "bioimage_cpp": ("psp_jax/partition/decode.py",),
     "matplotlib": ("psp_jax/evaluation/plots.py",),

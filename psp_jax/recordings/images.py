@@ -50,7 +50,7 @@ def shape_of(data: bytes) -> Shape:
         shape = _jpeg_shape(data)
     else:
         raise recording.Damaged(f"expected a JPEG or PNG file, got {len(data)} other bytes")
-    _check_pixels(shape.size)
+    check_pixels(shape.size)
     return shape
 
 
@@ -116,11 +116,12 @@ def _pgm_header(data: bytes) -> tuple[tuple[int, int], int]:
     width, height, largest = map(int, match.groups())
     if not 255 < largest <= 65535:
         raise recording.Damaged(f"PGM: expected 16 bits, got values up to {largest}")
-    _check_pixels((height, width))
+    check_pixels((height, width))
     return (height, width), match.end()
 
 
-def _check_pixels(size: tuple[int, int]) -> None:
+def check_pixels(size: tuple[int, int]) -> None:
+    """Raises `Damaged` unless an image of (height, width) may be decoded."""
     if not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise recording.Damaged(f"expected an image of 1 to {MAX_PIXELS} pixels, got {_text(size)}")
 
