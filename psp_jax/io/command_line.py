@@ -129,7 +129,7 @@ def guard(*, resumes: bool = False) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # The reader of the output, such as `head`, is gone.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except (ValueError, OSError, FloatingPointError) as error:
         fail(str(error))

@@ -25,9 +25,7 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
-            file.write(
-                content.encode(errors="backslashreplace") if isinstance(content, str) else content
-            )
+            file.write(_encoded(content) if isinstance(content, str) else content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -35,6 +33,15 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _encoded(text: str) -> bytes:
+    """Encodes as UTF-8, with escapes for what Python's names of files can't express in it."""
+    try:
+        raw = text.encode(errors="surrogateescape")  # In some locales all names have surrogates.
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace")
+    return raw.decode(errors="backslashreplace").encode()
 
 
 def unused(path: pathlib.Path) -> pathlib.Path:
