@@ -66,6 +66,7 @@ setuptools.setup(
         "numba>=0.61",
         "numpy>=2.0",
         "av>=14.2",  # The first with the rotation of a frame.
+        "simplejpeg>=1.8",
         # Never beside another opencv package: both own the module cv2.
         "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",

@@ -49,6 +49,7 @@ OWNERS = {
         "data_builders/",
     ),
     "av": ("psp_jax/recordings/video.py",),
+    "simplejpeg": ("psp_jax/recordings/image_faults.py",),
     "numba": ("psp_jax/partition/",),
     "bioimage_cpp": ("psp_jax/partition/decode.py",),
     "matplotlib": ("psp_jax/evaluation/plots.py",),

@@ -7,7 +7,6 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
-import cv2
 import numpy as np
 
 from psp_jax.io import files
@@ -18,8 +17,6 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 EXPECTED = "expected an image (.jpg, .png), a video, a .sens file or a folder of them"
 UNKNOWN_RATE = 25.0  # Frames per second of a film that does not state them.
-_PNG_BITS_AT = 24  # Offset of the bits of a channel.
-_JPEG_END = b"\xff\xd9"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,20 +126,9 @@ def read_image(path: pathlib.Path) -> np.ndarray:
     data = path.read_bytes()
     if not data:
         raise ValueError("the file is empty")
-    if data.startswith(b"\xff\xd8"):  # Phones append videos and second pictures.
-        data = data[: data.rfind(_JPEG_END) + len(_JPEG_END)]
     if holds := encoding.held_by(data):
         raise ValueError(f"expected a colour image, got a result of this program, {holds}")
-    shape = images.shape_of(data)
-    if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
-        raise ValueError("expected a colour image, got 16-bit gray, which is a depth image")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ValueError(f"OpenCV can't decode it: {error.err}") from None
-    if pixels is None:
-        raise ValueError("OpenCV can't decode it")
-    return np.asarray(pixels)
+    return images.decode_rgb(data)
 
 
 def _expanded(text: str) -> list[pathlib.Path]:

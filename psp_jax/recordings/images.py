@@ -11,15 +11,17 @@ import struct
 import cv2
 import numpy as np
 
+from psp_jax.io import contents
 from psp_jax.io.units import MM_PER_M
-from psp_jax.recordings import recording
+from psp_jax.recordings import image_faults, recording
 
-MAX_PIXELS = 1 << 25  # 33 megapixels; ScanNet's colour has 1.25. Decoded, at most 100 MB.
+MAX_PIXELS = 1 << 27  # Phones have 108 megapixels; decoded, at most 400 MB.
 MAX_FILE_BYTES = 64 << 20  # A 1296x968 JPEG has 0.2 MB; no image of a frame is as large.
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten; thousands would decode for hours.
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
-_JPEG_END = b"\xff\xd9"
+_PNG_BITS_AT = 24  # Offset of the bits of a channel.
+_JPEG_MAGIC = b"\xff\xd8"
 _START_OF_SCAN = b"\xff\xda"
 # Start of frame markers, without the lossless and arithmetic ones, which OpenCV doesn't decode.
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
@@ -46,10 +48,11 @@ def shape_of(data: bytes) -> Shape:
     """Reads the header of a complete JPEG or PNG file."""
     if data.startswith(_PNG_MAGIC):
         shape = _png_shape(data)
-    elif data.startswith(b"\xff\xd8"):
+    elif data.startswith(_JPEG_MAGIC):
         shape = _jpeg_shape(data)
     else:
-        raise recording.Damaged(f"expected a JPEG or PNG file, got {len(data)} other bytes")
+        what = contents.placeholder(data[:256]) or f"{len(data)} other bytes"
+        raise recording.Damaged(f"expected a JPEG or PNG file, got {what}")
     check_pixels(shape.size)
     return shape
 
@@ -68,10 +71,18 @@ def decode_color(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and shape.size != size:
         raise recording.Damaged(f"expected {_text(size)} pixels, got {_text(shape.size)}")
     # The orientation in EXIF is ignored: depth is registered to the sensor's own grid.
-    pixels = _decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = _decode(data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.shape != (*shape.size, 3):
         raise recording.Damaged(f"expected {_text(shape.size)} pixels, decoded {pixels.shape}")
     return pixels
+
+
+def decode_rgb(data: bytes) -> np.ndarray:
+    """Decodes a colour JPEG or PNG, turned upright as its EXIF says, to `[H, W, 3]` uint8 RGB."""
+    shape = shape_of(data)
+    if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
+        raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
+    return np.ascontiguousarray(_decode(data, cv2.IMREAD_COLOR_BGR)[..., ::-1])
 
 
 def decode_depth_png(data: bytes) -> np.ndarray:
@@ -127,28 +138,35 @@ def check_pixels(size: tuple[int, int]) -> None:
 
 
 def _decode(data: bytes, flags: int) -> np.ndarray:
+    makes_opaque = False
+    if data.startswith(_JPEG_MAGIC):
+        data = image_faults.trimmed(data)
+        image_faults.check_jpeg(data)
+    elif flags != cv2.IMREAD_UNCHANGED and image_faults.has_alpha(data):
+        flags, makes_opaque = cv2.IMREAD_UNCHANGED, True
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise recording.Damaged(f"OpenCV can't decode it: {error.err}") from None
     if pixels is None:
         raise recording.Damaged("OpenCV can't decode it")
+    if makes_opaque and pixels.ndim == 3 and pixels.shape[2] == 4:
+        return image_faults.opaque(pixels)
     return pixels
 
 
 def _png_shape(data: bytes) -> Shape:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise recording.Damaged("a PNG without a header")
-    if _PNG_END not in data[-64:]:
+    if _PNG_END not in data:
         raise recording.Damaged("a truncated PNG")
     width, height, _, kind = struct.unpack_from(">2I2B", data, 16)
     return Shape((height, width), 1 if kind in (0, 4) else 3, is_jpeg=False)
 
 
 def _jpeg_shape(data: bytes) -> Shape:
-    """Walks the segments up to the frame header; libjpeg decodes a truncated file to half gray."""
-    if _JPEG_END not in data[-64:]:
-        raise recording.Damaged("a truncated JPEG")
+    """Walks the segments up to the frame header."""
+    data = image_faults.trimmed(data)
     if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
         raise recording.Damaged(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
     offset = 2
