@@ -23,9 +23,9 @@ import numpy as np
 import tabulate
 
 from psp_jax.evaluation import plots
-from psp_jax.io import command_line, files, progress, units
+from psp_jax.io import command_line, own_files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import layouts, recording, sens
+from psp_jax.recordings import images, layouts, recording, sens
 
 _T = TypeVar("_T")
 RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
@@ -78,9 +78,9 @@ def views(path: pathlib.Path, frames: int) -> Iterator[View]:
     elif path.suffix == ".sens" and path.is_file():
         yield from _recording(sens.SensRecording(path), frames)
     elif path.is_dir():
-        images = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
-        if images and not any(path.glob("**/scene*_*")):
-            yield from map(_png, _spaced(images, frames))
+        pngs = sorted(path.glob("**/depth/*.png")) or sorted(path.glob("*.png"))
+        if pngs and not any(path.glob("**/scene*_*")):
+            yield from map(_png, _spaced(pngs, frames))
         else:
             recordings = layouts.survey(path).recordings
             for each in _spaced(recordings, frames):
@@ -120,34 +120,48 @@ def measure(
     return labels, dict(zip(METRICS, values, strict=True))
 
 
-def explore(chosen: Sequence[View], out: pathlib.Path) -> str:
-    """Writes a picture of every view and `table.csv` into `out`; returns the table of means."""
-    out.mkdir(parents=True, exist_ok=True)
+def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
+    """Writes a picture of every view and `table.csv` into `out`.
+
+    Returns:
+        The table of means, and a line for every view that can't be segmented.
+
+    Raises:
+        FileExistsError: if such a file exists that no earlier call wrote.
+    """
+    own, skipped = own_files.OwnFiles(out), []
+    own.path("table.csv")
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ALGORITHMS}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("frame", "algorithm", *METRICS))
     for view in progress.bar(chosen, desc="explore", unit="frame"):
         filled_mm, _ = fill.fill_nearest(view.depth_mm)
-        partitions = {}
-        for name, segment in ALGORITHMS.items():
-            partitions[name], metrics = measure(segment, view, filled_mm)
+        picture = own.path(f"{view.name}.png")
+        try:
+            measured = {name: measure(each, view, filled_mm) for name, each in ALGORITHMS.items()}
+        except ValueError as error:
+            skipped.append(f"{view.name}: {error}")
+            continue
+        partitions = {name: labels for name, (labels, _) in measured.items()}
+        for name, (_, metrics) in measured.items():
             rows[name].append(metrics)
             table.writerow((view.name, name, *(f"{value:.6g}" for value in metrics.values())))
         plots.partition_sheet(
-            out / f"{view.name}.png",
+            picture,
             filled_mm / np.float32(units.MM_PER_M),
             view.rgb,
             partitions,
             {name: frontier_classes.encode(labels) for name, labels in partitions.items()},
             {"watershed": _relief_and_markers(filled_mm)},
         )
-    files.write(out / "table.csv", text.getvalue())
-    return tabulate.tabulate(
+    own.write("table.csv", text.getvalue())
+    means = tabulate.tabulate(
         [[name, *(_mean([row[key] for row in rows[name]]) for key in METRICS)] for name in rows],
-        (f"mean of {len(chosen)} frames", *METRICS),
+        (f"mean of {len(chosen) - len(skipped)} frames", *METRICS),
         floatfmt=("", *METRICS.values()),
     )
+    return means, skipped
 
 
 def _mean(values: list[float]) -> float:
@@ -166,9 +180,10 @@ def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
 
 
 def _png(path: pathlib.Path) -> View:
-    depth_mm = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if depth_mm is None or depth_mm.ndim != 2 or depth_mm.dtype != np.uint16:
-        raise ValueError(f"{path}: expected a depth image, 16-bit gray in millimetres")
+    try:
+        depth_mm = images.decode_depth_png(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     rgb = None
     for suffix in (".jpg", ".png"):
         color = path.parent.parent / "color" / (path.stem + suffix)
@@ -203,13 +218,17 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
     return [items[index] for index in sorted(set(indices.tolist()))]
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Explores every path of the command line."""
+def main(arguments: argparse.Namespace) -> int:
+    """Explores every path of the command line; returns 1 if frames were skipped."""
     chosen = [view for path in arguments.paths for view in views(path, arguments.frames)]
     if not chosen:
         raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
-    print(explore(chosen, arguments.out))
+    table, skipped = explore(chosen, arguments.out)
+    print(table)
     print(f"pictures and table.csv are in {arguments.out}")
+    if skipped:
+        print(f"{len(skipped)} skipped:", *skipped, sep="\n  ")
+    return 1 if skipped else 0
 
 
 def parser() -> command_line.Parser:

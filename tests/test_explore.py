@@ -25,7 +25,8 @@ def depth_png(tmp_path):
 def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
     (view,) = explore.views(depth_png, 4)
     assert view.rgb is not None and view.rgb.shape == (120, 160, 3)
-    table = explore.explore([view], tmp_path / "out")
+    table, skipped = explore.explore([view], tmp_path / "out")
+    assert not skipped
     assert (tmp_path / "out" / "kitchen_7.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
     assert [row["algorithm"] for row in rows] == list(explore.ALGORITHMS)

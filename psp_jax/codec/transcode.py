@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.io import files, progress
+from psp_jax.io import own_files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import images, layouts, recording, sens
@@ -151,7 +151,7 @@ def encode_all(
     paths: Sequence[pathlib.Path], out: pathlib.Path, stride: int, code: Code
 ) -> Summary:
     """Encodes every frame of every path into `out`, skipping frames that fail."""
-    listed = [frames(path, stride) for path in paths]
+    listed, own = [frames(path, stride) for path in paths], own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     written: set[pathlib.Path] = set()
     total = sum(count for count, _ in listed)
@@ -165,8 +165,8 @@ def encode_all(
                 if not depth_mm.any():
                     raise ValueError("no reading at all")
                 stream = code(depth_mm)
-                files.write(target, stream)
-            except ValueError as error:
+                own.write(f"{name}{SUFFIX}", stream)
+            except (ValueError, FileExistsError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:
@@ -181,6 +181,7 @@ def encode_all(
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
     """Decodes every stream of every path to `out`/depth and `out`/regions."""
     listed = [pair for path in paths for pair in _streams(path)]
+    own = own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     with progress.bar(desc="decode", unit="frame", total=len(listed)) as bar:
         for name, path in listed:
@@ -189,13 +190,13 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                files.write(out / "depth" / f"{name}.png", _png(depth_mm))
+                own.write(f"depth/{name}.png", _png(depth_mm))
                 regions = int(labels.max()) + 1
                 if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
-                    files.write(out / "regions" / f"{name}.png", _png(labels.astype(np.uint16)))
-            except ValueError as error:
+                    own.write(f"regions/{name}.png", _png(labels.astype(np.uint16)))
+            except (ValueError, FileExistsError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:
