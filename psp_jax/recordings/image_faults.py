@@ -36,16 +36,21 @@ def trimmed(jpeg: bytes) -> bytes:
     return jpeg + _JPEG_END if end < 0 else jpeg[: end + len(_JPEG_END)]
 
 
-def check_jpeg(jpeg: bytes) -> None:
-    """Raises `Damaged` if the decoder fills in blocks of a trimmed JPEG that are lost.
+def intact(jpeg: bytes) -> bytes:
+    """Returns the JPEG `trimmed`; raises `Damaged` if the decoder has to fill in lost blocks.
 
     Most decoders then only warn, and return an image that is partly gray.
     """
+    complete = trimmed(jpeg)
     try:
-        simplejpeg.decode_jpeg(jpeg, "GRAY", strict=True)
+        simplejpeg.decode_jpeg(complete, "GRAY", strict=True)
     except ValueError as error:
         if not _HARMLESS.fullmatch(str(error)):
-            raise recording.Damaged(str(error)) from None
+            is_cut = len(complete) > len(jpeg)
+            raise recording.Damaged(
+                f"a {'truncated' if is_cut else 'damaged'} JPEG: {error}"
+            ) from None
+    return complete
 
 
 def has_alpha(png: bytes) -> bool:

@@ -140,8 +140,7 @@ def check_pixels(size: tuple[int, int]) -> None:
 def _decode(data: bytes, flags: int) -> np.ndarray:
     makes_opaque = False
     if data.startswith(_JPEG_MAGIC):
-        data = image_faults.trimmed(data)
-        image_faults.check_jpeg(data)
+        data = image_faults.intact(data)
     elif flags != cv2.IMREAD_UNCHANGED and image_faults.has_alpha(data):
         flags, makes_opaque = cv2.IMREAD_UNCHANGED, True
     try:
