@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 import av
 import cv2
@@ -30,7 +31,7 @@ from benchmarks import damage
 from configs import depth_mse
 from data_builders import sources
 from data_builders.rooms import generate
-from psp_jax import codec, explore, train
+from psp_jax import codec, experiment, explore, train
 from psp_jax.io import command_line
 from psp_jax.models import resnet, segmenter
 from psp_jax.partition import frontier_classes
@@ -83,7 +84,7 @@ def film(rng: np.random.Generator) -> bytes:
     """Encodes an AVI of six frames."""
     data = io.BytesIO()
     with av.open(data, "w", format="avi") as container:
-        stream = container.add_stream("mpeg4", rate=10)
+        stream: Any = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
         for _ in range(6):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(photo(rng), format="rgb24")))
@@ -179,7 +180,7 @@ class Setup:
     """What the commands need: a recording, and a finished run with its config."""
 
     recording: bytes
-    config: object
+    config: experiment.Experiment
     workdir: pathlib.Path
 
 

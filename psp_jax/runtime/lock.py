@@ -16,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 from psp_jax.io import files
 
@@ -198,7 +199,7 @@ def _read(path: pathlib.Path) -> Owner | None:
     try:
         plain = json.loads(path.read_bytes())
         names = [field.name for field in dataclasses.fields(Owner)]
-        fields = {name: str(plain[name]) for name in names if name in plain}
+        fields: dict[str, Any] = {name: str(plain[name]) for name in names if name in plain}
         return Owner(**fields | {"pid": int(plain["pid"]), "host": str(plain["host"])})
     except (FileNotFoundError, ValueError, TypeError, KeyError):
         return None

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import struct
+from typing import Any
 
 import av
 import cv2
@@ -32,7 +33,7 @@ def image_at(index, size=(64, 96)):
 def write(path, *, suffix=None, times=None, count=COUNT):
     codec, pixel_format = FORMATS[suffix or path.suffix[1:]]
     with open(path, "wb") as file, av.open(file, "w", format=_format(suffix, path)) as container:
-        stream = container.add_stream(codec, rate=10)
+        stream: Any = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, pixel_format
         stream.codec_context.gop_size = 1
         for index in range(count):
@@ -101,7 +102,8 @@ def test_a_video_that_ends_early_is_counted(tmp_path, suffix, share):
 @pytest.mark.parametrize("suffix", ["avi", "mov"])
 def test_frames_that_are_lost_in_the_middle_are_counted(tmp_path, suffix):
     path = write(tmp_path / f"a.{suffix}")
-    with open(path, "rb") as file, av.open(file) as container:
+    with path.open("rb") as file, av.open(file) as opened:
+        container: Any = opened
         packets = [p for p in container.demux(video=0) if p.size]
     data = bytearray(path.read_bytes())
     for packet in packets[5:9]:
