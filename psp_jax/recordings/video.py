@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 
 from psp_jax.io import contents
@@ -77,7 +78,7 @@ def frames(path: pathlib.Path, stride: int = 1) -> Iterator[VideoFrame]:
         for packet in packets:
             try:
                 decoded = packet.decode()
-            except av.FFmpegError:
+            except av.error.FFmpegError:
                 index, damaged = index + 1, damaged + 1
                 continue
             for frame in decoded:
@@ -101,7 +102,7 @@ class _Packets:
             for packet in self._packets:
                 self.count += packet.dts is not None or packet.size > 0  # The last one flushes.
                 yield packet
-        except av.FFmpegError as error:
+        except av.error.FFmpegError as error:
             self.error = str(error.strerror)
 
 
@@ -129,7 +130,7 @@ def _opened(path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
         file.seek(0)
         try:
             container = av.open(file, metadata_errors="replace")
-        except (av.FFmpegError, ValueError, OSError) as error:
+        except (av.error.FFmpegError, ValueError, OSError) as error:
             reason = getattr(error, "strerror", None) or error
             raise recording.Damaged(f"no video that can be decoded: {reason}") from None
         with container:
