@@ -162,7 +162,7 @@ def test_fields_that_do_not_alter_what_was_trained_may_change(trained, name, val
         ("data.flip_probability", 0.1),
         ("data.train_fraction", 0.5),
         ("data.max_depth_m", 5.0),
-        ("model.width", 8),
+        ("model.trunk.width", 8),
         ("objective.center_m", 2.0),
         ("phases.0.steps", 7),
         ("phases.1.steps", 9),
