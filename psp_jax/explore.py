@@ -183,7 +183,7 @@ def _png(path: pathlib.Path) -> View:
     try:
         depth_mm = images.decode_depth_png(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: expected a depth image in millimetres: {error}") from None
     rgb = None
     for suffix in (".jpg", ".png"):
         color = path.parent.parent / "color" / (path.stem + suffix)
