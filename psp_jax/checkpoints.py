@@ -43,7 +43,11 @@ class Store:
             workdir: folder of the run.
             keep: newest steps that are kept.
             mesh: the devices that hold states; None for all.
+
+        Raises:
+            OSError: if the name of the workdir is not UTF-8, as orbax needs it.
         """
+        _check_name(workdir)
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
         self._mesh = mesh or Mesh()
@@ -217,6 +221,7 @@ def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
         OSError: if none of them is intact.
     """
     require(workdir)
+    _check_name(workdir)
     parent = pathlib.Path(os.path.abspath(workdir)) / FOLDER
     for step in reversed(saved_steps.steps_of(parent)):
         if not (damage := saved_steps.damage(parent, step, optimizer=False)):
@@ -243,6 +248,17 @@ def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
         shardings,
     )
     return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
+
+
+def _check_name(workdir: str | pathlib.Path) -> None:
+    path = os.path.abspath(workdir)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise OSError(
+            f"the name of the workdir {path} is not UTF-8, as checkpoints need it; rename it, or "
+            "set LC_ALL to a locale with UTF-8, such as C.UTF-8"
+        ) from None
 
 
 def _alone() -> contextlib.AbstractContextManager:

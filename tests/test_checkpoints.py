@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import os
 import re
 import resource
 import shutil
@@ -43,6 +44,15 @@ def test_a_notebook_needs_no_template(tmp_path, current):
     variables = checkpoints.load_variables(tmp_path)
     jax.tree.map(np.testing.assert_array_equal, variables, current.variables)
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
+
+
+def test_a_workdir_whose_name_is_not_utf8_is_refused_before_anything_is_computed(tmp_path):
+    workdir = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(OSError, match="is not UTF-8"):
+        checkpoints.Store(workdir, keep=1)
+    (workdir / "checkpoints" / "7" / "variables").mkdir(parents=True)
+    with pytest.raises(OSError, match="is not UTF-8"):
+        checkpoints.load_newest(workdir)
 
 
 def test_only_the_newest_are_kept(tmp_path, current):
