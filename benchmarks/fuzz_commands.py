@@ -3,8 +3,9 @@
 Run `python -m benchmarks.fuzz_commands [--trees=300] [--seed=0]`. A tree holds images, depth
 images, videos, recordings and coded depth, some of them damaged, beside files of other kinds, under
 unusual names, with links and earlier outputs. A command then runs on it twice. There must be no
-traceback, no input may change, an error has one line and status 2, and the second run must give the
-outputs of the first. Ends with status 1 otherwise, and prints the seed of each such tree.
+traceback, no input may change, an error has one line and status 2, predict must use or name every
+image, video and recording, and the second run must give the outputs of the first. Ends with status
+1 otherwise, and prints the seed of each such tree.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import av
@@ -221,11 +222,32 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
         after = contents(given)
         wrong += [f"{name} changed" for name, data in before.items() if after.get(name) != data]
         results.append((status, contents(tree)))
+        if program is predict_program and status < 2:
+            made = results[-1][1].keys() - {f"in/{name}" for name in before}
+            wrong += _unaccounted(before, made, output)
     same = results[0][0] == results[1][0] and results[0][1].keys() == results[1][1].keys()
     if not same:
         differ = sorted(results[0][1].keys() ^ results[1][1].keys())[:5]
         wrong.append(f"again: status {results[1][0]} after {results[0][0]}, files {differ}")
     return [f"{program.__name__} {' '.join(arguments)}: {each}" for each in wrong]
+
+
+def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list[str]:
+    """Returns the inputs of predict that have no output and are not named."""
+    paths = [pathlib.PurePath(name) for name in given]
+    used = {
+        part
+        for name in made
+        for part in (*pathlib.PurePath(name).parts, pathlib.PurePath(name).stem)
+    }
+    return [
+        f"{path} is neither used nor named"
+        for path in paths
+        if path.suffix.lower() in (".jpg", ".png", ".avi", ".sens")
+        and not path.name.startswith(".")
+        and path.stem not in used
+        and path.name not in output
+    ]
 
 
 def _wrong_with(status: int, output: str, scratch: pathlib.Path) -> list[str]:
