@@ -279,6 +279,8 @@ def of_workdir(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> li
         changed = [n for n, data in damage.contents(workdir).items() if before.get(n) != data]
         changed = [name for name in changed if pathlib.Path(name).name not in (".lock",)]
         return [f"refused, but changed {changed}: {error}"] if changed else []
+    except Exception as error:  # What no command may show.
+        return [f"unexpected {error!r}"]
     finally:
         strays = [path.name for path in workdir.rglob("Thumbs*.db")]
     wrong = [] if int(state.step) == 2 and strays else ["the run ended elsewhere"]

@@ -189,3 +189,13 @@ def test_the_phases_after_the_trained_ones_are_free(trained, tmp_path):
     train.check(dataclasses.replace(config, phases=config.phases[:1]), str(tmp_path))
     with pytest.raises(ValueError, match=r"phases\.0\.steps"):
         train.check(changed(config, "phases.0.steps", 5), str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 99, b'{"step": "x"}\n', b"[]\n{}\n", None])
+def test_a_finished_run_whose_log_is_damaged_is_reported_again(trained, finished, capsys, content):
+    log = finished / "metrics.jsonl"
+    log.unlink() if content is None else log.write_bytes(content)
+    train.run(trained[1], str(finished))
+    assert "no curves are drawn" in capsys.readouterr().out
+    if content:
+        assert (finished / "metrics-2.jsonl").read_bytes() == content

@@ -115,4 +115,7 @@ def _record(line: str) -> dict | None:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) and all(name in record for name in REQUIRED) else None
+    if not isinstance(record, dict):
+        return None
+    numbers = [record.get(name) for name in REQUIRED]
+    return record if all(isinstance(number, int | float) for number in numbers) else None
