@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from psp_jax.predict import frames
 from psp_jax.recordings import recording, video
 
 FORMATS = {
@@ -167,3 +168,14 @@ def test_a_film_of_a_turned_phone_is_upright(tmp_path, degrees):
     assert np.abs(pixels.astype(int) - expected).mean() < 20
     done, bgr = cv2.VideoCapture(str(path)).read()
     assert done and np.abs(bgr[..., ::-1].astype(int) - pixels).mean() < 5
+
+
+def test_predict_takes_the_frames_and_fails_at_the_end(tmp_path):
+    path = write(tmp_path / "a.avi")
+    path.write_bytes(path.read_bytes()[: int(0.7 * path.stat().st_size)])
+    (sequence,) = frames.find([str(path)], 1)
+    assert sequence.count == COUNT
+    *whole, (_, read_last) = sequence.frames(lambda frame: True)
+    assert len(whole) > 5 and whole[0][1]().shape == (64, 96, 3)
+    with pytest.raises(ValueError, match=f"of {COUNT} frames could be read"):
+        read_last()
