@@ -48,7 +48,7 @@ OWNERS = {
         "psp_jax/explore.py",
         "data_builders/",
     ),
-    "av": ("psp_jax/recordings/video.py",),
+    "av": ("psp_jax/recordings/video.py", "psp_jax/predict/films.py"),
     "simplejpeg": ("psp_jax/recordings/image_faults.py",),
     "numba": ("psp_jax/partition/",),
     "bioimage_cpp": ("psp_jax/partition/decode.py",),
