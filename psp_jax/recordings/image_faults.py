@@ -46,10 +46,7 @@ def intact(jpeg: bytes) -> bytes:
         simplejpeg.decode_jpeg(complete, "GRAY", strict=True)
     except ValueError as error:
         if not _HARMLESS.fullmatch(str(error)):
-            is_cut = len(complete) > len(jpeg)
-            raise recording.Damaged(
-                f"a {'truncated' if is_cut else 'damaged'} JPEG: {error}"
-            ) from None
+            raise recording.Damaged(f"a truncated or damaged JPEG: {error}") from None
     return complete
 
 
