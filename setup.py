@@ -52,7 +52,7 @@ setuptools.setup(
     install_requires=[
         "absl-py>=2.1",
         "array_record>=0.8",
-        "av>=14.0",  # Writes H.264, which browsers play; OpenCV's wheels can't.
+        "av>=14.2",  # Reads films, with the rotation of a frame; writes H.264, which browsers play.
         "bioimage-cpp>=0.10",
         "connected-components-3d>=3.20",
         "flax>=0.12.7",
@@ -65,6 +65,7 @@ setuptools.setup(
         "ml-collections>=1.1",
         "numba>=0.61",
         "numpy>=2.0",
+        "simplejpeg>=1.8",
         # Never beside another opencv package: both own the module cv2.
         "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",

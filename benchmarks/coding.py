@@ -123,8 +123,8 @@ def cached_image_codecs(depth_mm: np.ndarray, cache: pathlib.Path | None) -> dic
     path = cache / f"{zlib.crc32(depth_mm.tobytes()):08x}.json"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(image_codecs(depth_mm)))
-    return json.loads(path.read_text())
+        path.write_text(json.dumps(image_codecs(depth_mm)), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def coded(depth_mm: np.ndarray, labels: np.ndarray, trade: float, **residual: float) -> Point:

@@ -57,7 +57,7 @@ def any_file(folder: pathlib.Path, rng: np.random.Generator) -> pathlib.Path:
 
 
 def resumption(way: str) -> Inject:
-    """Damages a file of the latest checkpoint; the run has to resume from the one before."""
+    """Damages a file of the latest checkpoint; the run has to stop, and resume when asked."""
 
     def inject(workdir: pathlib.Path, rng: np.random.Generator) -> str:
         latest = workdir / checkpoints.FOLDER / str(STEPS[1])
@@ -66,14 +66,16 @@ def resumption(way: str) -> Inject:
         damage.WAYS[way](path, rng)
         if path.exists() and path.read_bytes() == before:
             return HARMLESS
-        output = io.StringIO()
-        with contextlib.redirect_stdout(output), checkpoints.Store(workdir, keep=2) as store:
-            step = store.latest_step()
-            variables = store.load_variables(step or 0)
-        named = f"checkpoint {STEPS[1]} of" in output.getvalue()
-        kept = (workdir / checkpoints.DAMAGED_FOLDER / str(STEPS[1])).is_dir()
-        good = step == STEPS[0] and equal(variables, at(STEPS[0]).variables)
-        return CAUGHT if named and kept and good else SILENT
+        damaged = damage.contents(workdir)
+        with checkpoints.Store(workdir, keep=2) as store:
+            try:
+                store.choose(needs_optimizer=lambda step: True)
+                return SILENT
+            except OSError as error:
+                named = f"step {STEPS[1]}: " in str(error)
+            step = store.choose(STEPS[0], needs_optimizer=lambda step: True)
+            good = equal(store.load_variables(step), at(STEPS[0]).variables)
+        return CAUGHT if named and good and damage.contents(workdir) == damaged else SILENT
 
     return inject
 
@@ -81,13 +83,14 @@ def resumption(way: str) -> Inject:
 def stray_folder(workdir: pathlib.Path, rng: np.random.Generator) -> str:
     """Creates an empty folder with the name of a later step."""
     (workdir / checkpoints.FOLDER / str(rng.integers(9, 99))).mkdir()
-    with contextlib.redirect_stdout(io.StringIO()), checkpoints.Store(workdir, keep=2) as store:
-        return CAUGHT if store.latest_step() == STEPS[1] else SILENT
+    with checkpoints.Store(workdir, keep=2) as store:
+        return CAUGHT if store.choose(needs_optimizer=lambda step: True) == STEPS[1] else SILENT
 
 
 def notebook(workdir: pathlib.Path, rng: np.random.Generator) -> str:
     """Flips a bit of the latest checkpoint; reading must skip it and change no file."""
-    damage.flip(any_file(workdir / checkpoints.FOLDER / str(STEPS[1]), rng), rng)
+    latest = workdir / checkpoints.FOLDER / str(STEPS[1])
+    damage.flip(any_file(latest / "variables", rng), rng)
     before, output = damage.contents(workdir), io.StringIO()
     with contextlib.redirect_stdout(output):
         variables = checkpoints.load_variables(workdir)

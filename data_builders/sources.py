@@ -68,7 +68,7 @@ class ScanNet:
         path = self._directory() / "features.json"
         if not path.exists():
             return None
-        stated = json.loads(path.read_text())["featuresDict"]["features"][feature]
+        stated = json.loads(path.read_text(encoding="utf-8"))["featuresDict"]["features"][feature]
         height, width = stated["image" if feature == "image" else "tensor"]["shape"]["dimensions"][
             :2
         ]

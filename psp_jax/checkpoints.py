@@ -1,7 +1,7 @@
 """Saves and restores checkpoints. Every step holds two items: variables and optimizer state.
 
 A step appears by the rename of a folder that holds everything, the digests of its files included.
-Nothing is restored whose digests differ.
+Nothing is restored whose digests differ. Files that other programs leave in a step are ignored.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,15 +20,13 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
-from psp_jax.io import manifest
-from psp_jax.runtime import processes
+from psp_jax.io import files, manifest
+from psp_jax.runtime import processes, saved_steps
 from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import TrainState, Variables
 
-FOLDER = "checkpoints"  # Within a workdir.
-DAMAGED_FOLDER = "damaged_checkpoints"  # Next to it; nothing in there is ever deleted.
 ENVIRONMENT_FILE = "environment.json"  # Within a step: where its numbers were computed.
-ITEMS = ("variables", "optimizer")
+FOLDER = saved_steps.FOLDER
 _PARTIAL = ".partial-"  # Folders that begin so are being written or deleted.
 
 
@@ -41,14 +39,15 @@ class Store:
     def __init__(self, workdir: str | pathlib.Path, *, keep: int, mesh: Mesh | None = None):
         """Opens the store and removes the remains of an interrupted save.
 
-        Steps are verified from the newest down to the first intact one; damaged ones are moved to
-        `damaged_checkpoints` and printed.
-
         Args:
             workdir: folder of the run.
             keep: newest steps that are kept.
             mesh: the devices that hold states; None for all.
+
+        Raises:
+            OSError: if the name of the workdir is not UTF-8, as orbax needs it.
         """
+        _check_name(workdir)
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
         self._mesh = mesh or Mesh()
@@ -58,12 +57,6 @@ class Store:
         self._folder.mkdir(parents=True, exist_ok=True)
         for path in [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob("*.orbax-check*-tmp*")]:
             shutil.rmtree(path)  # The second are of versions that left the rename to orbax.
-        for step, damage in _damaged(self._folder):
-            target = self._quarantine(step)
-            print(
-                f"checkpoint {step} of {self._workdir} is damaged: {damage}; it is "
-                f"moved to {target}"
-            )
 
     def __enter__(self) -> "Store":
         """Returns the store itself."""
@@ -74,7 +67,32 @@ class Store:
 
     def latest_step(self) -> int | None:
         """Returns the newest finished step, None before the first."""
-        return max(_steps(self._folder), default=None)
+        return max(saved_steps.steps_of(self._folder), default=None)
+
+    def choose(
+        self, resume_from: int | None = None, *, needs_optimizer: Callable[[int], bool]
+    ) -> int:
+        """Returns the step that a run resumes from, 0 for none, and changes nothing.
+
+        That is the newest step if it is intact.
+
+        Args:
+            resume_from: an older step to resume from if the newest is damaged; 0 to start from
+                scratch then.
+            needs_optimizer: returns whether the optimizer of a step is needed, too. Otherwise its
+                damage is only printed.
+
+        Raises:
+            OSError: if the step can't be used. All steps and their damage are listed.
+        """
+
+        given = (self._workdir, resume_from, needs_optimizer)
+        return processes.broadcast_from_primary(functools.partial(saved_steps.choose, *given))
+
+    def set_aside(self, step: int) -> None:
+        """Moves the steps after `step` to `unused_checkpoints` in the workdir."""
+        action = functools.partial(saved_steps.set_aside, self._workdir, step)
+        processes.broadcast_from_primary(action)
 
     def save(self, state: TrainState) -> None:
         """Saves the state under its step, unless that step is there already.
@@ -101,7 +119,7 @@ class Store:
         processes.broadcast_from_primary(self._forget)
 
     def _finish(self, partial: pathlib.Path, step: int) -> None:
-        (partial / ENVIRONMENT_FILE).write_text(json.dumps(environment()) + "\n")
+        files.write(partial / ENVIRONMENT_FILE, json.dumps(environment()) + "\n")
         manifest.write(partial)
         partial.rename(self._folder / str(step))
         _sync(self._folder)
@@ -114,10 +132,13 @@ class Store:
             time.sleep(0.1)
 
     def _forget(self) -> None:
-        for old in _steps(self._folder)[: -self._keep]:
-            gone = self._folder / f"{_PARTIAL}{old}"
-            (self._folder / str(old)).rename(gone)  # A partly deleted step must not look like one.
-            shutil.rmtree(gone, ignore_errors=True)
+        for old in saved_steps.steps_of(self._folder)[: -self._keep]:
+            path, gone = self._folder / str(old), self._folder / f"{_PARTIAL}{old}"
+            path.rename(gone)  # A partly deleted step must not look like one.
+            with contextlib.suppress(OSError, ValueError):  # The next start removes it.
+                manifest.remove(gone)
+                if gone.exists():  # Files that are not ours.
+                    gone.rename(path)
 
     def load_variables(self, step: int, like: Variables | None = None) -> Variables:
         """Restores the variables of a step onto the devices.
@@ -149,19 +170,11 @@ class Store:
     def changes(self, step: int) -> list[str]:
         """Lists, `name: there -> here`, the differences that keep resuming from being bit-exact."""
         path = self._folder / str(step) / ENVIRONMENT_FILE
-        there = json.loads(path.read_text()) if path.exists() else {}
+        there = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         here = environment()
         return [
             f"{name}: {there[name]} -> {here[name]}" for name in there if there[name] != here[name]
         ]
-
-    def _quarantine(self, step: int) -> pathlib.Path:
-        folder = self._workdir / DAMAGED_FOLDER
-        folder.mkdir(exist_ok=True)
-        taken = len(list(folder.glob(f"{step}*")))
-        target = folder / (f"{step}-{taken + 1}" if taken else str(step))
-        (self._folder / str(step)).rename(target)
-        return target
 
 
 def environment() -> dict[str, Any]:
@@ -177,7 +190,7 @@ def environment() -> dict[str, Any]:
 
 def latest_step(workdir: str | pathlib.Path) -> int | None:
     """Returns the newest finished step of a workdir, None if there is none."""
-    return max(_steps(pathlib.Path(os.path.abspath(workdir)) / FOLDER), default=None)
+    return max(saved_steps.steps_of(pathlib.Path(os.path.abspath(workdir)) / FOLDER), default=None)
 
 
 def require(workdir: str | pathlib.Path) -> int:
@@ -200,56 +213,31 @@ def load_variables(workdir: str | pathlib.Path) -> Variables:
 def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
     """Restores the newest intact checkpoint of a workdir: its step, nested dicts of NumPy arrays.
 
-    The workdir is left as it is: a damaged step is skipped and printed.
+    The workdir is left as it is: a damaged step is skipped and printed. Only the variables of a
+    step have to be intact.
 
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
         OSError: if none of them is intact.
     """
     require(workdir)
-    folder, skipped = pathlib.Path(os.path.abspath(workdir)) / FOLDER, []
-    for step, damage in _damaged(folder):
-        print(f"checkpoint {step} of {workdir} is damaged and skipped: {damage}")
-        skipped.append(step)
-    left = [step for step in _steps(folder) if step not in skipped]
-    if not left:
-        raise OSError(
-            f"{workdir} holds no intact checkpoint: {', '.join(map(str, skipped))} damaged"
+    _check_name(workdir)
+    parent = pathlib.Path(os.path.abspath(workdir)) / FOLDER
+    for step in reversed(saved_steps.steps_of(parent)):
+        if not (damage := saved_steps.damage(parent, step, optimizer=False)):
+            break
+        print(
+            f"checkpoint {step} of {workdir} is damaged and skipped: {saved_steps.shorten(damage)}"
         )
-    step = left[-1]
-    folder = folder / str(step)
+    else:
+        damaged = ", ".join(map(str, saved_steps.steps_of(parent)))
+        raise OSError(f"{workdir} holds no intact checkpoint: {damaged} damaged")
+    folder = parent / str(step)
+    saved_steps.name_strays(folder)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with _alone():
         shardings = jax.tree.map(lambda _: device, _metadata(folder, "variables"))
         return step, jax.tree.map(np.asarray, _load_variables(folder, shardings))
-
-
-def _steps(folder: pathlib.Path) -> list[int]:
-    """Returns the steps in a folder, from the oldest to the newest."""
-    paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(int(path.name) for path in paths if path.name.isdecimal() and path.is_dir())
-
-
-def _damaged(folder: pathlib.Path) -> Iterator[tuple[int, str]]:
-    """Yields the steps above the newest intact one, with a description of their damage."""
-    steps = _steps(folder)
-    with_digests = [step for step in steps if (folder / str(step) / manifest.FILE).exists()]
-    for step in reversed(steps):
-        path = folder / str(step)
-        if step not in with_digests and not with_digests and _complete(path):
-            print(f"{path} has no {manifest.FILE}, as before there were any: taken unverified")
-            return
-        damage = manifest.damage(path)
-        if not damage:
-            if strays := manifest.unlisted(path):
-                print(f"{path} holds files that are not of the checkpoint: {', '.join(strays)}")
-            return
-        more = f" and {len(damage) - 1} more" if len(damage) > 1 else ""
-        yield step, f"{damage[0]}{more}"
-
-
-def _complete(folder: pathlib.Path) -> bool:
-    return all((folder / item / "_METADATA").is_file() for item in ITEMS)
 
 
 def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
@@ -262,6 +250,17 @@ def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
     return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
 
 
+def _check_name(workdir: str | pathlib.Path) -> None:
+    path = os.path.abspath(workdir)
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise OSError(
+            f"the name of the workdir {path} is not UTF-8, as checkpoints need it; rename it, or "
+            "set LC_ALL to a locale with UTF-8, such as C.UTF-8"
+        ) from None
+
+
 def _alone() -> contextlib.AbstractContextManager:
     """Lets this process read without the others of its run."""
     if jax.process_count() == 1:
@@ -272,7 +271,7 @@ def _alone() -> contextlib.AbstractContextManager:
 
 
 def _metadata(folder: pathlib.Path, item: str) -> Any:
-    return ocp.checkpointables_metadata(str(folder)).metadata[item]
+    return ocp.metadata(str(folder), item).metadata  # The other item may be damaged.
 
 
 def _check_like(folder: pathlib.Path, item: str, like: Any) -> None:

@@ -20,8 +20,10 @@ INCIDENTAL = (
     "checkpoint_every",
     "data.cache",
     "data.skip_damaged",
+    "data.source.data_dir",
     "data.threads",
     "keep_checkpoints",
+    "name",
     "pictures",
     "shard_parameters",
     "validate_every",
@@ -314,7 +316,7 @@ def load(workdir: str | pathlib.Path) -> Experiment:
     if not path.exists():
         raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
     try:
-        plain = json.loads(path.read_text())
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}); delete it or pass another --workdir"

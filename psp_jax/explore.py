@@ -23,11 +23,12 @@ import numpy as np
 import tabulate
 
 from psp_jax.evaluation import plots
-from psp_jax.io import command_line, files, progress, units
+from psp_jax.io import command_line, own_files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
 from psp_jax.recordings import images, inputs, recording, scan_ids
 
 _T = TypeVar("_T")
+_Chosen = tuple[str, recording.Frame, np.ndarray | None]
 RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
 ALGORITHMS: dict[str, superpixels.Superpixels] = {
     "SEEDS": superpixels.Seeds(),
@@ -66,14 +67,20 @@ class View:
     instance: np.ndarray | None = None
 
 
-def views(found: inputs.Inputs, frames: int) -> Iterator[View]:
-    """Yields about `frames` evenly spaced frames of inputs; prints which can't be read."""
-    for frame in _spaced(list(found.depths.values()), frames):
-        path = frame.files["depth"]
-        folder = path.parents[1] if path.parent.name.lower() == "depth" else path.parent
-        yield from _view(f"{scan_ids.clean(folder.name)}_{scan_ids.clean(path.stem)}", frame)
-    for each in _spaced(found.recordings, frames):
-        yield from _recording(each, max(1, frames // len(found.recordings)))
+def views(found: inputs.Inputs, frames: int) -> tuple[list[View], list[str]]:
+    """Reads about `frames` evenly spaced frames of inputs.
+
+    Returns:
+        The frames, and a line for every one that can't be read.
+    """
+    read: list[View] = []
+    skipped: list[str] = []
+    for name, frame, instance in _chosen(found, frames, skipped):
+        try:
+            read.append(_view(name, frame, instance))
+        except (recording.Damaged, OSError) as error:
+            skipped.append(f"{name}: {error}")
+    return read, skipped
 
 
 def measure(
@@ -107,34 +114,48 @@ def measure(
     return labels, dict(zip(METRICS, values, strict=True))
 
 
-def explore(chosen: Sequence[View], out: pathlib.Path) -> str:
-    """Writes a picture of every view and `table.csv` into `out`; returns the table of means."""
-    out.mkdir(parents=True, exist_ok=True)
+def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
+    """Writes a picture of every view and `table.csv` into `out`.
+
+    Returns:
+        The table of means, and a line for every view that can't be segmented.
+
+    Raises:
+        FileExistsError: if such a file exists that no earlier call wrote.
+    """
+    own, skipped = own_files.OwnFiles(out), []
+    own.path("table.csv")
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in ALGORITHMS}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("frame", "algorithm", *METRICS))
     for view in progress.bar(chosen, desc="explore", unit="frame"):
         filled_mm, _ = fill.fill_nearest(view.depth_mm)
-        partitions = {}
-        for name, segment in ALGORITHMS.items():
-            partitions[name], metrics = measure(segment, view, filled_mm)
+        picture = own.path(f"{view.name}.png")
+        try:
+            measured = {name: measure(each, view, filled_mm) for name, each in ALGORITHMS.items()}
+        except ValueError as error:
+            skipped.append(f"{view.name}: {error}")
+            continue
+        partitions = {name: labels for name, (labels, _) in measured.items()}
+        for name, (_, metrics) in measured.items():
             rows[name].append(metrics)
             table.writerow((view.name, name, *(f"{value:.6g}" for value in metrics.values())))
         plots.partition_sheet(
-            out / f"{view.name}.png",
+            picture,
             filled_mm / np.float32(units.MM_PER_M),
             view.rgb,
             partitions,
             {name: frontier_classes.encode(labels) for name, labels in partitions.items()},
             {"watershed": _relief_and_markers(filled_mm)},
         )
-    files.write(out / "table.csv", text.getvalue())
-    return tabulate.tabulate(
+    own.write("table.csv", text.getvalue())
+    means = tabulate.tabulate(
         [[name, *(_mean([row[key] for row in rows[name]]) for key in METRICS)] for name in rows],
-        (f"mean of {len(chosen)} frames", *METRICS),
+        (f"mean of {len(chosen) - len(skipped)} frames", *METRICS),
         floatfmt=("", *METRICS.values()),
     )
+    return means, skipped
 
 
 def _mean(values: list[float]) -> float:
@@ -152,34 +173,36 @@ def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
     return np.maximum(relief, cv2.dilate(markers, np.ones((3, 3), np.uint8))).astype(np.float32)
 
 
-def _recording(scan: recording.Recording, frames: int) -> Iterator[View]:
-    truth = scan.path.with_name(f"{scan.id}_truth.npz")
-    instances = np.load(truth)["instance"] if truth.is_file() else None
-    stride = max(1, scan.count(1) // frames)
-    try:
-        for frame in itertools.islice(scan.frames(stride), frames):
-            instance = None if instances is None else instances[frame.index].astype(np.int32)
-            yield from _view(f"{scan.id}_{frame.index:06d}", frame, instance)
-    except (recording.Damaged, OSError) as error:
-        print(f"the rest of {scan.id} can't be read: {error}")
+def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_Chosen]:
+    """Yields name, frame and true objects; adds a line to `skipped` where a rest is damaged."""
+    for frame in _spaced(list(found.depths.values()), frames):
+        path = frame.files["depth"]
+        folder = path.parents[1] if path.parent.name.lower() == "depth" else path.parent
+        yield f"{scan_ids.clean(folder.name)}_{scan_ids.clean(path.stem)}", frame, None
+    for scan in _spaced(found.recordings, frames):
+        count = max(1, frames // len(found.recordings))
+        stride = max(1, scan.count(1) // count)
+        truth = scan.path.with_name(f"{scan.id}_truth.npz")
+        instances = np.load(truth)["instance"] if truth.is_file() else None
+        try:
+            for frame in itertools.islice(scan.frames(stride), count):
+                instance = None if instances is None else instances[frame.index].astype(np.int32)
+                yield f"{scan.id}_{frame.index:06d}", frame, instance
+        except (recording.Damaged, OSError) as error:
+            skipped.append(f"the rest of {scan.id} can't be read: {error}")
 
 
-def _view(name: str, frame: recording.Frame, instance: np.ndarray | None = None) -> Iterator[View]:
-    """Yields the view of a frame, or prints why there is none."""
-    try:
-        depth_mm = frame.read_depth()
-        if not depth_mm.any():
-            raise recording.Damaged("no depth reading")
-    except (recording.Damaged, OSError) as error:
-        print(f"{name} is left out: {error}")
-        return
+def _view(name: str, frame: recording.Frame, instance: np.ndarray | None) -> View:
+    depth_mm = frame.read_depth()
+    if not depth_mm.any():
+        raise recording.Damaged("no depth reading")
     try:
         bgr = images.decode_color(frame.read_color(), None)
         height, width = depth_mm.shape
         rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
     except (recording.Damaged, OSError):
         rgb = None
-    yield View(name, depth_mm, rgb, instance)
+    return View(name, depth_mm, rgb, instance)
 
 
 def _spaced(items: Sequence[_T], count: int) -> list[_T]:
@@ -187,19 +210,27 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
     return [items[index] for index in sorted(set(indices.tolist()))]
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Explores every path of the command line."""
+def main(arguments: argparse.Namespace) -> int:
+    """Explores every path of the command line; returns 1 if frames were skipped."""
     reading = inputs.reading(arguments)
     found = [inputs.find_depth(path, **reading) for path in arguments.paths]
     for note in (note for each in found for note in each.notes):
         print(note)
-    chosen = [view for each in found for view in views(each, arguments.frames)]
+    read = [views(each, arguments.frames) for each in found]
+    chosen = [view for part, _ in read for view in part]
+    skipped = [line for _, lines in read for line in lines]
     if not chosen:
-        raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}")
-    print(explore(chosen, arguments.out))
+        why = "; ".join(skipped[:3])
+        raise ValueError(f"no frame with depth in {', '.join(map(str, arguments.paths))}: {why}")
+    table, not_segmented = explore(chosen, arguments.out)
+    skipped += not_segmented
+    print(table)
     print(f"pictures and table.csv are in {arguments.out}")
     for line in inputs.lines_of({p: why for each in found for p, why in each.unused.items()}):
         print(line)
+    if skipped:
+        print(f"{len(skipped)} skipped:", *skipped, sep="\n  ")
+    return 1 if skipped else 0
 
 
 def parser() -> command_line.Parser:

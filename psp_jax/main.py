@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from psp_jax.io import command_line
 from psp_jax.io.command_line import fail
 from psp_jax.io.version import __version__
 
@@ -24,6 +25,13 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; the same command resumes it. Default: runs/<name>."
+)
+_RESUME_FROM = flags.DEFINE_integer(
+    "resume_from",
+    None,
+    "Older step to resume from where the newest checkpoint is damaged; 0 starts from scratch. "
+    "Newer checkpoints are moved to unused_checkpoints/ in the workdir.",
+    lower_bound=0,
 )
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
@@ -71,14 +79,15 @@ config_flags.register_flag_parser_for_type(dict, _DictParser())
 
 def main(argv: list[str]) -> None:
     """Trains the experiment of the command line."""
-    others, config = _other_processes(), _CONFIG.value
-    try:  # What needs neither data nor devices, before the imports that take seconds.
-        from psp_jax import experiment
+    with command_line.guard(resumes=True):
+        _train(_CONFIG.value, _other_processes())
 
-        experiment.check(config)
-        config.data.source.check()
-    except (ValueError, OSError) as error:
-        fail(str(error))
+
+def _train(config: Any, others: tuple[str | None, int | None, int | None] | None) -> None:
+    from psp_jax import experiment  # The others take seconds to import.
+
+    experiment.check(config)
+    config.data.source.check()
     from psp_jax import train
     from psp_jax.runtime import processes
 
@@ -90,13 +99,8 @@ def main(argv: list[str]) -> None:
             except (RuntimeError, ValueError) as error:
                 fail(f"this process can't join the others: {str(error).splitlines()[0]}")
             stack.enter_context(processes.exit_on_error())
-        try:
-            train.run(config, workdir)
-        except (ValueError, FloatingPointError, OSError) as error:
-            fail(str(error))
-        except KeyboardInterrupt:
-            print("interrupted; run the same command again to resume", file=sys.stderr)
-            sys.exit(130)
+            stack.enter_context(command_line.guard(resumes=True))
+        train.run(config, workdir, resume_from=_RESUME_FROM.value)
 
 
 def _other_processes() -> tuple[str | None, int | None, int | None] | None:
@@ -117,6 +121,7 @@ def _other_processes() -> tuple[str | None, int | None, int | None] | None:
 
 def parse(argv: list[str]) -> list[str]:
     """Parses the command line; an error ends the program in one line with status 2."""
+    command_line.make_printing_safe()
     if "--version" in argv[1:]:
         print(f"psp_jax {__version__}")
         sys.exit(0)
@@ -155,6 +160,9 @@ def _check_config_file(argv: list[str]) -> None:
         return
     given = [match[1] for match in map(re.compile(r"--?config=(.*)").match, argv) if match]
     given += [value for name, value in itertools.pairwise(argv) if name in ("-config", "--config")]
+    for argument in argv:
+        if match := re.match(r"(--?config[\w.\[\]]*?)\.(\d+)\b(.*)", argument):
+            fail(f"{argument}: expected an index in brackets: {match[1]}[{match[2]}]{match[3]}")
     if not given:
         fail("expected --config=FILE, such as --config=configs/depth_mse.py")
     path = given[-1].partition(":")[0]
@@ -163,7 +171,19 @@ def _check_config_file(argv: list[str]) -> None:
 
 
 def _explain_value(message: str) -> str:
-    """Names the type that a flag's value should have, in place of a parser's own message."""
+    """Says what a flag expects, in place of a parser's own message."""
+    if match := re.search(r"of field (config\.\S+) is not supported for overriding", message):
+        return (
+            f"--{match[1]} is an object, which only a config file can replace; set its fields, "
+            f"such as --{match[1]}.NAME=VALUE"
+        )
+    if match := re.match(r"flag (--\S+?)=.* as instance of <class '([\w.]+)'>", message):
+        names = [each.name for each in dataclasses.fields(pkgutil.resolve_name(match[2]))]
+        return f"{match[1]} is an object; set its fields, such as {match[1]}.{names[0]}=VALUE"
+    if match := re.search(r"Attribute .*Attempting to lookup: (\S+)", message):
+        return f"the config has no field {match[1]}"
+    if "has no attribute 'get_config'" in message:
+        return "the file of --config has no function get_config(); see configs/ for examples"
     for error, expected in _EXPECTED_TYPES.items():
         if match := re.match(rf"flag (--\S+?)=(.*): .*{re.escape(error)}", message):
             return f"{match[1]}={match[2]}: expected {expected}"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from psp_jax import (
     augment,
@@ -19,19 +20,19 @@ from psp_jax import (
     steps,
 )
 from psp_jax.batch import Batch
-from psp_jax.evaluation import run_report, scoring
+from psp_jax.evaluation import run_report, scoring, tables
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
 from psp_jax.models import parts
-from psp_jax.runtime import goodput, mesh, processes, summary
+from psp_jax.runtime import extension, goodput, mesh, processes, summary
 from psp_jax.runtime.session import Session
 from psp_jax.state import TrainState
 
 Splits = dict[str, data.Examples]
 
 
-def run(config: Experiment, workdir: str) -> TrainState:
+def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> TrainState:
     """Trains every phase in order, resuming from workdir if it holds a checkpoint.
 
     Afterwards the workdir holds the config, checkpoints, `metrics.jsonl`, TensorBoard events,
@@ -40,6 +41,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
     Args:
         config: the experiment.
         workdir: folder of the run, made if it does not exist.
+        resume_from: an older step to resume from, or 0 to start from scratch, where the newest
+            checkpoint is damaged or gone; the newer ones are then moved to `unused_checkpoints`.
 
     Returns:
         The state after the last step.
@@ -52,8 +55,8 @@ def run(config: Experiment, workdir: str) -> TrainState:
             state is saved.
     """
     workdir, config = str(files.local_path(workdir)), prepared.fitted(config)
-    check(config, workdir)
-    with Session(config, workdir) as session:
+    check(config, workdir, resume_from=resume_from)
+    with Session(config, workdir, resume_from) as session:
         splits = open_splits(config, session)
         session.save_config()  # Everything is checked: a corrected command finds no other config.
         model = config.model.make(config.objective.channels)
@@ -137,8 +140,13 @@ def open_splits(config: Experiment, session: Session) -> Splits:
     return splits
 
 
-def check(config: Experiment, workdir: str) -> None:
+def check(config: Experiment, workdir: str, *, resume_from: int | None = None) -> None:
     """Finds what would stop the run, before any work is done.
+
+    Args:
+        config: the experiment.
+        workdir: folder of the run.
+        resume_from: see `run`.
 
     Raises:
         ValueError: if a field is wrong, or the workdir holds another experiment.
@@ -152,7 +160,13 @@ def check(config: Experiment, workdir: str) -> None:
     _check_auxiliary(config, model)
     config.data.source.check()
     folder = files.local_path(workdir)
-    if checkpoints.latest_step(folder) is None:
+    step = checkpoints.latest_step(folder)
+    if step is None and resume_from is None and (folder / tables.TEST_FILE).exists():
+        raise OSError(
+            f"workdir {workdir} holds a finished run whose {checkpoints.FOLDER}/ is gone; restore "
+            "it from a backup, pass --resume_from=0 to train again, or pass another --workdir"
+        )
+    if not step or resume_from == 0:
         _check_frozen_trunk(config, model)
         init_from.check(config, model)
     try:
@@ -162,7 +176,7 @@ def check(config: Experiment, workdir: str) -> None:
         probe.unlink(missing_ok=True)  # Processes of other hosts can have the same number.
     except OSError as error:
         raise OSError(f"workdir {workdir} can't be written: {error.strerror}") from None
-    changes = experiment.differences(config, folder)
+    changes = extension.changes(config, folder, step or 0).refused
     if changes:
         more = f" and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise ValueError(
@@ -170,6 +184,30 @@ def check(config: Experiment, workdir: str) -> None:
             "pass another --workdir, or delete that folder to start from scratch"
         )
     mesh.check(config.data.batch_size)
+    _check_batch_norms(config, model)
+
+
+def _check_batch_norms(config: Experiment, model: Any) -> None:
+    """Refuses a batch norm in train mode that would see one value per channel.
+
+    That is so with one image at a 1x1 map, such as that of the coarsest level of the pyramid. Its
+    output would be 0 whatever the image, and neither PyTorch nor accumulated batches change that.
+    """
+    if config.data.batch_size > 1:
+        return
+    height, width = config.data.source.size() or init_from.SMALL_IMAGE
+    image = jax.ShapeDtypeStruct((1, height, width, model.INPUT_CHANNELS), np.float32)
+    variables, rngs = init_from.shapes(model), {"dropout": jax.random.key(0)}
+    for index, phase in enumerate(config.phases):
+        apply = functools.partial(
+            model.apply, train=phase.train, rngs=rngs, mutable=["batch_stats", "auxiliary"]
+        )
+        try:
+            jax.eval_shape(apply, variables, image)
+        except ValueError as error:
+            raise experiment.ConfigError(
+                f"config.data.batch_size=1 with config.phases[{index}].train={phase.train}: {error}"
+            ) from None
 
 
 def _check_auxiliary(config: Experiment, model: Any) -> None:

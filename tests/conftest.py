@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import experiment
+from psp_jax import experiment, train
 from tests import untrained
 from tests.experiments import make_tiny
 from tests.scans import make_frame, small_config, write_scan
@@ -49,6 +49,14 @@ def data_dir(tmp_path_factory, scans_dir) -> pathlib.Path:
 def tiny(data_dir) -> experiment.Experiment:
     """`make_tiny` on the shared data set."""
     return make_tiny(data_dir)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, data_dir) -> tuple:
+    """The workdir of a finished run, its experiment, and its final state."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    config = make_tiny(data_dir)
+    return workdir, config, train.run(config, str(workdir))
 
 
 @pytest.fixture(scope="session")

@@ -195,12 +195,17 @@ def dict_pickle(items: dict[str, bytes]) -> bytes:
     return b"}(" + b"".join(_unicode(name) + value for name, value in items.items()) + b"u"
 
 
-def _state_pickle(state: Leaves, *, view: bool, nest: str) -> bytes:
+def state_body(state: Leaves, *, view: bool) -> bytes:
+    """The operations that leave a state dict on the stack; `view` as in the older format."""
     tensors = {
         name: tensor_pickle(str(index), array, view=view)
         for index, (name, array) in enumerate(state.items())
     }
-    body = dict_pickle(tensors)
+    return dict_pickle(tensors)
+
+
+def _state_pickle(state: Leaves, *, view: bool, nest: str) -> bytes:
+    body = state_body(state, view=view)
     if nest:
         body = dict_pickle({"epoch": _int(3), nest: body, "optimizer": dict_pickle({})})
     return b"\x80\x02" + body + b"."

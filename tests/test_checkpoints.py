@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import os
 import re
 import resource
 import shutil
@@ -45,6 +46,15 @@ def test_a_notebook_needs_no_template(tmp_path, current):
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
 
 
+def test_a_workdir_whose_name_is_not_utf8_is_refused_before_anything_is_computed(tmp_path):
+    workdir = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(OSError, match="is not UTF-8"):
+        checkpoints.Store(workdir, keep=1)
+    (workdir / "checkpoints" / "7" / "variables").mkdir(parents=True)
+    with pytest.raises(OSError, match="is not UTF-8"):
+        checkpoints.load_newest(workdir)
+
+
 def test_only_the_newest_are_kept(tmp_path, current):
     with checkpoints.Store(tmp_path, keep=2) as store:
         for step in (1, 2, 3):
@@ -79,10 +89,14 @@ def at(step):
     return state.create(variables, optax.adam(1e-3), ("head",), step)
 
 
+def start(workdir, resume_from=None, *, needs_optimizer=True):
+    """Chooses the step to resume from, as a session does before it changes anything."""
+    with checkpoints.Store(workdir, keep=2) as store:
+        return store.choose(resume_from, needs_optimizer=lambda step: needs_optimizer)
+
+
 @pytest.mark.parametrize("way", damage.WAYS)
-def test_a_damaged_newest_step_is_put_aside_and_the_one_before_it_is_used(
-    two_steps, tmp_path, capsys, way
-):
+def test_a_damaged_newest_step_stops_the_run_and_changes_nothing(two_steps, tmp_path, way):
     """Every file of a step is hit, the list of digests included; 60 times by a flipped bit."""
     rng = np.random.default_rng(0)
     step_dir = two_steps / "checkpoints" / "8"
@@ -94,20 +108,61 @@ def test_a_damaged_newest_step_is_put_aside_and_the_one_before_it_is_used(
         newest = workdir / "checkpoints" / "8"
         if not damage.WAYS[way](newest / names[hit % len(names)], rng):
             continue  # An empty file can't be made shorter.
-        left = damage.contents(newest)
-        with checkpoints.Store(workdir, keep=2) as store:
-            assert store.latest_step() == 7
-        said = capsys.readouterr().out
-        assert re.match("checkpoint 8 of .* is damaged: .*moved to .*damaged_checkpoints/8", said)
+        left = damage.contents(workdir)
+        with pytest.raises(OSError, match="step 8: .*step 7: intact.*--resume_from=7") as caught:
+            start(workdir)
         named = names[hit % len(names)].as_posix()
-        assert named in said or named == manifest.FILE
-        assert damage.contents(workdir / "damaged_checkpoints" / "8") == left
+        assert named in str(caught.value) or named == manifest.FILE
+        assert damage.contents(workdir) == left
+        assert start(workdir, 7) == 7
+        assert damage.contents(workdir) == left
+
+
+def test_a_step_that_is_not_used_is_moved_and_the_command_may_be_repeated(
+    two_steps, tmp_path, capsys
+):
+    shutil.copytree(two_steps, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "8" / "environment.json").unlink()
+    left = damage.contents(tmp_path / "run" / "checkpoints" / "8")
+    with checkpoints.Store(tmp_path / "run", keep=2) as store:
+        store.set_aside(7)
+        assert store.latest_step() == 7
+        store.save(at(8))
+    unused = tmp_path / "run" / "unused_checkpoints" / "8"
+    assert damage.contents(unused) == left and str(unused) in capsys.readouterr().out
+    assert start(tmp_path / "run", 7) == 8
+    assert "step 8 is intact" in capsys.readouterr().out
+    with checkpoints.Store(tmp_path / "run", keep=2) as store:
+        store.set_aside(7)
+    assert {path.name for path in unused.parent.iterdir()} == {"8", "8-2"}
+
+
+def test_a_damaged_optimizer_matters_only_within_a_phase(two_steps, tmp_path, capsys):
+    shutil.copytree(two_steps, tmp_path / "run")
+    for name in ("_METADATA", "manifest.ocdbt"):
+        (tmp_path / "run" / "checkpoints" / "8" / "optimizer" / name).write_bytes(b"")
+    with pytest.raises(OSError, match="optimizer/_METADATA is not the file"):
+        start(tmp_path / "run")
+    assert start(tmp_path / "run", needs_optimizer=False) == 8
+    assert "optimizer/_METADATA" in capsys.readouterr().out
+    assert checkpoints.load_newest(tmp_path / "run")[0] == 8
+
+
+@pytest.mark.parametrize("step", [3, 8])
+def test_a_step_that_is_absent_or_damaged_is_no_choice(two_steps, tmp_path, step):
+    shutil.copytree(two_steps, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "8" / "variables" / "_METADATA").unlink()
+    with pytest.raises(OSError, match=f"from step {step} .*step 7: intact"):
+        start(tmp_path / "run", step)
+    assert start(tmp_path / "run", 0) == 0
+    with pytest.raises(OSError, match="from step 3 .it holds no checkpoint"):
+        start(tmp_path, 3)
 
 
 def test_who_only_reads_passes_a_damaged_step_over_and_moves_nothing(two_steps, tmp_path, capsys):
     shutil.copytree(two_steps, tmp_path / "run")
-    damage.flip(next((tmp_path / "run" / "checkpoints" / "8").rglob("manifest.ocdbt")),
-                np.random.default_rng(0))  # fmt: skip
+    damaged = tmp_path / "run" / "checkpoints" / "8" / "variables" / "manifest.ocdbt"
+    damage.flip(damaged, np.random.default_rng(0))
     before = damage.contents(tmp_path)
     step, variables = checkpoints.load_newest(tmp_path / "run")
     assert step == 7 and (variables["params"]["head"] == 7).all()
@@ -115,49 +170,46 @@ def test_who_only_reads_passes_a_damaged_step_over_and_moves_nothing(two_steps, 
     assert damage.contents(tmp_path) == before
 
 
-def test_after_a_step_was_put_aside_it_is_saved_anew(two_steps, tmp_path):
-    shutil.copytree(two_steps, tmp_path / "run")
-    damage.delete(tmp_path / "run" / "checkpoints" / "8" / manifest.FILE, np.random.default_rng(0))
-    with checkpoints.Store(tmp_path / "run", keep=2) as store:
-        store.save(at(8))
-    assert (checkpoints.load_variables(tmp_path / "run")["params"]["head"] == 8).all()
-
-
 def test_files_that_others_leave_in_a_step_are_named_and_are_no_damage(two_steps, tmp_path, capsys):
     shutil.copytree(two_steps, tmp_path / "run")
     for step in (tmp_path / "run" / "checkpoints").iterdir():
         (step / "Thumbs.db").write_bytes(b"icons")
         (step / "variables" / "._manifest.ocdbt").write_bytes(b"fork")
-    with checkpoints.Store(tmp_path / "run", keep=2) as store:
-        assert store.latest_step() == 8
+    assert start(tmp_path / "run") == 8
     assert "Thumbs.db" in capsys.readouterr().out
     assert checkpoints.load_newest(tmp_path / "run")[0] == 8
-    assert not (tmp_path / "run" / "damaged_checkpoints").exists()
+    with checkpoints.Store(tmp_path / "run", keep=1) as store:
+        store.save(at(9))
+    assert start(tmp_path / "run") == 9
+    assert {path.name for path in (tmp_path / "run").rglob("7/**/*") if path.is_file()} == {
+        "Thumbs.db",
+        "._manifest.ocdbt",
+    }
 
 
-def test_an_empty_folder_and_half_a_copy_are_no_steps(two_steps, tmp_path, capsys):
+def test_empty_and_foreign_folders_are_no_steps_and_half_a_copy_is_damaged(two_steps, tmp_path):
     shutil.copytree(two_steps, tmp_path / "run")
     folder = tmp_path / "run" / "checkpoints"
     (folder / "9").mkdir()
-    shutil.copytree(folder / "8" / "variables", folder / "10" / "variables")
-    for _ in range(2):
-        (folder / "11").mkdir()
-        with checkpoints.Store(tmp_path / "run", keep=2) as store:
-            assert store.latest_step() == 8
-    aside = {path.name for path in (tmp_path / "run" / "damaged_checkpoints").iterdir()}
-    assert aside == {"9", "10", "11", "11-2"}
-    assert "checkpoint 10" in capsys.readouterr().out
+    (folder / "10").mkdir()
+    (folder / "10" / "notes.txt").touch()
+    (folder / "11").touch()
+    (folder / "08").mkdir()
+    assert start(tmp_path / "run") == 8
+    shutil.copytree(folder / "8" / "variables", folder / "12" / "variables")
+    with pytest.raises(OSError, match="step 12: SHA256SUMS can't be read"):
+        start(tmp_path / "run")
 
 
-def test_what_is_left_without_a_sound_step_is_said(two_steps, tmp_path, capsys):
+def test_what_is_left_without_a_sound_step_is_said(two_steps, tmp_path):
     shutil.copytree(two_steps, tmp_path / "run")
     for path in (tmp_path / "run").rglob("_METADATA"):
         path.write_bytes(b"")
-    with pytest.raises(OSError, match="holds no intact checkpoint: 8, 7 damaged"):
+    with pytest.raises(OSError, match="holds no intact checkpoint: 7, 8 damaged"):
         checkpoints.load_variables(tmp_path / "run")
     with checkpoints.Store(tmp_path / "run", keep=2) as store:
-        assert store.latest_step() is None
-    assert "checkpoint 7" in capsys.readouterr().out
+        with pytest.raises(OSError, match="step 8: .*step 7: .*--resume_from=0"):
+            store.choose(needs_optimizer=lambda step: True)
 
 
 def test_steps_of_the_time_before_digests_are_restored_and_that_is_said(
@@ -167,10 +219,10 @@ def test_steps_of_the_time_before_digests_are_restored_and_that_is_said(
     for path in (tmp_path / "run").rglob(manifest.FILE):
         path.unlink()
     with checkpoints.Store(tmp_path / "run", keep=2) as store:
+        assert store.choose(needs_optimizer=lambda step: True) == 8
         assert (store.load_variables(8)["params"]["head"] == 8).all()
         assert "taken unverified" in capsys.readouterr().out
         store.save(at(9))
-    (tmp_path / "run" / "checkpoints" / "10").mkdir()
     assert (checkpoints.load_variables(tmp_path / "run")["params"]["head"] == 9).all()
 
 

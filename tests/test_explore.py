@@ -24,9 +24,10 @@ def depth_png(tmp_path):
 
 
 def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
-    (view,) = explore.views(inputs.find_depth(depth_png), 4)
+    (view,), _ = explore.views(inputs.find_depth(depth_png), 4)
     assert view.rgb is not None and view.rgb.shape == (120, 160, 3)
-    table = explore.explore([view], tmp_path / "out")
+    table, skipped = explore.explore([view], tmp_path / "out")
+    assert not skipped
     assert (tmp_path / "out" / "kitchen_7.png").read_bytes().startswith(b"\x89PNG")
     rows = list(csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines()))
     assert [row["algorithm"] for row in rows] == list(explore.ALGORITHMS)
@@ -39,11 +40,11 @@ def test_a_depth_image_becomes_a_table_and_a_picture(depth_png, tmp_path):
 def test_recordings_come_with_their_true_objects(tmp_path):
     rooms = generate.Rooms(spaces=2, frames_per_scan=3, depth_height=96, depth_width=128)
     generate.generate(rooms, tmp_path / "rooms")
-    chosen = list(explore.views(inputs.find_depth(tmp_path / "rooms"), 2))
+    chosen, _ = explore.views(inputs.find_depth(tmp_path / "rooms"), 2)
     assert 1 <= len(chosen) <= 2
     assert all(view.instance is not None for view in chosen)
     scan = tmp_path / "rooms" / "scans" / "scene9001_01" / "scene9001_01.sens"
-    (view,) = explore.views(inputs.find_depth(scan), 1)
+    (view,), _ = explore.views(inputs.find_depth(scan), 1)
     assert view.name == "scene9001_01_000000"
     filled = np.maximum(view.depth_mm, 1)
     _, metrics = explore.measure(explore.ALGORITHMS["SLIC"], view, filled)

@@ -48,6 +48,8 @@ OWNERS = {
         "psp_jax/explore.py",
         "data_builders/",
     ),
+    "av": ("psp_jax/recordings/video.py", "psp_jax/predict/films.py"),
+    "simplejpeg": ("psp_jax/recordings/image_faults.py",),
     "numba": ("psp_jax/partition/",),
     "bioimage_cpp": ("psp_jax/partition/decode.py",),
     "matplotlib": ("psp_jax/evaluation/plots.py",),

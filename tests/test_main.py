@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from psp_jax import experiment
-from tests.experiments import make_tiny
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'depth_mse.py'}"
@@ -31,6 +30,21 @@ def main(*arguments, cwd):
             "expected a dict",
         ),
         ([CONFIG, "--confg.seed=3"], "confg.seed"),
+        ([CONFIG, "--config.objective=l1"], "--config.objective is an object"),
+        ([CONFIG, "--config.model=resnet"], "--config.model is an object"),
+        ([CONFIG, "--config.phases[0]=5"], "such as --config.phases[0].steps=VALUE"),
+        ([CONFIG, "--config.data=rooms"], "--config.data is an object"),
+        ([CONFIG, "--config.phases.0.steps=5"], "in brackets: --config.phases[0].steps=5"),
+        ([CONFIG, "--config.seed.x=5"], "no field seed.x"),
+        ([f"--config={ROOT / 'setup.py'}x"], "there is no file"),
+        ([f"--config={ROOT / 'psp_jax' / 'batch.py'}"], "no function get_config()"),
+        ([f"--config={ROOT / 'README.md'}"], "README.md"),
+        ([CONFIG, "--config.data.batch_size=1"], "batch_size=1 with config.phases[0].train"),
+        (
+            [CONFIG, "--config.data.batch_size=1", "--config.phases[0].accumulate=4"],
+            "use a batch of at least 2",
+        ),
+        ([CONFIG, "--resume_from=-1"], "resume_from"),
         ([f"{CONFIG}:kitchen"], "expected one of rooms, scannet"),
         (["--config=nowhere.py"], "nowhere.py"),
         ([], "expected --config=FILE"),
@@ -52,9 +66,8 @@ def test_what_is_wrong_with_the_command_is_said_in_one_line_before_any_work(
     assert not (tmp_path / "data" / "rooms").exists()
 
 
-def test_a_workdir_of_another_experiment_is_refused(tmp_path, data_dir):
-    experiment.save(make_tiny(data_dir), tmp_path)
-    done = main(CONFIG, f"--workdir={tmp_path}", cwd=tmp_path)
+def test_a_workdir_of_another_experiment_is_refused(tmp_path, trained):
+    done = main(CONFIG, f"--workdir={trained[0]}", cwd=tmp_path)
     assert done.returncode == 2
     assert "holds another experiment" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

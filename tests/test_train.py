@@ -26,14 +26,6 @@ train.run(experiment.load(sys.argv[1]), sys.argv[2])
 """
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, data_dir):
-    """The workdir of a finished run, its experiment, and its final state."""
-    workdir = tmp_path_factory.mktemp("runs") / "tiny"
-    config = make_tiny(data_dir)
-    return workdir, config, train.run(config, str(workdir))
-
-
 def figures_of(workdir):
     return json.loads((workdir / "test.json").read_text())
 

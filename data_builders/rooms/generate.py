@@ -131,7 +131,7 @@ def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None
     outdated = sorted(scans.glob("scene9*"))
     if path.exists():
         try:
-            if dataclasses.asdict(Rooms()) | json.loads(path.read_text()) == record:
+            if dataclasses.asdict(Rooms()) | json.loads(path.read_text(encoding="utf-8")) == record:
                 return
         except (ValueError, TypeError):
             pass  # It is damaged.

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.io import files, progress
+from psp_jax.io import own_files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import inputs, recording
@@ -147,7 +147,7 @@ def encode_all(
     found = [inputs.find_depth(path, **reading) for path in paths]
     for note in (note for each in found for note in each.notes):
         print(note)
-    listed = [frames(each, stride) for each in found]
+    listed, own = [frames(each, stride) for each in found], own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     written: set[pathlib.Path] = set()
     total = sum(count for count, _ in listed)
@@ -161,7 +161,7 @@ def encode_all(
                 if not depth_mm.any():
                     raise ValueError("no reading at all")
                 stream = code(depth_mm)
-                files.write(target, stream)
+                own.write(f"{name}{SUFFIX}", stream)
             except (ValueError, OSError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
@@ -178,6 +178,7 @@ def encode_all(
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
     """Decodes every stream of every path to `out`/depth and `out`/regions."""
     listed = [pair for path in paths for pair in _streams(path)]
+    own = own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     with progress.bar(desc="decode", unit="frame", total=len(listed)) as bar:
         for name, path in listed:
@@ -186,13 +187,13 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                files.write(out / "depth" / f"{name}.png", _png(depth_mm))
+                own.write(f"depth/{name}.png", _png(depth_mm))
                 regions = int(labels.max()) + 1
                 if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
-                    files.write(out / "regions" / f"{name}.png", _png(labels.astype(np.uint16)))
-            except ValueError as error:
+                    own.write(f"regions/{name}.png", _png(labels.astype(np.uint16)))
+            except (ValueError, FileExistsError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:

@@ -2,10 +2,19 @@
 
 import dataclasses
 import io
+import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+try:
+    import matplotlib as _  # noqa: F401
+except ValueError:  # MPLBACKEND is not installed, as a notebook's may be; none is needed here.
+    del os.environ["MPLBACKEND"]
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        del sys.modules[name]  # Else it stays imported in part.
 from matplotlib import colormaps
 from matplotlib import image as image_files
 from matplotlib.figure import Figure

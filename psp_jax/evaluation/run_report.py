@@ -66,8 +66,7 @@ def report(
         calibrated = calibrate(predict, initial, splits["validation"])
         parts = Evaluation(experiment, predict, initial, calibrated, baselines={})
     pictures = score(experiment, model, run, splits, folder, parts=parts)
-    headline = next(name for name in scoring.HEADLINES if f"validation_{name}" in records[0])
-    plots.curves(folder / "curves.png", records, headline, scoring.HEADLINES[headline])
+    _draw_curves(records, folder)
     draw(run, pictures, folder)
     print(f"pictures, metrics and checkpoints are in {folder}")
 
@@ -257,6 +256,15 @@ def _write_images(run: Evaluation, places: dict[str, list], path: pathlib.Path) 
     tables.write_images(path, places, columns)
     counted = spaces if scores.depth is None else spaces[scores.depth.counted]
     return {"spaces": len(set(counted)), "intervals": intervals}
+
+
+def _draw_curves(records: list[dict], folder: pathlib.Path) -> None:
+    """Draws the curves of the records; a damaged file lacks some, or fields of some."""
+    for headline, title in scoring.HEADLINES.items():
+        if having := [record for record in records if f"validation_{headline}" in record]:
+            plots.curves(folder / "curves.png", having, headline, title)
+            return
+    print("no validation is recorded, so no curves are drawn")
 
 
 def draw(run: Evaluation, pictures: Pictures, folder: pathlib.Path) -> None:

@@ -1,13 +1,25 @@
-"""The command lines of all programs but `main`: help, and errors in one line with status 2."""
+"""The command lines of all programs: help, and errors in one line.
+
+The status is 0 if everything was done, 1 if something was left out and named, 2 if the command
+can't work, 70 after an error that should not happen, 130 after Ctrl-C.
+"""
 
 import argparse
+import contextlib
+import io
+import os
 import pathlib
+import platform
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from psp_jax.io import files
 from psp_jax.io.version import __version__
+
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h.
 
 
 class Parser(argparse.ArgumentParser):
@@ -87,20 +99,71 @@ def positive_float(text: str) -> float:
 def run(
     main: Callable[[argparse.Namespace], int | None], parser: Parser, *, resumes: bool = False
 ) -> NoReturn:
-    """Parses the command line and calls `main`; its errors become one line and status 2.
+    """Parses the command line and calls `main`, within `guard`.
 
     Args:
-        main: what the program does; returns its exit status, None for 0. ValueError and OSError
-            are reported in one line, Ctrl-C ends with status 130.
+        main: what the program does; returns its exit status, None for 0.
         parser: knows the arguments.
         resumes: whether the same command, run again, continues an interrupted one.
     """
+    make_printing_safe()
     arguments = parser.parse()
-    try:
+    with guard(resumes=resumes):
         sys.exit(main(arguments) or 0)
-    except (ValueError, OSError) as error:
+
+
+def make_printing_safe() -> None:
+    """Lets stdout and stderr take any text: what they can't encode becomes `\\x` escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def guard(*, resumes: bool = False) -> Iterator[None]:
+    """Turns the errors of a `with` block into one line and an exit status.
+
+    ValueError, OSError, FloatingPointError and absent devices end with status 2. Other errors are
+    not expected: their traceback is written to a file, which the line names.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # The reader of the output, such as `head`, is gone.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except (ValueError, OSError, FloatingPointError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         hint = "; run the same command again to resume" if resumes else ""
         print(f"interrupted{hint}", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if not _has_device():
+            platforms = os.environ.get("JAX_PLATFORMS", "")
+            fail(f"JAX_PLATFORMS={platforms}: there is no such device; unset it or set it to cpu")
+        lines = str(error).strip().splitlines() or [""]
+        print(
+            f"error: unexpected {type(error).__name__}: {lines[0][:300]}. Please report it with "
+            f"{_write_traceback(error)}, which holds the traceback",
+            file=sys.stderr,
+        )
+        sys.exit(UNEXPECTED)
+
+
+def _has_device() -> bool:
+    """Returns False if JAX was imported and can't start any backend."""
+    jax = sys.modules.get("jax")
+    try:
+        return jax is None or bool(jax.devices())
+    except (RuntimeError, AssertionError):
+        return False
+
+
+def _write_traceback(error: Exception) -> str:
+    handle, name = tempfile.mkstemp(prefix="psp_jax_", suffix=".txt")
+    command = " ".join(sys.orig_argv)
+    header = f"psp_jax {__version__}, Python {platform.python_version()}, {platform.platform()}"
+    text = f"{header}\n{command}\n\n{''.join(traceback.format_exception(error))}"
+    with open(handle, "wb") as file:
+        file.write(text.encode(errors="backslashreplace"))
+    return name

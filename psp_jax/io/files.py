@@ -13,7 +13,8 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
 
     Args:
         path: the file; its folder is made if it does not exist.
-        content: bytes, or text that is encoded as UTF-8.
+        content: bytes, or text that is encoded as UTF-8, with escapes for the names of files that
+            are not.
         durable: whether to wait until the disk holds it.
 
     Raises:
@@ -24,7 +25,7 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         with partial.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(_encoded(content) if isinstance(content, str) else content)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -32,6 +33,31 @@ def write(path: str | os.PathLike, content: bytes | str, *, durable: bool = Fals
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _encoded(text: str) -> bytes:
+    """Encodes as UTF-8, with escapes for what Python's names of files can't express in it."""
+    try:
+        raw = text.encode(errors="surrogateescape")  # In some locales all names have surrogates.
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace")
+    return raw.decode(errors="backslashreplace").encode()
+
+
+def unused(path: pathlib.Path) -> pathlib.Path:
+    """Returns the first of a path, `NAME-2.SUFFIX`, `NAME-3.SUFFIX`, ... that does not exist."""
+    candidate, number = path, 1
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return candidate
+
+
+def keep_copy(path: pathlib.Path) -> pathlib.Path:
+    """Copies a file to `unused` of its path, and returns that."""
+    target = unused(path)
+    write(target, path.read_bytes())
+    return target
 
 
 def local_path(path: str | os.PathLike) -> pathlib.Path:

@@ -1,8 +1,10 @@
 """Digests of the files of a folder, in the format of `sha256sum`."""
 
 import concurrent.futures
+import contextlib
 import fnmatch
 import hashlib
+import os
 import pathlib
 import re
 
@@ -21,7 +23,7 @@ def write(folder: pathlib.Path) -> None:
     files.write(folder / FILE, "".join(lines), durable=True)
 
 
-def damage(folder: pathlib.Path, pattern: str = "*") -> list[str]:
+def damage(folder: pathlib.Path, pattern: str = "*", *, ignore: str = "") -> list[str]:
     """Describes every listed file that is missing or changed; empty for an intact folder.
 
     Other files, as file managers and virus scanners leave them, are no damage; see `unlisted`.
@@ -29,6 +31,7 @@ def damage(folder: pathlib.Path, pattern: str = "*") -> list[str]:
     Args:
         folder: the folder that `write` was given.
         pattern: glob pattern of the names that are checked.
+        ignore: glob pattern of those among them that are not.
     """
     try:
         every = _listed(folder)
@@ -36,7 +39,11 @@ def damage(folder: pathlib.Path, pattern: str = "*") -> list[str]:
         return [f"{FILE} can't be read: {error.strerror}"]
     except ValueError:
         return [f"{FILE} is damaged"]
-    listed = {name: each for name, each in every.items() if fnmatch.fnmatch(name, pattern)}
+    listed = {
+        name: digest
+        for name, digest in every.items()
+        if fnmatch.fnmatch(name, pattern) and not fnmatch.fnmatch(name, ignore)
+    }
     there = [name for name in listed if (folder / name).is_file()]
     try:
         digests = _digests(folder, there)
@@ -53,6 +60,16 @@ def unlisted(folder: pathlib.Path) -> list[str]:
     """Returns the names of the files that `write` did not list, for an intact folder."""
     listed = _listed(folder)
     return [name for name in _names(folder, "*") if name not in listed]
+
+
+def remove(folder: pathlib.Path) -> None:
+    """Removes the files that `write` listed, and the folder unless it holds others."""
+    for name in _listed(folder):
+        (folder / name).unlink(missing_ok=True)
+    (folder / FILE).unlink()
+    for path, *_ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):  # It holds other files.
+            os.rmdir(path)
 
 
 def _listed(folder: pathlib.Path) -> dict[str, str]:

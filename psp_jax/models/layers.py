@@ -344,8 +344,8 @@ class BatchNorm(nn.Module):
         if count == 1:
             raise ValueError(
                 f"batch norm {'/'.join(self.path)} got one value per channel (batch 1 at a 1x1 "
-                "map) and cannot train; use a batch of at least 2 or remove its part from "
-                "phase.train"
+                "map) and can't train; use a batch of at least 2, or remove its part from the "
+                "train of the phase"
             )
         wide = precision.at_least_float32(x)
         batch_mean = wide.mean((0, 1, 2))

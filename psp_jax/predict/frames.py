@@ -8,11 +8,10 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
 from psp_jax.predict import encoding, written
-from psp_jax.recordings import images, inputs, recording
+from psp_jax.recordings import images, inputs, recording, video
 
 EXPECTED = "expected an image, a video, a .sens, a .mat of NYU Depth v2, or a folder"
 UNKNOWN_RATE = 25.0  # Frames per second of a film that does not state them.
@@ -218,37 +217,22 @@ def _read_color(frame: recording.Frame) -> np.ndarray:
 
 def _video(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
     def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
-        file, index = _frame(path, name), 0
-        with _capture(path) as capture:
-            while capture.grab():  # Advances; `retrieve` decodes.
-                if index % stride == 0 and wanted(frame := _numbered(file, index)):
-                    yield frame, functools.partial(_to_rgb, *capture.retrieve())
-                index += 1
-        if not index:
-            yield file, functools.partial(_fail, "no video that OpenCV can decode")
+        file = _frame(path, name)
+        try:
+            for each in video.frames(path, stride):
+                if wanted(frame := _numbered(file, each.index)):
+                    yield frame, each.read
+        except (ValueError, OSError) as error:
+            yield file, functools.partial(_fail, str(error))
 
-    with _capture(path) as capture:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        rate = capture.get(cv2.CAP_PROP_FPS)
+    try:
+        header = video.header(path)
+        count, rate = header.count, header.frames_per_s or 0
+    except (ValueError, OSError):
+        count, rate = 1, 0  # The reason follows when its frames are read.
     film = Film(_frame(path, name), (rate if 1 <= rate <= 1000 else UNKNOWN_RATE) / stride)
     sources = frozenset([path.resolve()])
     return FrameSequence(max(-(-count // stride), 1), sources, frames, film)
-
-
-@contextlib.contextmanager
-def _capture(path: pathlib.Path) -> Iterator[cv2.VideoCapture]:
-    # FFmpeg by name: OpenCV's other readers take a name with digits for a pattern.
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        yield capture
-    finally:
-        capture.release()
-
-
-def _to_rgb(done: bool, pixels: np.ndarray | None) -> np.ndarray:
-    if not done or pixels is None:
-        raise ValueError("OpenCV can't decode this frame of the video")
-    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
 def _frame(path: pathlib.Path, name: str) -> Frame:

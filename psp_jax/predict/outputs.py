@@ -111,7 +111,7 @@ class Folder:
                 record["files"] = earlier["files"] | record["files"]
             self._add(record)
             if self._is_open:
-                with (self.path / written.FILE).open("a") as file:
+                with (self.path / written.FILE).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
             else:
                 self._write_list()

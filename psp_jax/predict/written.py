@@ -20,7 +20,7 @@ def read(folder: pathlib.Path) -> tuple[Any, list[dict[str, Any]]]:
     """
     path = folder / FILE
     try:
-        head, *lines = path.read_text(errors="replace").splitlines()
+        head, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         settings = json.loads(head)["settings"]
     except (FileNotFoundError, NotADirectoryError):
         return None, []

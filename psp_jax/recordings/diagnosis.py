@@ -9,19 +9,19 @@ _CLOUDS = (".ply", ".pth", ".npy", ".npz", ".bin", ".pcd", ".las", ".obj", ".glb
 _VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
 _NO_CLOUD = "a mesh or point cloud without frames"
 CONTAINERS = {
-    ".zip": "a zip file; unpack it",
-    ".tar": "a tar file; unpack it",
-    ".gz": "a gzip file; unpack it",
-    ".tgz": "a gzip file; unpack it",
-    ".7z": "an archive; unpack it",
-    ".rar": "an archive; unpack it",
-    ".bag": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".mcap": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".db3": "a ROS bag; export its images, as 16-bit PNG for depth",
-    ".r3d": "a Record3D archive, whose depth needs LZFSE; export EXR + RGB and convert to TIFF",
-    ".klg": "a log of Logger1; convert it to PNG",
-    ".oni": "a log of OpenNI; convert it to PNG",
-    ".svo": "a recording of ZED; export its images with ZED's tools",
+    ".zip": "a zip file: unpack it",
+    ".tar": "a tar file: unpack it",
+    ".gz": "a gzip file: unpack it",
+    ".tgz": "a gzip file: unpack it",
+    ".7z": "an archive: unpack it",
+    ".rar": "an archive: unpack it",
+    ".bag": "a ROS bag: export its images, as 16-bit PNG for depth",
+    ".mcap": "a ROS bag: export its images, as 16-bit PNG for depth",
+    ".db3": "a ROS bag: export its images, as 16-bit PNG for depth",
+    ".r3d": "a Record3D archive, whose depth needs LZFSE: export EXR + RGB and convert to TIFF",
+    ".klg": "a log of Logger1: convert it to PNG",
+    ".oni": "a log of OpenNI: convert it to PNG",
+    ".svo": "a recording of ZED: export its images with ZED's tools",
 }
 
 

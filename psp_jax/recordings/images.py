@@ -15,34 +15,26 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from psp_jax.recordings import recording
+from psp_jax.io import contents
+from psp_jax.recordings import image_faults, recording
 
 # Compared in lower case. What a file is, is decided by its first bytes.
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"),
     *(".jp2", ".avif", ".heic", ".heif"),
 )
-MAX_PIXELS = 1 << 25  # 33 megapixels; ScanNet's colour has 1.25. Decoded, at most 100 MB.
+MAX_PIXELS = 1 << 27  # Phones have 108 megapixels; decoded, at most 400 MB.
 MAX_FILE_BYTES = 64 << 20  # A 1296x968 JPEG has 0.2 MB; no image of a frame is as large.
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns from 89 megapixels on.
 MAX_JPEG_SCANS = 100  # A progressive JPEG has about ten; thousands would decode for hours.
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_BITS_AT = 24  # Offset of the bits of a channel.
 _JPEG_MAGIC = b"\xff\xd8"
-_JPEG_END = b"\xff\xd9"
 _START_OF_SCAN = b"\xff\xda"
 # Start of frame markers, without the lossless and arithmetic ones, which OpenCV doesn't decode.
 _JPEG_FRAMES = {0xC0, 0xC1, 0xC2}
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
-# First bytes of files that stand in the place of images, and what to do about it.
-_NO_IMAGES = {
-    b"version https://git-lfs": "a Git-LFS pointer instead of the file; run git lfs pull",
-    b"PK\x03\x04": "a zip file; unpack it",
-    b"\x1f\x8b": "a gzip file; unpack it",
-    b"%PDF": "a PDF file",
-    b"<!DOCTYPE": "a web page, as of a failed download; download it again",
-    b"<html": "a web page, as of a failed download; download it again",
-}
 # Without formats that run other programs, such as EPS.
 _FORMATS = ("WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "HEIF")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
@@ -75,7 +67,7 @@ def shape_of(data: bytes) -> Shape:
     elif data.startswith(_JPEG_MAGIC):
         shape = _jpeg_shape(data)
     else:
-        raise recording.Damaged(f"expected a JPEG or PNG file, got {describe(data)}")
+        raise recording.Damaged(f"expected a JPEG or PNG file, got {contents.describe(data)}")
     check_pixels(shape.size)
     return shape
 
@@ -94,7 +86,7 @@ def decode_color(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and shape.size != size:
         raise recording.Damaged(f"expected {_text(size)} pixels, got {_text(shape.size)}")
     # The orientation in EXIF is ignored: depth is registered to the sensor's own grid.
-    pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode(data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.shape != (*shape.size, 3):
         raise recording.Damaged(f"expected {_text(shape.size)} pixels, decoded {pixels.shape}")
     return pixels
@@ -108,18 +100,16 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if not data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
         with _open(data) as image:
             return _rgb_of(image, upright=True)
-    data = as_jpeg_or_png(data)
     shape = shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
-    return np.ascontiguousarray(decode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(decode(data, cv2.IMREAD_COLOR_BGR)[..., ::-1])
 
 
 def as_jpeg_or_png(data: bytes) -> bytes:
-    """Returns a JPEG or PNG as it is, and other colour images as a PNG of the same pixels."""
-    if data.startswith(_JPEG_MAGIC):  # Phones append videos and second pictures.
-        end = data.rfind(_JPEG_END)
-        return data[: end + len(_JPEG_END)] if end > 0 else data
+    """Returns a JPEG `trimmed`, a PNG as it is, and other images as a PNG of their pixels."""
+    if data.startswith(_JPEG_MAGIC):
+        return image_faults.trimmed(data)
     if data.startswith(_PNG_MAGIC):
         return data
     with _open(data) as image:
@@ -148,28 +138,31 @@ def is_deep(data: bytes) -> bool:
         return image.mode.startswith(("I", "F"))
 
 
-def describe(data: bytes) -> str:
-    """Says what the bytes of a file are that is no image, for messages."""
-    for magic, text in _NO_IMAGES.items():
-        if data[:64].lstrip()[: len(magic)].lower() == magic.lower():
-            return text
-    return "a file of another kind" if data else "an empty file"
-
-
 def check_pixels(size: tuple[int, int]) -> None:
-    """Checks a (height, width) before the pixels are decoded."""
+    """Raises `Damaged` unless an image of (height, width) may be decoded."""
     if not 0 < size[0] * size[1] <= MAX_PIXELS:
         raise recording.Damaged(f"expected an image of 1 to {MAX_PIXELS} pixels, got {_text(size)}")
 
 
 def decode(data: bytes, flags: int) -> np.ndarray:
-    """Decodes with OpenCV, whose `flags` are `cv2.IMREAD_*`."""
+    """Decodes with OpenCV, whose `flags` are `cv2.IMREAD_*`.
+
+    A JPEG that lost blocks is damaged. Unless the pixels are to stay unchanged, a transparent PNG
+    becomes opaque.
+    """
+    makes_opaque = False
+    if data.startswith(_JPEG_MAGIC):
+        data = image_faults.intact(data)
+    elif flags != cv2.IMREAD_UNCHANGED and image_faults.has_alpha(data):
+        flags, makes_opaque = cv2.IMREAD_UNCHANGED, True
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise recording.Damaged(f"OpenCV can't decode it: {error.err}") from None
     if pixels is None:
         raise recording.Damaged("OpenCV can't decode it")
+    if makes_opaque and pixels.ndim == 3 and pixels.shape[2] == 4:
+        return image_faults.opaque(pixels)
     return pixels
 
 
@@ -183,7 +176,7 @@ def _open(data: bytes) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(io.BytesIO(data), formats=_formats())
     except PIL.UnidentifiedImageError:
-        raise recording.Damaged(f"expected an image, got {describe(data)}") from None
+        raise recording.Damaged(f"expected an image, got {contents.describe(data)}") from None
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning):
         raise recording.Damaged(f"expected an image of 1 to {MAX_PIXELS} pixels") from None
     except _PILLOW_ERRORS as error:
@@ -204,8 +197,11 @@ def _rgb_of(image: PIL.Image.Image, *, upright: bool = False) -> np.ndarray:
             f"expected a colour image, got gray of mode {image.mode}, which is a depth image"
         )
     try:
-        upright_image = PIL.ImageOps.exif_transpose(image) if upright else image
-        return np.asarray(upright_image.convert("RGB"))
+        turned = PIL.ImageOps.exif_transpose(image) if upright else image
+        if turned.has_transparency_data:
+            bgra = np.asarray(turned.convert("RGBA"))[..., [2, 1, 0, 3]]
+            return image_faults.opaque(bgra)[..., ::-1]
+        return np.asarray(turned.convert("RGB"))
     except _PILLOW_ERRORS as error:
         raise recording.Damaged(f"Pillow can't decode it: {error}") from None
 
@@ -213,16 +209,15 @@ def _rgb_of(image: PIL.Image.Image, *, upright: bool = False) -> np.ndarray:
 def _png_shape(data: bytes) -> Shape:
     if len(data) < 33 or data[12:16] != b"IHDR":
         raise recording.Damaged("a PNG without a header")
-    if _PNG_END not in data[-64:]:
+    if _PNG_END not in data:
         raise recording.Damaged("a truncated PNG")
     width, height, _, kind = struct.unpack_from(">2I2B", data, 16)
     return Shape((height, width), 1 if kind in (0, 4) else 3, is_jpeg=False)
 
 
 def _jpeg_shape(data: bytes) -> Shape:
-    """Walks the segments up to the frame header; libjpeg decodes a truncated file to half gray."""
-    if _JPEG_END not in data[-64:]:
-        raise recording.Damaged("a truncated JPEG")
+    """Walks the segments up to the frame header."""
+    data = image_faults.trimmed(data)
     if data.count(_START_OF_SCAN) > MAX_JPEG_SCANS:
         raise recording.Damaged(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
     offset = 2

@@ -15,6 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from psp_jax.io import contents
 from psp_jax.recordings import cameras, depth_images, file_frames, images, listing, scan_ids
 from psp_jax.recordings.recognition import Recognised
 from psp_jax.recordings.recording import Calibration, Damaged
@@ -163,7 +164,7 @@ def _opened(path: pathlib.Path) -> Iterator[Any]:
         raise
     except _ERRORS as error:
         with path.open("rb") as head:
-            content = images.describe(head.read(256))
+            content = contents.describe(head.read(256))
         reason = " ".join(str(error).split())[:200]
         raise Damaged(
             f"{path.name}: expected an HDF5 file with images and depths, got {content}: {reason}"

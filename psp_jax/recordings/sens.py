@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from psp_jax.io import files
+from psp_jax.io import contents, files
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import depth_images, images, listing, recording, scan_ids
 from psp_jax.recordings.recognition import Recognised
@@ -25,6 +25,7 @@ from psp_jax.recordings.recognition import Recognised
 VERSION = 4
 JPEG = 2  # Colour compressions are -1 unknown, 0 raw, 1 png, 2 jpeg; ScanNet uses jpeg only.
 ZLIB_USHORT = 1  # Depth compressions are -1 unknown, 0 raw, 1 zlib, 2 occi; ScanNet uses zlib only.
+_HEAD_BYTES = 256
 MAX_NAME_BYTES = 4096
 MAX_DEPTH_SHIFT = 1e6  # Micrometres.
 
@@ -272,9 +273,11 @@ def _open(path: pathlib.Path) -> BinaryIO:
 
 def _read_header(file: BinaryIO) -> Header:
     """Reads the header and leaves the file at the first frame."""
-    (version,) = struct.unpack("<I", _read(file, 4, "the version"))
+    first = _read(file, 4, "the version")
+    (version,) = struct.unpack("<I", first)
     if version != VERSION:
-        raise recording.Damaged(f"expected version {VERSION}, got version {version}")
+        what = contents.placeholder(first + file.read(_HEAD_BYTES)) or f"version {version}"
+        raise recording.Damaged(f"expected version {VERSION}, got {what}")
     (name_bytes,) = struct.unpack("<Q", _read(file, 8, "the sensor name"))
     if name_bytes > MAX_NAME_BYTES:
         raise recording.Damaged(f"a sensor name of {name_bytes} bytes: not a .sens file")

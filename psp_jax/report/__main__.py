@@ -14,7 +14,7 @@ import pathlib
 from collections.abc import Sequence
 
 from psp_jax.evaluation.tables import TEST_FILE
-from psp_jax.io import command_line, files
+from psp_jax.io import command_line, files, own_files
 from psp_jax.report import comparison, page, pictures, runs
 
 MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
@@ -22,12 +22,14 @@ MARKDOWN_FILE, PAGE_FILE = "report.md", "report.html"
 
 def write(all_runs: Sequence[runs.Run], out: pathlib.Path) -> page.Report:
     """Writes the report of runs into a folder and prints its summary."""
-    out.mkdir(parents=True, exist_ok=True)
-    drawn, warnings = pictures.draw(all_runs, out)
+    own = own_files.OwnFiles(out)
+    for name in (MARKDOWN_FILE, PAGE_FILE):
+        own.path(name)  # Raises before anything is written.
+    drawn, warnings = pictures.draw(all_runs, own)
     summary = [*runs.summary(all_runs), *warnings]
     report = page.Report(all_runs, summary, comparison.make(all_runs), drawn)
-    files.write(out / MARKDOWN_FILE, page.markdown(report))
-    files.write(out / PAGE_FILE, page.html(report))
+    own.write(MARKDOWN_FILE, page.markdown(report))
+    own.write(PAGE_FILE, page.html(report))
     print(*report.summary, sep="\n")
     return report
 
@@ -48,7 +50,9 @@ def main(arguments: argparse.Namespace) -> int:
     report = write(all_runs, arguments.out)
     if arguments.into is not None:
         try:
-            text = page.insert(arguments.into.read_text(), report.tables, _origin(all_runs))
+            text = page.insert(
+                arguments.into.read_text(encoding="utf-8"), report.tables, _origin(all_runs)
+            )
         except ValueError as error:
             raise ValueError(f"--into={arguments.into}: {error}") from None
         files.write(arguments.into, text)

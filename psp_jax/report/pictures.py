@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from psp_jax.evaluation import plots
-from psp_jax.io import files
+from psp_jax.io import files, own_files
 from psp_jax.report import runs
 from psp_jax.report.runs import Run
 
@@ -51,18 +51,20 @@ CURVES = (
 )
 
 
-def draw(all_runs: Sequence[Run], out: pathlib.Path) -> tuple[list[Picture], list[str]]:
+def draw(all_runs: Sequence[Run], out: own_files.OwnFiles) -> tuple[list[Picture], list[str]]:
     """Writes all pictures into a folder; returns them and a line for each that is damaged."""
     pictures, warnings = _comparisons(all_runs, out), []
     for run in all_runs:
         pictures += _curves(run, out)
         for sheet in SHEETS if run.status == runs.FINISHED else ():
-            source, path = run.folder / sheet, out / f"{_file_name(run.name)}_{sheet}"
+            source = run.folder / sheet
             if not source.exists():
                 continue
             try:
-                pictures.append(Picture("test images", path, plots.smaller(source), run.name))
+                embedded = plots.smaller(source)
+                path = out.path(f"{_file_name(run.name)}_{sheet}")
                 files.write(path, source.read_bytes())
+                pictures.append(Picture("test images", path, embedded, run.name))
             except ValueError as error:
                 warnings.append(f"{run.name}: a picture is left out: {error}")
     return pictures, warnings
@@ -75,7 +77,7 @@ def _series(run: Run, key: str) -> tuple[list[float], list[float]]:
     return epochs, [record[key] for record in records]
 
 
-def _curves(run: Run, out: pathlib.Path) -> list[Picture]:
+def _curves(run: Run, out: own_files.OwnFiles) -> list[Picture]:
     """Draws accuracy and loss of a run (thesis, figures 4.1 to 4.3)."""
     keys = {"training": "train_loss", "validation": "validation_loss"}
     losses = {label: _series(run, key) for label, key in keys.items()}
@@ -85,12 +87,12 @@ def _curves(run: Run, out: pathlib.Path) -> list[Picture]:
     curve = next((curve for curve in CURVES if _series(run, curve.key)[0]), None)
     if curve is not None:
         panels.insert(0, curve.panel({"validation": run}))
-    path = out / f"{_file_name(run.name)}_curves.png"
+    path = out.path(f"{_file_name(run.name)}_curves.png")
     plots.panels(path, panels, across="epoch")
     return [Picture("curves", path, path.read_bytes(), run.name)]
 
 
-def _comparisons(all_runs: Sequence[Run], out: pathlib.Path) -> list[Picture]:
+def _comparisons(all_runs: Sequence[Run], out: own_files.OwnFiles) -> list[Picture]:
     """Draws each metric of all runs that have it, by label set if its baseline depends on it."""
     pictures = []
     for curve in CURVES:
@@ -102,7 +104,7 @@ def _comparisons(all_runs: Sequence[Run], out: pathlib.Path) -> list[Picture]:
             title, name = f"validation {curve.title}", curve.key.removeprefix("validation_")
             if labels:
                 title, name = f"{title}, {labels} labels", f"{name}_{labels}"
-            path = out / f"{_file_name(f'compared_{name}')}.png"
+            path = out.path(f"{_file_name(f'compared_{name}')}.png")
             plots.panels(path, [curve.panel(lines)], across="epoch")
             pictures.append(Picture(title, path, path.read_bytes()))
     return pictures

@@ -147,7 +147,7 @@ def summary(runs: Sequence[Run]) -> list[str]:
 def images(run: Run) -> dict[tuple[str, str], dict[str, str]]:
     """Reads the metrics of single test images by (scan, frame); empty if there is no such file."""
     try:
-        text = (run.folder / IMAGES_FILE).read_text(errors="replace")
+        text = (run.folder / IMAGES_FILE).read_text(encoding="utf-8", errors="replace")
         rows = list(csv.DictReader(text.splitlines()))
     except (OSError, ValueError, csv.Error):
         return {}
@@ -156,7 +156,7 @@ def images(run: Run) -> dict[tuple[str, str], dict[str, str]]:
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(errors="replace"))
+        values = json.loads(path.read_text(encoding="utf-8", errors="replace"))
     except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(values, dict):
@@ -167,7 +167,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 def _records(path: pathlib.Path) -> list[dict[str, float]]:
     """Reads the lines of `metrics.jsonl`, except those that a killed run left unfinished."""
     records = []
-    text = path.read_text(errors="replace") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     for line in text.splitlines():
         try:
             record = json.loads(line)

@@ -102,7 +102,7 @@ class Goodput:
 def _read(path: pathlib.Path) -> dict[str, float]:
     """Reads the file; a missing or damaged one counts as empty, since times stop no run."""
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         flat = {
             **content["seconds"],
             "sessions": content["sessions"],

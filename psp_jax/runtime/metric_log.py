@@ -15,7 +15,9 @@ REQUIRED = ("step", "train_loss", "validation_loss")  # The curves need these fi
 
 
 class MetricLog:
-    """One record per validation. A resumed run drops the records of steps that it repeats.
+    """One record per validation.
+
+    A resumed run drops the records of steps that it repeats, and keeps the old file under a number.
 
     Attributes:
         records: all of them, in order.
@@ -24,9 +26,15 @@ class MetricLog:
     def __init__(self, folder: pathlib.Path, start: int):
         """Opens the log of a workdir at the step that the run resumes from."""
         self._path = folder / METRICS_FILE
-        lines = self._path.read_text(errors="replace").splitlines() if self._path.exists() else []
-        self.records = [r for r in map(_record, lines) if r is not None and r["step"] <= start]
-        files.write(self._path, "".join(json.dumps(record) + "\n" for record in self.records))
+        old = self._path.read_bytes() if self._path.exists() else b""
+        records = map(_record, old.decode(errors="replace").splitlines())
+        self.records = [r for r in records if r is not None and r["step"] <= start]
+        text = "".join(json.dumps(record) + "\n" for record in self.records)
+        if text.encode() != old:
+            if old:
+                kept = files.keep_copy(self._path)
+                print(f"{self._path} resumes after step {start}; it is kept as {kept.name}")
+            files.write(self._path, text)
         # It imports torch where that is installed, which takes seconds.
         import tensorboardX
 
@@ -37,7 +45,7 @@ class MetricLog:
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
         self.records.append(record)
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if name != "step":
@@ -107,4 +115,7 @@ def _record(line: str) -> dict | None:
         record = json.loads(line)
     except json.JSONDecodeError:
         return None
-    return record if isinstance(record, dict) and all(name in record for name in REQUIRED) else None
+    if not isinstance(record, dict):
+        return None
+    numbers = [record.get(name) for name in REQUIRED]
+    return record if all(isinstance(number, int | float) for number in numbers) else None

@@ -14,7 +14,8 @@ import numpy as np
 from psp_jax import checkpoints, data, experiment, optim, state
 from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment, PhaseSpan
-from psp_jax.runtime import goodput, lock, mesh, metric_log, nonfinite, processes
+from psp_jax.io import files
+from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinite, processes
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
 from psp_jax.state import TrainState, Variables
@@ -24,8 +25,7 @@ class Session:
     """One execution of a run; use it in a `with` block.
 
     It locks the workdir, restores the newest checkpoint, saves, logs, and turns signals into a
-    saved exit. On several processes all of them make the same calls; the primary
-    writes and prints.
+    saved exit. On several processes all of them make the same calls; the primary writes and prints.
 
     Attributes:
         workdir: folder of the run.
@@ -36,23 +36,24 @@ class Session:
 
     log: metric_log.MetricLog
 
-    def __init__(self, config: Experiment, workdir: str):
-        """Takes an experiment that was checked."""
+    def __init__(self, config: Experiment, workdir: str, resume_from: int | None = None):
+        """Takes an experiment that was checked; `resume_from`: see `checkpoints.Store.choose`."""
         self.config, self.workdir = config, pathlib.Path(workdir)
+        self._resume_from = resume_from
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Session":
-        """Claims the workdir; raises OSError if another run is in it."""
+        """Claims the workdir; raises OSError if another run is in it, or its steps are damaged."""
         with contextlib.ExitStack() as stack:
             output = processes.primary_output(self.workdir, metric_log.METRICS_FILE)
             self._output_dir = stack.enter_context(output)
-            claim = functools.partial(_enter, stack, lock.sole_run(self.workdir))
-            processes.broadcast_from_primary(claim)
-            self.clock = goodput.Goodput(self._output_dir)
+            processes.broadcast_from_primary(functools.partial(self._claim, stack))
             self.mesh = mesh.Mesh(shard_parameters=self.config.shard_parameters)
             keep = self.config.keep_checkpoints
             store = checkpoints.Store(self.workdir, keep=keep, mesh=self.mesh)
             self._store = stack.enter_context(store)
+            self._start = store.choose(self._resume_from, needs_optimizer=self._needs_optimizer)
+            self.clock = goodput.Goodput(self._output_dir)
             self._signals = stack.enter_context(contextlib.ExitStack())
             self._preemption = self._signals.enter_context(Preemption())
             self._stack = stack.pop_all()
@@ -61,6 +62,12 @@ class Session:
     def __exit__(self, *error: Any) -> None:
         """Frees the workdir."""
         self._stack.__exit__(*error)
+
+    def _claim(self, stack: contextlib.ExitStack) -> None:
+        self._lease = stack.enter_context(lock.sole_run(self.workdir))
+
+    def _check_lease(self) -> None:
+        processes.broadcast_from_primary(lambda: self._lease.check())
 
     def prepare_data(self) -> str:
         """Prepares the data set, the primary process first, and returns its folder."""
@@ -71,6 +78,11 @@ class Session:
 
     def save_config(self) -> None:
         """Writes the config into the workdir, which then refuses other experiments."""
+        path = self._output_dir / experiment.CONFIG_FILE
+        changes = extension.changes(self.config, self._output_dir, self._start)
+        if changes.allowed:
+            kept = files.keep_copy(path)
+            print(f"changed, before: {kept}: {'; '.join(changes.allowed)}")
         experiment.save(self.config, self._output_dir)
 
     def restore(self, like: Variables) -> Variables | None:
@@ -82,7 +94,7 @@ class Session:
         Returns:
             The placed variables; None if there is no checkpoint.
         """
-        self._start = processes.broadcast_from_primary(self._store.latest_step) or 0
+        self._store.set_aside(self._start)
         self.log = metric_log.MetricLog(self._output_dir, self._start)
         if not self._start:
             return None
@@ -97,6 +109,9 @@ class Session:
         if jax.process_count() > 1:
             processes.assert_equal({"initial variables": mesh.digest(variables)})
         return self.mesh.place(variables)
+
+    def _needs_optimizer(self, step: int) -> bool:
+        return any(span.start < step < span.last for span in experiment.spans(self.config))
 
     def start_phase(self, span: PhaseSpan, variables: Variables) -> TrainState:
         """Returns the state in which a phase starts or resumes."""
@@ -162,6 +177,7 @@ class Session:
     def save(self, current: TrainState) -> None:
         """Saves a state under its step; raises FloatingPointError if it is not finite."""
         nonfinite.check(current, int(current.step))
+        self._check_lease()
         self._store.save(current)
         self.clock.saved()
 
@@ -185,11 +201,8 @@ class Session:
 
     def report(self, action: Callable[[], None]) -> None:
         """Runs the report on the primary process; the others wait for its end or its error."""
+        self._check_lease()
         with self.clock.spend(goodput.REPORT):
             processes.broadcast_from_primary(action)
         self.clock.saved()
         print("\n".join(self.clock.lines()))
-
-
-def _enter(stack: contextlib.ExitStack, manager: contextlib.AbstractContextManager[None]) -> None:
-    stack.enter_context(manager)

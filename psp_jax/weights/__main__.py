@@ -10,6 +10,8 @@ import argparse
 import ast
 import collections
 import dataclasses
+import os
+import pathlib
 
 import numpy as np
 
@@ -89,6 +91,7 @@ def convert(arguments: argparse.Namespace) -> None:
         raise ValueError(f"OUT={target}: expected a name that ends in .safetensors")
     if reading.read_converted(source) is not None:
         raise ValueError(f"{source} is converted already")
+    _check_target(target)
     result = matching.match(reading.open_archive(source), arguments.architecture)
     print(result.table())
     _print_network(result)
@@ -101,6 +104,14 @@ def convert(arguments: argparse.Namespace) -> None:
     converted.write(target, result, source)
     stored = golden.write(target, result.network, result.variables)
     print(f"written: {target}, {target.with_suffix('.json').name}, {stored.name}")
+
+
+def _check_target(target: pathlib.Path) -> None:
+    """Raises ValueError if a file that `convert` would write exists and is not of this program."""
+    is_own = target.is_file() and reading.read_converted(target) is not None
+    for path in (target, target.with_suffix(".json"), golden.path_of(target)):
+        if os.path.lexists(path) and not is_own:
+            raise ValueError(f"{path} exists and was not converted by this program; choose another")
 
 
 def verify(arguments: argparse.Namespace) -> None:

@@ -66,7 +66,7 @@ def read(path: pathlib.Path) -> Match | None:
     card, network = _parse(metadata[_METADATA], "its metadata")
     json_path = path.with_suffix(".json")
     if json_path.is_file():
-        other, _ = _parse(json_path.read_text(errors="replace"), json_path.name)
+        other, _ = _parse(json_path.read_text(encoding="utf-8", errors="replace"), json_path.name)
         if other != card:
             fields = [key for key in card if card[key] != other.get(key)]
             raise DamagedError(

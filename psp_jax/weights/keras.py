@@ -77,7 +77,9 @@ def read_h5(path: pathlib.Path) -> Archive:
     elif json_path.is_file():
         if json_path.stat().st_size > _MAX_JSON_BYTES:
             raise DamagedError(f"{json_path.name} next to it is too large for a model")
-        settings, epsilon = _settings(json_path.read_text(errors="replace"), json_path.name)
+        settings, epsilon = _settings(
+            json_path.read_text(encoding="utf-8", errors="replace"), json_path.name
+        )
     return Archive(path, KIND_H5, _flat_norms(arrays), False, settings, epsilon=epsilon)
 
 

@@ -1,14 +1,15 @@
 """Reads pickles without running code.
 
 Python's own unpickler imports and calls any function that a file names. This one knows only values
-and the few globals that it is given; a pickle that names another one is refused.
+and the few globals that it is given. A pickle that names another one is refused, or gets an
+`Opaque` in its place, which does nothing.
 """
 
 import math
 import pickletools
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -28,19 +29,49 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 _VALUES = re.compile(r"(BIN)?INT[12]?|LONG[14]?|(BIN)?FLOAT|\w*(STRING|UNICODE|BYTES)8?|BYTEARRAY8")
 
 
-def load(stream: Bounded, known: Globals, persistent: Persistent | None = None) -> Any:
+class Opaque:
+    """Stands for a global that is not known, for what it returns, and for its instances.
+
+    Attributes:
+        name: full name of the global.
+    """
+
+    def __init__(self, name: str):
+        """Takes the name."""
+        self.name = name
+
+    def __call__(self, *unused: Any) -> "Opaque":
+        """Returns another one; nothing is run."""
+        return Opaque(self.name)
+
+    def refuse(self) -> NoReturn:
+        """Raises DamagedError with the name."""
+        raise DamagedError(
+            f"its pickle asks for {self.name}, which is not allowed because it could run any code; "
+            "nothing was run"
+        )
+
+
+def load(
+    stream: Bounded,
+    known: Globals,
+    persistent: Persistent | None = None,
+    *,
+    with_opaque: bool = False,
+) -> Any:
     """Reads one pickle.
 
     Args:
         stream: positioned at the pickle; afterwards behind it.
         known: replacements of the globals that are allowed; callable ones may be called.
         persistent: returns objects that are stored outside the pickle.
+        with_opaque: whether other globals become `Opaque`, instead of an error.
 
     Raises:
         DamagedError: if the pickle is truncated, or uses a global or an operation that is not
             allowed.
     """
-    machine = _Machine(known, persistent)
+    machine = _Machine(known, persistent, with_opaque)
     try:
         for operation, argument, _ in pickletools.genops(stream):  # pyright: ignore
             if operation.name == "STOP":
@@ -54,11 +85,11 @@ def load(stream: Bounded, known: Globals, persistent: Persistent | None = None) 
 
 
 class _Machine:
-    def __init__(self, known: Globals, persistent: Persistent | None):
+    def __init__(self, known: Globals, persistent: Persistent | None, with_opaque: bool):
         self.stack: list[Any] = []
         self._below: list[list[Any]] = []  # Stacks below the marks.
         self._memo: dict[int, Any] = {}
-        self._known, self._persistent = known, persistent
+        self._known, self._persistent, self._with_opaque = known, persistent, with_opaque
 
     def step(self, name: str, argument: Any) -> None:
         """Performs one operation."""
@@ -83,8 +114,12 @@ class _Machine:
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 count = int(name[-1])
                 stack[-count:] = [tuple(stack[-count:])]
-            case "GLOBAL" | "INST":
+            case "GLOBAL":
                 stack.append(self._global(argument.replace(" ", ".", 1)))
+            case "INST":
+                kind = self._global(argument.replace(" ", ".", 1))
+                arguments, self.stack = stack, self._below.pop()
+                self.stack.append(kind(*arguments))
             case "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
                 stack.append(self._global(f"{module}.{attribute}"))
@@ -124,24 +159,26 @@ class _Machine:
         elif name in ("SETITEM", "SETITEMS"):
             _set(self.stack[-1], items)
         elif name in ("APPEND", "APPENDS"):
-            if not isinstance(self.stack[-1], list):
+            if isinstance(self.stack[-1], list):
+                self.stack[-1].extend(items)
+            elif not isinstance(self.stack[-1], Opaque):
                 raise DamagedError("its pickle appends to something that is not a list")
-            self.stack[-1].extend(items)
 
     def _global(self, name: str) -> Any:
-        if name not in self._known:
-            raise DamagedError(
-                f"its pickle asks for {name}, which is not allowed because it could run any code; "
-                "nothing was run"
-            )
-        return self._known[name]
+        if name in self._known:
+            return self._known[name]
+        if not self._with_opaque:
+            Opaque(name).refuse()
+        return Opaque(name)
 
 
-def _set(target: Any, items: list[Any]) -> dict:
+def _set(target: Any, items: list[Any]) -> Any:
+    if isinstance(target, Opaque):
+        return target
     if not isinstance(target, dict) or len(items) % 2:
         raise DamagedError("its pickle sets items of something that is not a dict")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        if not isinstance(key, str | bytes | int | float | None):
+        if not isinstance(key, str | bytes | int | float | Opaque | None):
             raise DamagedError(f"its pickle has a {type(key).__name__} as a key")
         target[key] = value
     return target

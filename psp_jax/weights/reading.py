@@ -3,13 +3,14 @@
 import dataclasses
 import pathlib
 
+from psp_jax.io import contents
 from psp_jax.models.architecture import Architecture
 from psp_jax.weights import caffe, converted, keras, matching, names, torch_file
 from psp_jax.weights.archive import Archive, DamagedError
 from psp_jax.weights.matching import Match
 
 FORMATS = ".caffemodel, .npy, .h5, .pth, .pt, .safetensors"
-_HEAD_BYTES = 16
+_HEAD_BYTES = 256
 
 
 def open_archive(path: pathlib.Path) -> Archive:
@@ -20,6 +21,8 @@ def open_archive(path: pathlib.Path) -> Archive:
         OSError: if it can't be read.
     """
     head = _head(path)
+    if what := contents.placeholder(head):
+        raise ValueError(f"{path} is {what}")
     if head.startswith(b"\x89HDF"):
         reader = keras.read_h5
     elif head.startswith(b"\x93NUMPY"):

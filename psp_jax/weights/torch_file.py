@@ -103,7 +103,8 @@ def _read_zip(file: BinaryIO) -> dict[str, np.ndarray]:
                 return archive.read(name)
 
             with archive.open(pickle_name) as stream:
-                state = pickles.load(Bounded(stream), *_torch_globals(size))  # pyright: ignore
+                given = _torch_globals(size)
+                state = pickles.load(Bounded(stream), *given, with_opaque=True)  # pyright: ignore
             return _arrays(_state_dict(state), fetch, order, size)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise DamagedError(f"its zip archive is damaged ({error})") from None
@@ -135,7 +136,7 @@ def _read_legacy(file: BinaryIO) -> dict[str, np.ndarray]:
     order = "<" if system.get("little_endian", True) else ">"
     storages: dict[str, _Storage] = {}
     known, persistent = _torch_globals(stream.size, storages)
-    state = _state_dict(pickles.load(stream, known, persistent))
+    state = _state_dict(pickles.load(stream, known, persistent, with_opaque=True))
     positions: dict[str, int] = {}
     for key in pickles.load(stream, {}):
         if key not in storages:
@@ -168,6 +169,8 @@ def _torch_globals(
 
     def storage(reference: Any) -> _Storage:
         tag, kind, key, _, count, *view = reference
+        if isinstance(kind, pickles.Opaque):
+            kind.refuse()
         if tag != "storage" or not isinstance(kind, _StorageType) or any(view):
             raise DamagedError(f"its pickle refers to {tag!r}, expected a storage")
         if not isinstance(count, int) or count < 0:
@@ -208,15 +211,23 @@ def _torch_globals(
 
 
 def _state_dict(state: Any) -> dict[str, _Tensor]:
-    """Returns the tensors of a state dict, which may be part of a checkpoint."""
+    """Returns the tensors of a state dict, which may be part of a checkpoint.
+
+    Checkpoints of training programs hold objects of theirs, too, such as settings and logs.
+    """
     for name in _STATE_KEYS:
         if isinstance(state, dict) and isinstance(state.get(name), dict):
             state = state[name]
             break
+    if isinstance(state, pickles.Opaque):
+        state.refuse()
     if not isinstance(state, dict):
         raise DamagedError(f"expected a state_dict, got a {type(state).__name__}")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, _Tensor)}
     if not tensors:
+        for value in state.values():
+            if isinstance(value, pickles.Opaque):
+                value.refuse()
         keys = ", ".join(map(str, list(state)[:5])) or "nothing"
         raise DamagedError(f"expected a state_dict, got {keys}")
     return without_prefix(tensors)

@@ -62,7 +62,7 @@ def test_codec_and_explore_take_every_layout(tmp_path, frames, name):
     assert count == len(frames) and not found.unused
     for (_, read), frame in zip(coded, frames, strict=True):
         np.testing.assert_array_equal(read(), frame.depth_mm)
-    for view in explore.views(found, 2):
+    for view in explore.views(found, 2)[0]:
         assert view.rgb is not None and view.depth_mm.any()
 
 

@@ -222,7 +222,7 @@ def test_bad_files_are_left_out_one_by_one_and_reported(tmp_path, frames):
     assert [example["frame_index"] for example in usable.values()] == [9, 10, 11]
     text = "\n".join(report.details)
     for line in (
-        "undecodable colour: scene9000_00 frame 0: a truncated JPEG",
+        "undecodable colour: scene9000_00 frame 0: a truncated or damaged JPEG",
         "undecodable colour: scene9000_00 frame 1: expected an image of 1 to",
         "undecodable depth: scene9000_00 frame 2: expected an image of 1 to",
         "no depth at all: scene9000_00 frame 3",

@@ -144,3 +144,13 @@ def test_a_stride_touches_few_of_the_bytes(tmp_path, frames, monkeypatch):
     # Frames of this size are mostly headers; of ScanNet's, 96 bytes of each are next to nothing.
     headers = 90 * sens.FRAME_HEADER_BYTES
     assert sum(touched) - headers < path.stat().st_size / 20
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"), (b"<html>", "a web page")],
+)
+def test_what_stands_in_the_place_of_a_recording_is_named(tmp_path, data, message):
+    (tmp_path / "a.sens").write_bytes(data)
+    with pytest.raises(recording.Damaged, match=message):
+        sens.read_header(tmp_path / "a.sens")

@@ -1,6 +1,9 @@
 """Files made to run code, to take all memory or to crash are refused in a line."""
 
+import argparse
+import collections
 import functools
+import http
 import io
 import json
 import pathlib
@@ -502,3 +505,69 @@ def test_random_damage_ends_in_a_refusal_or_in_arrays(format, tmp_path):
         except ValueError:
             refused += 1
     assert refused > 10
+
+
+# ----- what training programs store next to the weights, and what stands in their place
+
+
+class HistoryBuffer:
+    """As mmengine's, which mmsegmentation 1.0 stores next to the state dict."""
+
+    def __init__(self):
+        self._log_history, self._methods = np.arange(3.0), {"mean": len}
+
+
+def foreign(value, protocol=2):
+    """Pickles an object without the first and the last operation."""
+    return pickle.dumps(value, protocol)[2:-1]
+
+
+def checkpoint(meta, *, view):
+    weights = published.state_body({"weight": WEIGHT}, view=view)
+    return published.dict_pickle({"meta": meta, "state_dict": weights, "args": meta})
+
+
+FOREIGN = {
+    "HistoryBuffer": HistoryBuffer(),
+    "Namespace": argparse.Namespace(lr=0.1, data=pathlib.PurePosixPath("/data")),
+    "defaultdict": collections.defaultdict(list, {"a": [1]}),
+    "set": {1, 2},
+    "counter": collections.Counter("abc"),
+    "enum": http.HTTPStatus.OK,
+    "list of them": [argparse.Namespace(a=1), HistoryBuffer()],
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize("write", [published.write_zip, published.write_legacy])
+def test_objects_next_to_the_weights_are_skipped(name, write, tmp_path):
+    state = checkpoint(foreign(FOREIGN[name]), view=write is published.write_legacy)
+    write(tmp_path / "a.pth", {"weight": WEIGHT}, body=b"\x80\x02" + state + b".")
+    arrays = reading.open_archive(tmp_path / "a.pth").arrays
+    assert list(arrays) == ["weight"]
+    np.testing.assert_array_equal(arrays["weight"], WEIGHT)
+
+
+def test_nothing_next_to_the_weights_is_run(tmp_path):
+    trace, path = tmp_path / "it_ran", tmp_path / "a.pth"
+    state = checkpoint(foreign(Runner(trace)), view=False)
+    published.write_zip(path, {"weight": WEIGHT}, body=b"\x80\x02" + state + b".")
+    assert list(reading.open_archive(path).arrays) == ["weight"]
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s9--0.pth\n", "git annex get"),
+        (b"<!DOCTYPE html>\n<html><head><title>Sign in</title>", "a web page"),
+        (b"\xef\xbb\xbf\n  <html lang=en>", "a web page"),
+        (b'<?xml version="1.0"?><!doctype html>', "a web page"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "a server"),
+        (b'{"error": "not found"}', "a server"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".caffemodel", ".h5"])
+def test_what_a_failed_download_left_is_named(tmp_path, data, message, suffix):
+    assert message in refusal(tmp_path / f"weights{suffix}", data)
