@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
 from psp_jax.models import parts
-from psp_jax.runtime import goodput, mesh, processes, summary
+from psp_jax.runtime import accelerator, compile_cache, goodput, mesh, processes, summary
 from psp_jax.runtime.session import Session
 from psp_jax.state import TrainState
 
@@ -53,6 +54,9 @@ def run(config: Experiment, workdir: str) -> TrainState:
     """
     workdir, config = str(files.local_path(workdir)), prepared.fitted(config)
     check(config, workdir)
+    compile_cache.enable()
+    if unused := accelerator.unused_gpus():
+        print(f"warning: {unused}", file=sys.stderr)
     with Session(config, workdir) as session:
         splits = open_splits(config, session)
         session.save_config()  # Everything is checked: a corrected command finds no other config.

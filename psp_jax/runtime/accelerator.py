@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+from typing import Any
 
 import jax
 
@@ -39,7 +40,9 @@ def unused_gpus(root: pathlib.Path = pathlib.Path("/")) -> str | None:
     """
     count = gpu_count(root)
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if not count or hidden or jax.default_backend() != "cpu" or jax.config.jax_platforms == "cpu":
+    config: Any = jax.config
+    hidden = hidden or config.jax_platforms == "cpu"
+    if not count or hidden or jax.default_backend() != "cpu":
         return None
     driver = driver_version(root)
     return (

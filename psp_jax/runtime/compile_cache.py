@@ -6,6 +6,7 @@ import pathlib
 import platform
 import time
 import zlib
+from typing import Any
 
 import jax
 
@@ -42,9 +43,10 @@ def enable() -> pathlib.Path | None:
     Returns:
         The folder in use; None if the default one can't be written or caching is off.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    config: Any = jax.config
+    if not config.jax_enable_compilation_cache:
         return None
-    if (chosen := jax.config.jax_compilation_cache_dir) is not None:
+    if (chosen := config.jax_compilation_cache_dir) is not None:
         return pathlib.Path(chosen)
     try:
         cache = folder()
@@ -54,7 +56,7 @@ def enable() -> pathlib.Path | None:
     if not os.access(cache, os.W_OK):
         return None
     clean(cache.parent)
-    jax.config.update("jax_compilation_cache_dir", str(cache))
+    config.update("jax_compilation_cache_dir", str(cache))
     return cache
 
 

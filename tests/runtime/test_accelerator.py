@@ -1,3 +1,5 @@
+import types
+
 import pytest
 
 from psp_jax.runtime import accelerator
@@ -19,7 +21,9 @@ def machine(root, driver, gpus):
 @pytest.fixture
 def wanted(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(accelerator.jax, "config", type("Config", (), {"jax_platforms": None}))
+    config = types.SimpleNamespace(jax_platforms=None)
+    monkeypatch.setattr(accelerator.jax, "config", config)
+    return config
 
 
 @pytest.mark.parametrize(
@@ -44,5 +48,5 @@ def test_no_gpu_and_a_hidden_gpu_are_no_matter(tmp_path, wanted, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert accelerator.unused_gpus(root) is None
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(accelerator.jax.config, "jax_platforms", "cpu")
+    wanted.jax_platforms = "cpu"
     assert accelerator.unused_gpus(root) is None
