@@ -88,20 +88,11 @@ def train_phase(
 ) -> TrainState:
     """Trains from `state` to the end of a phase."""
     phase, examples = span.phase, splits["train"]
-    train_step = functools.partial(
-        steps.train_step,
-        model=model,
-        objective=config.objective,
-        tx=optim.make(phase),
-        phase=phase,
-        seed=config.seed,
-        augment=_augment(config.data),
-    )
     validate = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
     )
     batches = session.batches(examples, span, int(state.step))
-    step_fn, batches = session.compile(train_step, state, batches)
+    step_fn, batches = session.compile(make_step(config, phase, model), state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
     with session.monitor(span, state, examples) as monitor:
         for step, batch in batches:
@@ -119,7 +110,21 @@ def train_phase(
     return state
 
 
-def _augment(config: experiment.Data) -> Callable[[Batch, jax.Array], Batch] | None:
+def make_step(config: Experiment, phase: experiment.Phase, model: Any) -> Callable:
+    """Returns the training step of a phase as a function of a state and a batch."""
+    return functools.partial(
+        steps.train_step,
+        model=model,
+        objective=config.objective,
+        tx=optim.make(phase),
+        phase=phase,
+        seed=config.seed,
+        augment=augmentation(config.data),
+    )
+
+
+def augmentation(config: experiment.Data) -> Callable[[Batch, jax.Array], Batch] | None:
+    """Returns what changes a batch at random; None if nothing does."""
     if config.augmentation is None:
         return None
     strengths = {"augmentation": config.augmentation, "max_depth_m": config.max_depth_m}

@@ -19,8 +19,8 @@ ROWS = (
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),
-    ("train", "calibrate", "evaluate"),
-    ("main", "predict", "report", "doctor"),
+    ("train", "calibrate", "evaluate", "dry_run"),
+    ("main", "predict", "report", "doctor", "usage"),
     ("__init__",),
 )
 ROW = {f"psp_jax.{name}": row for row, names in enumerate(ROWS) for name in names}

@@ -62,7 +62,7 @@ def parts_table(
 ) -> str:
     """Tabulates the parts of the network: parameters, outputs and operations for one image."""
     model: Any = config.model.make(config.objective.channels)
-    rows, columns = examples[0]["image"].shape[:2]
+    rows, columns = examples[0]["depth" if model.INPUT_CHANNELS == 1 else "image"].shape[:2]
     image = jax.ShapeDtypeStruct((1, rows, columns, model.INPUT_CHANNELS), np.float32)
     profiles = profile.profile(model, current.variables, image)
     lines = []
