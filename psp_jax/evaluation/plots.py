@@ -79,7 +79,7 @@ def input_sheet(path: pathlib.Path, batch: Batch, count: int) -> None:
     for row, truth in zip(axes, truths, strict=True):
         row[0].imshow(truth.image)
         row[1].imshow(np.ma.masked_equal(np.asarray(truth.depth), 0), cmap=colors)
-        row[2].imshow(coloured_classes(np.asarray(truth.frontier)), interpolation="nearest")
+        row[2].imshow(truth.frontier, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
     figure.savefig(path, dpi=80)
 
 
