@@ -46,7 +46,8 @@ def profile(model: Any, variables: Any, image: Any) -> dict[str, PartProfile]:
     outputs = jax.eval_shape(capture, variables, image)
     operations: collections.Counter[str] = collections.Counter()
     _count(jax.make_jaxpr(model.apply)(variables, image).jaxpr, "", 1, operations)
-    names, profiles = list(variables["params"]), {}
+    names = [name for name in model.PARTS if name in variables["params"]]
+    profiles: dict[str, float] = {}
     for stack, count in operations.items():
         name = next((name for name in stack.split("/") if name in names), "others")
         before = profiles.get(name, 0.0)
@@ -62,8 +63,8 @@ def _is_part(module: Any, method: str) -> bool:
 
 
 def _last_shape(outputs: Any) -> tuple[int, ...] | None:
-    """Returns the shape of the map of most channels, which of a trunk is the last stage."""
-    leaves = jax.tree.leaves(outputs)
+    """Returns the shape of the last map of most channels, which of a trunk is the last stage."""
+    leaves = jax.tree.leaves(outputs)[::-1]
     return max(leaves, key=lambda leaf: leaf.shape[-1]).shape[1:] if leaves else None
 
 

@@ -63,6 +63,8 @@ def enable() -> pathlib.Path | None:
 def clean(root: pathlib.Path, *, max_age_days: float = MAX_AGE_DAYS) -> int:
     """Deletes compiled programs that were neither written nor read for `max_age_days`.
 
+    It also deletes empty ones, which a full disk leaves: JAX would warn of them in every run.
+
     Args:
         root: holds folders `jax-*`; other files in there are left alone.
         max_age_days: days.
@@ -75,7 +77,7 @@ def clean(root: pathlib.Path, *, max_age_days: float = MAX_AGE_DAYS) -> int:
         with contextlib.suppress(OSError):  # Another process may delete it first.
             status = path.stat()
             is_old = max(status.st_atime, status.st_mtime) < oldest
-            if path.name.endswith(_SUFFIXES) and is_old:
+            if path.name.endswith(_SUFFIXES) and (is_old or not status.st_size):
                 path.unlink()
                 count += 1
     return count

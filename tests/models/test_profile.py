@@ -19,7 +19,9 @@ def profiled(config, channels=16, image=IMAGE):
 
 def test_parts_have_their_shapes_and_operations():
     *_, parts = profiled(segmenter.Segmenter(resnet.ResNet(10, width=16)))
+    assert list(parts)[:4] == ["trunk", "pyramid", "head", "classifier"]
     assert parts["trunk"].output == (8, 12, 128)
+    assert parts["pyramid"].output == (6, 6, 32)
     assert parts["head"].output == (8, 12, 128)
     assert parts["classifier"].output == (8, 12, 16)
     # A 1x1 convolution: inputs times outputs, a multiplication and an addition each.

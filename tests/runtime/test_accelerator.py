@@ -41,6 +41,14 @@ def test_a_gpu_that_jax_can_not_use_comes_with_what_installs_it(tmp_path, wanted
     assert "2 NVIDIA GPUs" in message and (driver or "unknown") in message and advice in message
 
 
+def test_the_version_of_an_open_driver_is_read(tmp_path):
+    root = machine(tmp_path, None, 1)
+    (root / "proc/driver/nvidia").mkdir(parents=True)
+    text = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build\n"
+    (root / "proc/driver/nvidia/version").write_text(text)
+    assert accelerator.driver_version(root) == "580.95.05"
+
+
 def test_no_gpu_and_a_hidden_gpu_are_no_matter(tmp_path, wanted, monkeypatch):
     assert accelerator.unused_gpus(tmp_path) is None
     root = machine(tmp_path, "580.65.06", 1)

@@ -38,13 +38,14 @@ def test_another_folder_of_the_user_is_respected(tmp_path):
     assert os.listdir(chosen) and not (tmp_path / "home").exists()
 
 
-def test_only_old_programs_of_jax_are_deleted(tmp_path):
+def test_only_old_and_empty_programs_of_jax_are_deleted(tmp_path):
     folder = tmp_path / "jax-1"
     folder.mkdir()
     old = time.time() - 31 * 24 * 60 * 60
     for name in ("a-cache", "b-cache", "a-atime", "notes.txt"):
-        (folder / name).touch()
+        (folder / name).write_text(name)
         if name != "b-cache":
             os.utime(folder / name, (old, old))
-    assert compile_cache.clean(tmp_path) == 2
+    (folder / "c-cache").touch()
+    assert compile_cache.clean(tmp_path) == 3
     assert sorted(os.listdir(folder)) == ["b-cache", "notes.txt"]
