@@ -92,7 +92,7 @@ EVERY = (
         needs_captures=True,
     ),
     Quick(
-        ("scaling",),
+        ("scaling", "--steps=8", "--size", "48", "64"),
         (Bar("loss of 2 processes and of 1 apart", r"curves are ([\d.e+-]+)", at_most=1e-5),),
     ),
     Quick(("faults", "--faults=40")),
@@ -125,7 +125,9 @@ def main(arguments: argparse.Namespace) -> int:
     for quick in EVERY:
         if not arguments.names or quick.command[0] in arguments.names:
             print(f"{' '.join(quick.command)} ...", flush=True)
-            rows += measure(quick)
+            measured = measure(quick)
+            rows += measured
+            print("".join(f"    {' '.join(filter(None, row[1:5]))}\n" for row in measured), end="")
     headers = ("benchmark", "measures", "value", "bar", "verdict", "s")
     print(tabulate.tabulate(rows, headers=headers, disable_numparse=True))
     return int(any(row[4] == "FAIL" for row in rows))

@@ -32,6 +32,8 @@ def run(config: Experiment, picture: str | pathlib.Path | None = None) -> pathli
         ValueError, OSError: as `train.run`.
     """
     path = _picture(picture)
+    if jax.process_count() > 1:
+        raise ValueError("--dry_run: expected one process; leave out --distributed")
     with tempfile.TemporaryDirectory(prefix="psp_jax_") as workdir:
         train.check(config, workdir)
         compile_cache.enable()
