@@ -2,7 +2,6 @@
 
 import functools
 import os
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -55,8 +54,7 @@ def run(config: Experiment, workdir: str) -> TrainState:
     workdir, config = str(files.local_path(workdir)), prepared.fitted(config)
     check(config, workdir)
     compile_cache.enable()
-    if unused := accelerator.unused_gpus():
-        print(f"warning: {unused}", file=sys.stderr)
+    accelerator.warn_of_unused_gpus()
     with Session(config, workdir) as session:
         splits = open_splits(config, session)
         session.save_config()  # Everything is checked: a corrected command finds no other config.

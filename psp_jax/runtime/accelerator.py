@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import sys
 from typing import Any
 
 import jax
@@ -49,3 +50,9 @@ def unused_gpus(root: pathlib.Path = pathlib.Path("/")) -> str | None:
         f"this machine has {count} NVIDIA GPU{'s' if count > 1 else ''} (driver "
         f"{driver or 'unknown'}), but JAX runs on the CPU: {install_line(driver)}"
     )
+
+
+def warn_of_unused_gpus() -> None:
+    """Prints a line to stderr if there are GPUs that JAX can't use."""
+    if unused := unused_gpus():
+        print(f"warning: {unused}", file=sys.stderr)
