@@ -70,6 +70,7 @@ setuptools.setup(
         "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
+        "packaging>=24.0",
         "pillow>=11.0",
         "psutil>=5.9",
         "safetensors>=0.5",
