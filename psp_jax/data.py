@@ -170,9 +170,7 @@ def train_batches(
         lambda index, rng: (index, rng.random() < data.flip_probability)
     )
     dataset = _Batches(dataset, examples, data, rows).repeat()
-    # Two batches ahead keep the device fed; more would only hold memory.
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
-    iterator = iter(dataset.to_iter_dataset(options))
+    iterator = iter(dataset.to_iter_dataset(_read_options(data)))
     iterator.set_state({"next_index": first_step})
     return iterator
 
@@ -203,8 +201,12 @@ def eval_batches(
     indices: Any = range(-(-len(examples) // data.batch_size) * data.batch_size)
     dataset = grain.MapDataset.source(indices).map(lambda index: (index, False))
     dataset = _Batches(dataset, examples, data, rows)
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
-    return iter(dataset.to_iter_dataset(options))
+    return iter(dataset.to_iter_dataset(_read_options(data)))
+
+
+def _read_options(data: experiment.Data) -> grain.ReadOptions:
+    # Each thread reads a batch ahead; more would only hold memory, and fewer keep threads idle.
+    return grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=max(2, data.threads))
 
 
 def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:
