@@ -26,6 +26,7 @@ import cv2
 import jax
 import numpy as np
 
+import data_builders.scannet_frontiers.__main__ as builder_program
 import psp_jax.codec.__main__ as codec_program
 import psp_jax.predict.__main__ as predict_program
 from benchmarks import damage
@@ -151,6 +152,15 @@ def plant(root: pathlib.Path, rng: np.random.Generator, every: dict) -> None:
                 path.chmod(0)
 
 
+def plant_recordings(root: pathlib.Path, rng: np.random.Generator, recording: bytes) -> None:
+    """Adds recordings, mostly enough for a data set; one may be damaged."""
+    for number in range(rng.integers(2, 7)):
+        path = root / f"walk{number}.sens"
+        path.write_bytes(recording)
+        if rng.random() < 0.1:
+            [damage.flip, damage.truncate, damage.empty][rng.integers(3)](path, rng)
+
+
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
     """Returns the content of the regular files of a folder by their names."""
     found = {}
@@ -212,8 +222,13 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
         (codec_program, ["encode", "--overwrite"]),
         (codec_program, ["decode", "--overwrite"]),
         (explore, ["--frames=2"]),
-    ][rng.integers(4)]
-    arguments = [*arguments, str(given), f"--out={out}"]
+        (builder_program, ["--name=own", "--size=32x48", "--num_workers=1"]),
+    ][rng.integers(5)]
+    if program is builder_program:
+        plant_recordings(given, rng, setup.recording)
+        arguments = [*arguments, f"--manual_dir={given}", f"--data_dir={out}"]
+    else:
+        arguments = [*arguments, str(given), f"--out={out}"]
     before, wrong = contents(given), []
     results = []
     for _ in range(2):

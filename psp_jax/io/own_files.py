@@ -6,6 +6,12 @@ import pathlib
 from psp_jax.io import files
 
 FILE = "psp_jax_files.txt"  # Within the folder: a name per line.
+PREDICTED = "psp_jax_results.jsonl"  # The list of predict, which holds more; see `predict.written`.
+
+
+def is_listed(folder: pathlib.Path) -> bool:
+    """Returns whether a folder holds files that these programs wrote."""
+    return any((folder / name).is_file() for name in (FILE, PREDICTED))
 
 
 class OwnFiles:
