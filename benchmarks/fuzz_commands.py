@@ -15,6 +15,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -37,6 +38,7 @@ from psp_jax import codec, experiment, explore, train
 from psp_jax.io import command_line
 from psp_jax.models import resnet, segmenter
 from psp_jax.partition import frontier_classes
+from psp_jax.recordings import scan_ids
 
 SIZE = (64, 96)
 FOLDERS = (
@@ -248,21 +250,24 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
 
 
 def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list[str]:
-    """Returns the inputs of predict that have no output and are not named."""
+    """Returns the inputs of predict that have no output and are neither named nor counted."""
     paths = [pathlib.PurePath(name) for name in given]
+    counted = sum(int(count) - 1 for count in re.findall(r"^(\d+) not used, such as", output, re.M))
     used = {
         part
         for name in made
         for part in (*pathlib.PurePath(name).parts, pathlib.PurePath(name).stem)
     }
-    return [
+    missing = [
         f"{path} is neither used nor named"
         for path in paths
         if path.suffix.lower() in (".jpg", ".png", ".avi", ".sens")
-        and not path.name.startswith(".")
-        and path.stem not in used
+        and not any(part.startswith(".") for part in path.parts)  # Hidden.
+        and not {path.stem, scan_ids.clean(path.stem)} & used
         and path.name not in output
+        and not (path.parent.name and f"{path.parent}: " in output)
     ]
+    return missing if len(missing) > counted else []
 
 
 def _wrong_with(status: int, output: str, scratch: pathlib.Path) -> list[str]:

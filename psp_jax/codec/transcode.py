@@ -144,7 +144,7 @@ def encode_all(
         code: codes a frame.
         reading: keyword arguments of `layouts.survey`.
     """
-    found = [inputs.find_depth(path, out=out, **reading) for path in paths]
+    found = [inputs.find_depth(path, results=own_files.listed(out), **reading) for path in paths]
     for note in (note for each in found for note in each.notes):
         print(note)
     listed, own = [frames(each, stride) for each in found], own_files.OwnFiles(out)

@@ -14,15 +14,25 @@ def is_listed(folder: pathlib.Path) -> bool:
     return any((folder / name).is_file() for name in (FILE, PREDICTED))
 
 
+def listed(folder: pathlib.Path) -> frozenset[pathlib.Path]:
+    """Returns a folder, resolved, and the files in it that `OwnFiles` lists."""
+    path = folder.resolve()
+    return frozenset({path, *(path / name for name in _names(path))})
+
+
+def _names(folder: pathlib.Path) -> set[str]:
+    path = folder / FILE
+    text = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
+    return set(text.splitlines())
+
+
 class OwnFiles:
     """The files in an output folder that these programs wrote."""
 
     def __init__(self, folder: pathlib.Path):
         """Reads the list of a folder, which need not exist."""
         self.folder = folder
-        path = folder / FILE
-        text = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
-        self._names = set(text.splitlines())
+        self._names = _names(folder)
 
     def path(self, name: str) -> pathlib.Path:
         """Returns the path of a file to write, and lists it.

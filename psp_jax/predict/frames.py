@@ -142,23 +142,16 @@ def _folder(
     reading: Mapping[str, Any],
 ) -> list[FrameSequence]:
     """Takes the recordings, images and videos of a folder."""
-    found = inputs.find_color(folder, out=out, **reading)
-    results = {path.resolve() for path in written.listed(out)} if out else set()
+    results = written.listed(out) if out else ()
+    found = inputs.find_color(folder, results=results, **reading)
 
     def name(text: str) -> str:
         return (pathlib.PurePath(prefix) / text).as_posix()
 
     sequences = [_recording(scan, name(scan.id), stride) for scan in found.recordings]
-    sequences += [
-        _video(path, name(text), stride)
-        for text, path in found.videos.items()
-        if path.resolve() not in results
-    ]
-    named = [
-        (name(text), path) for text, path in found.colors.items() if path.resolve() not in results
-    ]
-    if named:
-        sequences.insert(0, _images(named))
+    sequences += [_video(path, name(text), stride) for text, path in found.videos.items()]
+    if found.colors:
+        sequences.insert(0, _images([(name(text), path) for text, path in found.colors.items()]))
     if not sequences:
         raise FileNotFoundError(f"{folder} holds no image, video or recording")
     sequences[0] = dataclasses.replace(sequences[0], unused=found.unused)

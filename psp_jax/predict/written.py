@@ -43,12 +43,11 @@ def read(folder: pathlib.Path) -> tuple[Any, list[dict[str, Any]]]:
     return settings, records
 
 
-def listed(folder: pathlib.Path) -> set[pathlib.Path]:
-    """Returns the paths of the files that the list of a folder names, and of the list itself."""
-    if not (folder / FILE).is_file():
-        return set()
+def listed(folder: pathlib.Path) -> frozenset[pathlib.Path]:
+    """Returns a folder, resolved, and the files in it that its list names."""
     _, records = read(folder)
-    return {folder / FILE, *(folder / name for record in records for name in record["files"])}
+    path = folder.resolve()
+    return frozenset({path, *(path / name for record in records for name in record["files"])})
 
 
 def _is_inside(name: str) -> bool:

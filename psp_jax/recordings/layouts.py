@@ -10,7 +10,7 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from psp_jax.io import own_files
@@ -100,7 +100,7 @@ def survey(
     color_glob: str | None = None,
     depth_glob: str | None = None,
     depth_scale: float | None = None,
-    out: pathlib.Path | None = None,
+    results: Collection[pathlib.Path] = (),
 ) -> Survey:
     """Finds every recording in a folder; it may also be the folder of a single recording.
 
@@ -110,7 +110,8 @@ def survey(
         color_glob, depth_glob: patterns of files relative to `root`, which belong together by their
             names; both or none. They imply the layout pairs.
         depth_scale: units of depth per metre, instead of those of the layouts.
-        out: output folder. Neither it nor other folders of results are read, but for `root`.
+        results: resolved paths of the output folder and its files, which are not read, like other
+            folders of results; `root` itself may be one.
 
     Raises:
         FileNotFoundError: if there is none, with its content and the expected layouts.
@@ -122,7 +123,7 @@ def survey(
         color_glob=color_glob,
         depth_glob=depth_glob,
         depth_scale=depth_scale,
-        out=out,
+        results=results,
     )
     if not found.recordings:
         raise FileNotFoundError(nothing(root, found.refused))
@@ -136,7 +137,7 @@ def survey_all(
     color_glob: str | None = None,
     depth_glob: str | None = None,
     depth_scale: float | None = None,
-    out: pathlib.Path | None = None,
+    results: Collection[pathlib.Path] = (),
 ) -> Survey:
     """Does the same, but also returns a survey without recordings."""
     root = pathlib.Path(root).resolve()  # A relative path may lack the names of its last folders.
@@ -150,7 +151,7 @@ def survey_all(
             raise ValueError(f"--color_glob: expected --layout=pairs, got {layout}")
         search.match(root, color_glob, depth_glob)
     else:
-        search.walk(root, out and out.resolve())
+        search.walk(root, results)
     return Survey(search.unique(), search.refused, search.notes(), tuple(search.loose))
 
 
@@ -204,14 +205,18 @@ class _Search:
         else:
             self._add("pairs", recognised)
 
-    def walk(self, root: pathlib.Path, out: pathlib.Path | None = None) -> None:
+    def walk(self, root: pathlib.Path, results: Collection[pathlib.Path] = ()) -> None:
         """Adds the recordings of a folder and of those below it, except for results."""
         walk = listing.Walk(root)
         reported: set[pathlib.Path] = set()  # With the folder above them.
         for folder in walk:
-            if folder.path != root and (folder.path == out or own_files.is_listed(folder.path)):
+            is_result = folder.path in results or own_files.is_listed(folder.path)
+            if folder.path != root and is_result:
                 self.refused[os.fspath(folder.path)] = _RESULTS
                 continue
+            if root in results:
+                files = tuple(path for path in folder.files if path not in results)
+                folder = dataclasses.replace(folder, files=files)
             self.refused |= {
                 os.fspath(path): diagnosis.CONTAINERS[path.suffix.lower()]
                 for path in folder.having(tuple(diagnosis.CONTAINERS))
