@@ -15,6 +15,7 @@ import dataclasses
 import io
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -26,6 +27,7 @@ import cv2
 import jax
 import numpy as np
 
+import data_builders.scannet_frontiers.__main__ as builder_program
 import psp_jax.codec.__main__ as codec_program
 import psp_jax.predict.__main__ as predict_program
 from benchmarks import damage
@@ -36,6 +38,7 @@ from psp_jax import codec, experiment, explore, train
 from psp_jax.io import command_line
 from psp_jax.models import resnet, segmenter
 from psp_jax.partition import frontier_classes
+from psp_jax.recordings import scan_ids
 
 SIZE = (64, 96)
 FOLDERS = (
@@ -151,6 +154,15 @@ def plant(root: pathlib.Path, rng: np.random.Generator, every: dict) -> None:
                 path.chmod(0)
 
 
+def plant_recordings(root: pathlib.Path, rng: np.random.Generator, recording: bytes) -> None:
+    """Adds recordings, mostly enough for a data set; one may be damaged."""
+    for number in range(rng.integers(2, 7)):
+        path = root / f"walk{number}.sens"
+        path.write_bytes(recording)
+        if rng.random() < 0.1:
+            [damage.flip, damage.truncate, damage.empty][rng.integers(3)](path, rng)
+
+
 def contents(folder: pathlib.Path) -> dict[str, bytes]:
     """Returns the content of the regular files of a folder by their names."""
     found = {}
@@ -212,8 +224,13 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
         (codec_program, ["encode", "--overwrite"]),
         (codec_program, ["decode", "--overwrite"]),
         (explore, ["--frames=2"]),
-    ][rng.integers(4)]
-    arguments = [*arguments, str(given), f"--out={out}"]
+        (builder_program, ["--name=own", "--size=32x48", "--num_workers=1"]),
+    ][rng.integers(5)]
+    if program is builder_program:
+        plant_recordings(given, rng, setup.recording)
+        arguments = [*arguments, f"--manual_dir={given}", f"--data_dir={out}"]
+    else:
+        arguments = [*arguments, str(given), f"--out={out}"]
     before, wrong = contents(given), []
     results = []
     for _ in range(2):
@@ -233,21 +250,24 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
 
 
 def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list[str]:
-    """Returns the inputs of predict that have no output and are not named."""
+    """Returns the inputs of predict that have no output and are neither named nor counted."""
     paths = [pathlib.PurePath(name) for name in given]
+    counted = sum(int(count) - 1 for count in re.findall(r"^(\d+) not used, such as", output, re.M))
     used = {
         part
         for name in made
         for part in (*pathlib.PurePath(name).parts, pathlib.PurePath(name).stem)
     }
-    return [
+    missing = [
         f"{path} is neither used nor named"
         for path in paths
         if path.suffix.lower() in (".jpg", ".png", ".avi", ".sens")
-        and not path.name.startswith(".")
-        and path.stem not in used
+        and not any(part.startswith(".") for part in path.parts)  # Hidden.
+        and not {path.stem, scan_ids.clean(path.stem)} & used
         and path.name not in output
+        and not (path.parent.name and f"{path.parent}: " in output)
     ]
+    return missing if len(missing) > counted else []
 
 
 def _wrong_with(status: int, output: str, scratch: pathlib.Path) -> list[str]:

@@ -213,6 +213,7 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
 def main(arguments: argparse.Namespace) -> int:
     """Explores every path of the command line; returns 1 if frames were skipped."""
     reading = inputs.reading(arguments)
+    reading["results"] = own_files.listed(arguments.out)
     found = [inputs.find_depth(path, **reading) for path in arguments.paths]
     for note in (note for each in found for note in each.notes):
         print(note)

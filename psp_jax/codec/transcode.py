@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.io import own_files, progress
+from psp_jax.io import own_files, png_kinds, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import inputs, recording
@@ -144,7 +144,7 @@ def encode_all(
         code: codes a frame.
         reading: keyword arguments of `layouts.survey`.
     """
-    found = [inputs.find_depth(path, **reading) for path in paths]
+    found = [inputs.find_depth(path, results=own_files.listed(out), **reading) for path in paths]
     for note in (note for each in found for note in each.notes):
         print(note)
     listed, own = [frames(each, stride) for each in found], own_files.OwnFiles(out)
@@ -187,12 +187,13 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                own.write(f"depth/{name}.png", _png(depth_mm))
+                own.write(f"depth/{name}.png", _png(depth_mm, png_kinds.DEPTH))
                 regions = int(labels.max()) + 1
                 if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
-                    own.write(f"regions/{name}.png", _png(labels.astype(np.uint16)))
+                    numbers = labels.astype(np.uint16)
+                    own.write(f"regions/{name}.png", _png(numbers, png_kinds.REGIONS))
             except (ValueError, FileExistsError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
@@ -215,7 +216,7 @@ def _streams(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
     raise FileNotFoundError(f"{path}: expected a {SUFFIX} file or a folder of them")
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _png(pixels: np.ndarray, holds: str) -> bytes:
     done, data = cv2.imencode(".png", pixels)
     assert done
-    return data.tobytes()
+    return png_kinds.mark(data.tobytes(), holds)

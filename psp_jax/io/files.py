@@ -61,12 +61,12 @@ def keep_copy(path: pathlib.Path) -> pathlib.Path:
 
 
 def local_path(path: str | os.PathLike) -> pathlib.Path:
-    """Expands `~` and environment variables in a path.
+    """Expands `~` in a path, and environment variables unless the path exists as it is.
 
     Raises:
         ValueError: if it is a URL, such as `gs://bucket/run`: only local files are supported.
     """
-    text = os.fspath(path)
+    text = os.path.expanduser(os.fspath(path))
     if _URL.match(text):
         raise ValueError(f"expected a local path, got the URL {text}; mount or copy it first")
-    return pathlib.Path(os.path.expandvars(os.path.expanduser(text)))
+    return pathlib.Path(text if os.path.lexists(text) else os.path.expandvars(text))

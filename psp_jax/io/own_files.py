@@ -6,6 +6,24 @@ import pathlib
 from psp_jax.io import files
 
 FILE = "psp_jax_files.txt"  # Within the folder: a name per line.
+PREDICTED = "psp_jax_results.jsonl"  # The list of predict, which holds more; see `predict.written`.
+
+
+def is_listed(folder: pathlib.Path) -> bool:
+    """Returns whether a folder holds files that these programs wrote."""
+    return any((folder / name).is_file() for name in (FILE, PREDICTED))
+
+
+def listed(folder: pathlib.Path) -> frozenset[pathlib.Path]:
+    """Returns a folder, resolved, and the files in it that `OwnFiles` lists."""
+    path = folder.resolve()
+    return frozenset({path, *(path / name for name in _names(path))})
+
+
+def _names(folder: pathlib.Path) -> set[str]:
+    path = folder / FILE
+    text = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
+    return set(text.splitlines())
 
 
 class OwnFiles:
@@ -14,9 +32,7 @@ class OwnFiles:
     def __init__(self, folder: pathlib.Path):
         """Reads the list of a folder, which need not exist."""
         self.folder = folder
-        path = folder / FILE
-        text = path.read_bytes().decode(errors="surrogateescape") if path.is_file() else ""
-        self._names = set(text.splitlines())
+        self._names = _names(folder)
 
     def path(self, name: str) -> pathlib.Path:
         """Returns the path of a file to write, and lists it.

@@ -2,21 +2,16 @@
 
 import csv
 import io
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
-from psp_jax.io import units
+from psp_jax.io import png_kinds, units
 
 MAX_REGIONS = 1 << 16
 JPEG_QUALITY = 92
-KEYWORD = "psp_jax"  # Of the text in PNGs that hold data; its value is one of these.
-DEPTH, REGIONS, CLASSES = "depth in mm", "labels", "classes"
 MAX_POINTS = 1_000_000  # Of a point cloud; of a larger image every n-th row and column is taken.
-_PNG_HEADER_END = 33  # The signature and IHDR, the first chunk.
 
 
 def jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
@@ -32,21 +27,7 @@ def png(pixels: np.ndarray, holds: str | None = None) -> bytes:
         holds: the data that the numbers are, which a text in the file states; None for pictures.
     """
     data = _encoded(pixels, ".png")
-    if holds is None:
-        return data
-    body = b"tEXt" + f"{KEYWORD}\0{holds}".encode("latin-1")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return data[:_PNG_HEADER_END] + chunk + data[_PNG_HEADER_END:]
-
-
-def held_by(data: bytes) -> str | None:
-    """Returns what a PNG of `png` holds; None for any other file."""
-    start = b"tEXt" + KEYWORD.encode() + b"\0"
-    place = _PNG_HEADER_END + 4
-    if data[place : place + len(start)] != start:
-        return None
-    (length,) = struct.unpack(">I", data[_PNG_HEADER_END:place])
-    return data[place + len(start) : place + 4 + length].decode("latin-1")
+    return data if holds is None else png_kinds.mark(data, holds)
 
 
 def depth_png(depth_m: np.ndarray) -> bytes:
@@ -61,7 +42,7 @@ def depth_png(depth_m: np.ndarray) -> bytes:
             f"expected depth up to {limit_m} m, got {largest_m:.1f} m, which does not fit 16 "
             "bits; choose arrays instead of depth (--outputs=arrays)"
         )
-    return png(units.to_millimetres(depth_m, minimum=1), DEPTH)
+    return png(units.to_millimetres(depth_m, minimum=1), png_kinds.DEPTH)
 
 
 def regions_png(regions: np.ndarray) -> bytes:
@@ -76,7 +57,7 @@ def regions_png(regions: np.ndarray) -> bytes:
             f"expected at most {MAX_REGIONS} regions, got {count} regions, which do not fit 16 "
             "bits; choose arrays instead of regions (--outputs=arrays)"
         )
-    return png(regions.astype(np.uint16), REGIONS)
+    return png(regions.astype(np.uint16), png_kinds.REGIONS)
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from psp_jax.predict import encoding, written
+from psp_jax.predict import written
 from psp_jax.recordings import images, inputs, recording, video
 
 EXPECTED = "expected an image, a video, a .sens, a .mat of NYU Depth v2, or a folder"
@@ -127,8 +127,6 @@ def read_image(path: pathlib.Path) -> np.ndarray:
     data = path.read_bytes()
     if not data:
         raise ValueError("the file is empty")
-    if holds := encoding.held_by(data):
-        raise ValueError(f"expected a colour image, got a result of this program, {holds}")
     return images.decode_rgb(data)
 
 
@@ -144,40 +142,20 @@ def _folder(
     reading: Mapping[str, Any],
 ) -> list[FrameSequence]:
     """Takes the recordings, images and videos of a folder."""
-    found = inputs.find_color(folder, **reading)
-    usable = {path.resolve() for path in _files_below(folder, out)}
+    results = written.listed(out) if out else ()
+    found = inputs.find_color(folder, results=results, **reading)
 
     def name(text: str) -> str:
         return (pathlib.PurePath(prefix) / text).as_posix()
 
     sequences = [_recording(scan, name(scan.id), stride) for scan in found.recordings]
-    sequences += [
-        _video(path, name(text), stride)
-        for text, path in found.videos.items()
-        if path.resolve() in usable
-    ]
-    named = [(name(text), path) for text, path in found.colors.items() if path.resolve() in usable]
-    if named:
-        sequences.insert(0, _images(named))
+    sequences += [_video(path, name(text), stride) for text, path in found.videos.items()]
+    if found.colors:
+        sequences.insert(0, _images([(name(text), path) for text, path in found.colors.items()]))
     if not sequences:
         raise FileNotFoundError(f"{folder} holds no image, video or recording")
     sequences[0] = dataclasses.replace(sequences[0], unused=found.unused)
     return sequences
-
-
-def _files_below(folder: pathlib.Path, out: pathlib.Path | None) -> list[pathlib.Path]:
-    """Returns the files of a folder in order, without results of this program."""
-    paths, excluded = [], set()
-    for root, folders, names in os.walk(folder):
-        here = pathlib.Path(root)
-        is_out = out is not None and out.resolve() == here.resolve()
-        if here != folder and (is_out or written.is_listed(here)):
-            folders.clear()
-            continue
-        if is_out:
-            excluded = written.listed(here)
-        paths += [here / name for name in names if (here / name).is_file()]
-    return sorted(path for path in paths if path not in excluded)
 
 
 def _images(named: list[tuple[str, pathlib.Path]]) -> FrameSequence:

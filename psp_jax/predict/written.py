@@ -8,7 +8,9 @@ import json
 import pathlib
 from typing import Any
 
-FILE = "psp_jax_results.jsonl"
+from psp_jax.io import own_files
+
+FILE = own_files.PREDICTED
 RECORD = ("name", "source", "changed_ns", "files")  # Fields of the line of a frame.
 
 
@@ -41,16 +43,11 @@ def read(folder: pathlib.Path) -> tuple[Any, list[dict[str, Any]]]:
     return settings, records
 
 
-def is_listed(folder: pathlib.Path) -> bool:
-    """Returns whether a folder holds results of this program."""
-    return (folder / FILE).is_file()
-
-
-def listed(folder: pathlib.Path) -> set[pathlib.Path]:
-    """Returns the paths of the files that the list of a folder names, and of the list itself."""
+def listed(folder: pathlib.Path) -> frozenset[pathlib.Path]:
+    """Returns a folder, resolved, and the files in it that its list names."""
     _, records = read(folder)
-    names = {name for record in records for name in record["files"]}
-    return {folder / FILE, *(folder / name for name in names)} if is_listed(folder) else set()
+    path = folder.resolve()
+    return frozenset({path, *(path / name for record in records for name in record["files"])})
 
 
 def _is_inside(name: str) -> bool:

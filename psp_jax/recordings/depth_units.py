@@ -1,11 +1,13 @@
 """Chooses the units of depth files whose layout states none, by a test that is reported."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from psp_jax.io import png_kinds
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import depth_images, file_frames
 from psp_jax.recordings.recording import Damaged
@@ -13,6 +15,7 @@ from psp_jax.recordings.recording import Damaged
 TUM = 5000.0  # Units per metre.
 MIN_MEDIAN_M, MAX_MEDIAN_M = 0.3, 15.0
 SAMPLES = 5
+_HEAD_BYTES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ def choose(paths: Sequence[pathlib.Path]) -> Choice:
 
     Integers are millimetres, or TUM's 5000 per metre if most readings are multiples of 5: TUM
     converted millimetres, and of readings in millimetres themselves a fifth are. Floats are metres,
-    or millimetres if their median is above `MAX_MEDIAN_M`.
+    or millimetres if their median is above `MAX_MEDIAN_M`. PNGs of these programs state theirs.
 
     Args:
         paths: depth files of one recording; up to `SAMPLES`, evenly spaced, are read.
@@ -50,6 +53,8 @@ def choose(paths: Sequence[pathlib.Path]) -> Choice:
         Damaged: if no file has a reading.
     """
     values = _readings(paths)
+    if all(map(_states_millimetres, paths)):
+        return Choice(MM_PER_M, TUM, float(np.median(values)))
     if np.all(values == np.round(values)):
         is_second = np.mean(values % (TUM / MM_PER_M) == 0) > 0.5
         both = (MM_PER_M, TUM)
@@ -88,6 +93,12 @@ def _plausible(choice: Choice) -> Choice:
             f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
         )
     return choice
+
+
+def _states_millimetres(path: pathlib.Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return png_kinds.held_by(file.read(_HEAD_BYTES)) == png_kinds.DEPTH
+    return False
 
 
 def _range(medians: list[float], units_per_m: float) -> str:

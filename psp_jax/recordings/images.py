@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from psp_jax.io import contents
+from psp_jax.io import contents, png_kinds
 from psp_jax.recordings import image_faults, recording
 
 # Compared in lower case. What a file is, is decided by its first bytes.
@@ -100,6 +100,8 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if not data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
         with _open(data) as image:
             return _rgb_of(image, upright=True)
+    if holds := png_kinds.held_by(data):
+        raise recording.Damaged(f"expected a colour image, got a result of this program, {holds}")
     shape = shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")

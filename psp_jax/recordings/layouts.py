@@ -10,9 +10,10 @@ import os
 import pathlib
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from psp_jax.io import own_files
 from psp_jax.recordings import (
     arkit,
     depth_units,
@@ -65,6 +66,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "pairs": Layout(pairs.recognise, "units of depth chosen by a test"),
 }
 AUTO = "auto"
+_RESULTS = "the output folder, or one of an earlier command; name it to read it"
 _EXPECTED = (
     "expected the layouts {} of docs/data.md; name other files with --color_glob='*/rgb/*.png' "
     "--depth_glob='*/depth/*.png'; of ScanNet, download the .sens files (--type .sens)"
@@ -98,6 +100,7 @@ def survey(
     color_glob: str | None = None,
     depth_glob: str | None = None,
     depth_scale: float | None = None,
+    results: Collection[pathlib.Path] = (),
 ) -> Survey:
     """Finds every recording in a folder; it may also be the folder of a single recording.
 
@@ -107,6 +110,8 @@ def survey(
         color_glob, depth_glob: patterns of files relative to `root`, which belong together by their
             names; both or none. They imply the layout pairs.
         depth_scale: units of depth per metre, instead of those of the layouts.
+        results: resolved paths of the output folder and its files, which are not read, like other
+            folders of results; `root` itself may be one.
 
     Raises:
         FileNotFoundError: if there is none, with its content and the expected layouts.
@@ -118,6 +123,7 @@ def survey(
         color_glob=color_glob,
         depth_glob=depth_glob,
         depth_scale=depth_scale,
+        results=results,
     )
     if not found.recordings:
         raise FileNotFoundError(nothing(root, found.refused))
@@ -131,6 +137,7 @@ def survey_all(
     color_glob: str | None = None,
     depth_glob: str | None = None,
     depth_scale: float | None = None,
+    results: Collection[pathlib.Path] = (),
 ) -> Survey:
     """Does the same, but also returns a survey without recordings."""
     root = pathlib.Path(root).resolve()  # A relative path may lack the names of its last folders.
@@ -144,7 +151,7 @@ def survey_all(
             raise ValueError(f"--color_glob: expected --layout=pairs, got {layout}")
         search.match(root, color_glob, depth_glob)
     else:
-        search.walk(root)
+        search.walk(root, results)
     return Survey(search.unique(), search.refused, search.notes(), tuple(search.loose))
 
 
@@ -198,11 +205,18 @@ class _Search:
         else:
             self._add("pairs", recognised)
 
-    def walk(self, root: pathlib.Path) -> None:
-        """Adds the recordings of a folder and of those below it."""
+    def walk(self, root: pathlib.Path, results: Collection[pathlib.Path] = ()) -> None:
+        """Adds the recordings of a folder and of those below it, except for results."""
         walk = listing.Walk(root)
         reported: set[pathlib.Path] = set()  # With the folder above them.
         for folder in walk:
+            is_result = folder.path in results or own_files.is_listed(folder.path)
+            if folder.path != root and is_result:
+                self.refused[os.fspath(folder.path)] = _RESULTS
+                continue
+            if root in results:
+                files = tuple(path for path in folder.files if path not in results)
+                folder = dataclasses.replace(folder, files=files)
             self.refused |= {
                 os.fspath(path): diagnosis.CONTAINERS[path.suffix.lower()]
                 for path in folder.having(tuple(diagnosis.CONTAINERS))

@@ -45,19 +45,23 @@ def _origin(all_runs: Sequence[runs.Run]) -> str:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Reports the runs of the command line; returns 1 if none is finished."""
+    """Reports the runs of the command line; returns 1 if one can't be read, or none is finished."""
     all_runs = runs.read(arguments.workdirs)
+    if arguments.into is not None:
+        _insert(arguments.into, (), "")  # Raises before anything is written.
     report = write(all_runs, arguments.out)
     if arguments.into is not None:
-        try:
-            text = page.insert(
-                arguments.into.read_text(encoding="utf-8"), report.tables, _origin(all_runs)
-            )
-        except ValueError as error:
-            raise ValueError(f"--into={arguments.into}: {error}") from None
-        files.write(arguments.into, text)
+        files.write(arguments.into, _insert(arguments.into, report.tables, _origin(all_runs)))
     print(f"wrote {arguments.out / MARKDOWN_FILE} and {arguments.out / PAGE_FILE}")
-    return 0 if any(run.status == runs.FINISHED for run in all_runs) else 1
+    statuses = {run.status for run in all_runs}
+    return int(runs.FINISHED not in statuses or bool(statuses & {runs.DAMAGED, runs.MISSING}))
+
+
+def _insert(path: pathlib.Path, tables: Sequence[comparison.Table], origin: str) -> str:
+    try:
+        return page.insert(path.read_text(encoding="utf-8"), tables, origin)
+    except ValueError as error:
+        raise ValueError(f"--into={path}: {error}") from None
 
 
 def parser() -> command_line.Parser:

@@ -101,6 +101,39 @@ def test_decoding_into_the_folder_of_the_originals_keeps_them(depth):
     assert status in (0, 1)
 
 
+@pytest.mark.parametrize("where", ["decoded", "a/b", "."])
+@pytest.mark.parametrize("program", [codec_program, explore])
+def test_results_in_a_folder_are_no_inputs_of_later_commands(
+    tmp_path, depth, where, program, capsys
+):
+    """Region numbers, in particular, are never read as depth."""
+    coded, out = tmp_path / "coded", tmp_path / "out"
+    assert run(codec_program, "encode", depth, f"--out={coded}") == 0
+    results = depth / where
+    run(codec_program, "decode", coded, f"--out={results}", "--overwrite")
+    for _ in range(2):
+        if program is codec_program:
+            run(codec_program, "encode", depth, f"--out={out}", "--overwrite")
+        else:
+            run(explore, depth, f"--out={out}")
+        made = [path for path in out.rglob("*") if path.suffix in (".pdr", ".png")]
+        # A folder that is named itself may hold decoded depth, but no regions, as depth.
+        assert len(made) == (2 if where == "." else 1), made
+        assert not any("regions" in str(path.relative_to(out)) for path in made)
+    assert where == "." or str(results) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["depth", "regions"])
+def test_decoded_depth_is_depth_and_regions_are_not(tmp_path, depth, name, capsys):
+    coded, decoded = tmp_path / "coded", tmp_path / "decoded"
+    assert run(codec_program, "encode", depth, f"--out={coded}") == 0
+    assert run(codec_program, "decode", coded, f"--out={decoded}") == 0
+    (image,) = (decoded / name).rglob("*.png")
+    status = run(codec_program, "encode", image, f"--out={tmp_path / 'again'}")
+    assert status == (name == "regions")
+    assert ("a result of this program, labels" in capsys.readouterr().out) == (name == "regions")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["table.csv", "in_a.png"])
 def test_explore(tmp_path, depth, kind, name):

@@ -1,0 +1,118 @@
+"""Odd and damaged inputs have the same fate in every command: used, or named with status 1."""
+
+import os
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+import psp_jax.codec.__main__ as codec_program
+import psp_jax.report.__main__ as report_program
+from psp_jax import explore
+from psp_jax.predict import frames
+from psp_jax.recordings import inputs
+
+LATIN = os.fsdecode(b"caf\xe9")
+NAMES = ["12:30 talk", "-v", "a%03d", "a b", "x.y", "~", "$HOME", "你好", LATIN, "[1]", "*"]
+
+
+def depth_png(path, values=(2000, 3333)):
+    depth_mm = np.full((64, 96), values[0], np.uint16)
+    depth_mm[:, 30:] = values[1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", depth_mm)[1].tobytes())
+
+
+def photo(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes())
+
+
+def run(program, *arguments):
+    parser = program.parser()
+    return program.main(parser.parse_args([str(each) for each in arguments])) or 0
+
+
+COMMANDS = {
+    "codec": lambda folder, out: run(codec_program, "encode", folder, f"--out={out}"),
+    "explore": lambda folder, out: run(explore, folder, f"--out={out}", "--frames=9"),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_photo_or_depth_image_may_have_any_name(tmp_path, name):
+    photo(tmp_path / "photos" / f"{name}.jpg")
+    for given in (tmp_path / "photos", tmp_path / "photos" / f"{name}.jpg"):
+        (sequence,) = frames.find([str(given)], 1)
+        ((frame, read),) = sequence.frames(lambda frame: True)
+        assert frame.name == name and read().shape == (64, 96, 3)
+    depth_png(tmp_path / "depth" / f"{name}.png")
+    assert run(codec_program, "encode", tmp_path / "depth", f"--out={tmp_path / 'out'}") == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*.pdr")] == [f"{name}.pdr"]
+
+
+@pytest.mark.parametrize("name", ["._a", ".a", ".hidden/a", ".Trash/a", "._b/a"])
+def test_hidden_files_are_neither_used_nor_listed(tmp_path, name):
+    photo(tmp_path / "photos" / "a.jpg")
+    photo(tmp_path / "photos" / f"{name}.jpg")
+    (sequence,) = frames.find([str(tmp_path / "photos")], 1)
+    assert [frame.name for frame, _ in sequence.frames(lambda frame: True)] == ["a"]
+    assert not sequence.unused
+    depth_png(tmp_path / "images" / "a.png")
+    depth_png(tmp_path / "images" / f"{name}.png")
+    found = inputs.find_depth(tmp_path / "images")
+    assert list(found.depths) == ["a"] and not any(name in path for path in found.unused)
+
+
+DAMAGE = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "web page": lambda data: b"<!DOCTYPE html><html>",
+    "Git LFS": lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("way", DAMAGE)
+def test_one_bad_frame_is_named_and_the_others_are_done(tmp_path, command, way, capsys):
+    for name in "abc":
+        depth_png(tmp_path / "in" / "depth" / f"{name}.png")
+    bad = tmp_path / "in" / "depth" / "b.png"
+    bad.write_bytes(DAMAGE[way](bad.read_bytes()))
+    assert COMMANDS[command](tmp_path / "in", tmp_path / "out") == 1
+    made = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".pdr", ".png")]
+    assert len(made) == 2
+    output = capsys.readouterr().out
+    assert (
+        "1 skipped" in output and "b" in output.split("1 skipped")[1].split()[-1] or way in output
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_nothing_that_can_be_done_is_no_success(tmp_path, command):
+    for name in "ab":
+        depth_png(tmp_path / "in" / "depth" / f"{name}.png")
+        (tmp_path / "in" / "depth" / f"{name}.png").write_bytes(b"noise")
+    try:
+        status = COMMANDS[command](tmp_path / "in", tmp_path / "out")
+    except (ValueError, OSError) as error:
+        assert "\n" not in str(error)
+    else:
+        assert status == 1
+
+
+def test_a_report_with_a_run_that_is_missing_or_damaged_ends_with_1(tmp_path, depth_run):
+    folder = tmp_path / "run"
+    shutil.copytree(depth_run, folder)
+    (folder / "config.json").write_text("{")
+    assert run(report_program, depth_run, folder, f"--out={tmp_path / 'a'}") == 1
+    assert run(report_program, depth_run, tmp_path / "no", f"--out={tmp_path / 'b'}") == 1
+
+
+def test_a_page_without_markers_stops_a_report_before_it_writes(tmp_path, depth_run):
+    page = tmp_path / "README.md"
+    page.write_text("mine")
+    with pytest.raises(ValueError, match="README.md: expected"):
+        run(report_program, depth_run, f"--out={tmp_path / 'out'}", f"--into={page}")
+    assert page.read_text() == "mine" and not (tmp_path / "out").exists()
