@@ -4,8 +4,8 @@
 
 predicts the test split of `data/scannet_frontiers/my_office` with the newest checkpoint of the run,
 prints the tables that a run ends with, and writes them to `runs/frontier_edges/evaluate/my_office`.
-`--workdir` may also be a folder that `python -m psp_jax.weights export` wrote; without it, the model
-that ships is scored, and the results are in `evaluate/my_office`.
+`--workdir` may also be a folder that `python -m psp_jax.weights export` wrote. Without it, the
+model that ships is scored, and the results are in `evaluate/my_office`.
 
 Predicted frontiers are decoded with the calibration of the model, which was fitted to its own
 validation split. The baselines know the train split of the data set.
