@@ -137,11 +137,12 @@ def _next_command(arguments: argparse.Namespace) -> str:
     )
 
 
-def _parser() -> command_line.Parser:
-    parser = command_line.Parser(
+def parser() -> command_line.Parser:
+    """Returns the parser of the command line."""
+    result = command_line.Parser(
         prog="python -m data_builders.scannet_frontiers", description=__doc__
     )
-    add, positive = parser.add_argument, command_line.positive_int
+    add, positive = result.add_argument, command_line.positive_int
     add("--manual_dir", type=command_line.path, help="folder of the recordings")
     data_dir = "folder of the data sets (default: %(default)s)"
     add("--data_dir", type=command_line.path, default="data", help=data_dir)
@@ -171,8 +172,8 @@ def _parser() -> command_line.Parser:
     add("--beam_options", type=_comma_list, default=[], help=options)
     add("--limit_scans", type=positive, help="maximum number of scans per split")
     add("--dry_run", action="store_true", help="only print the scans, the size and the time needed")
-    inputs.add_flags(parser)
-    return parser
+    inputs.add_flags(result)
+    return result
 
 
 def _comma_list(text: str) -> list[str]:
@@ -187,4 +188,4 @@ def _size(text: str) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    command_line.run(main, _parser(), resumes=True)
+    command_line.run(main, parser(), resumes=True)

@@ -194,7 +194,7 @@ def _dataset(file: Any, *names: str) -> Any:
 
 def _text(file: Any, reference: Any) -> str:
     data = file[reference]
-    if not isinstance(data, h5py.Dataset) or not 0 < data.size <= _MAX_NAME:
+    if not isinstance(data, h5py.Dataset) or not 0 < (data.size or 0) <= _MAX_NAME:
         raise Damaged(f"expected the name of a scene of 1 to {_MAX_NAME} characters")
     return "".join(map(chr, np.ravel(data[()])))
 
