@@ -101,6 +101,9 @@ def to_onnx(network: Network, size: Size) -> tuple[bytes, Network, dict[str, Any
     logging.getLogger("jax2onnx").setLevel(logging.ERROR)
     image = jax.ShapeDtypeStruct((1, *size, 3), np.uint8)
     names = list(jax.eval_shape(network, image))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # Its errors are raised, too.
     try:
         proto: Any = jax2onnx.to_onnx(
             lambda image: tuple(network(image).values()),
@@ -109,14 +112,14 @@ def to_onnx(network: Network, size: Size) -> tuple[bytes, Network, dict[str, Any
             input_names=["image"],
             output_names=names,
         )
-    except Exception as error:  # Whatever it meets in a network that it does not know.
+        content = proto.SerializeToString()
+        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        session.run(names, {"image": np.zeros(image.shape, np.uint8)})
+    except Exception as error:  # Neither says what it raises for a network that it does not know.
         raise ValueError(
-            f"jax2onnx can't convert this network: {error}; --formats={STABLEHLO} can"
+            f"jax2onnx can't convert this network: {' '.join(str(error).split())}; "
+            f"--formats={STABLEHLO} can"
         ) from error
-    content = proto.SerializeToString()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
 
     def call(image: np.ndarray) -> dict[str, Any]:
         return dict(zip(names, session.run(names, {"image": image}), strict=True))

@@ -9,6 +9,7 @@ import psp_jax
 from psp_jax.export import __main__ as program
 from psp_jax.export import formats
 from psp_jax.io import command_line
+from psp_jax.models import resnet
 from psp_jax.partition import decode, edge_logits
 from tests import scans
 
@@ -48,14 +49,33 @@ def test_a_process_without_psp_jax_gets_the_edges_and_regions_of_the_run(
     np.testing.assert_array_equal(decode.Multicut(**card["decoder"])(logits), result.regions)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
-def test_onnx_computes_the_depth_of_the_run(depth_run, image, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
+@pytest.fixture
+def needs_onnx():
+    pytest.importorskip("onnxruntime")
     pytest.importorskip("jax2onnx")
-    program.export(depth_run, tmp_path / "out", names=(formats.ONNX,))
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
-    (depth_m,) = session.run(["depth_m"], {"image": image[None]})
-    np.testing.assert_allclose(depth_m[0], psp_jax.load(depth_run)(image).depth_m, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_onnx_has_the_outputs_by_name(needs_onnx, image):
+    def network(image):
+        wide = image.astype(np.float32)
+        return {"depth_m": wide.mean(-1), "edge_logits": wide[..., :2] - 1}
+
+    _, call, facts = formats.to_onnx(network, scans.SIZE)
+    assert facts["batch"] == 1
+    outputs, wide = call(image[None]), image[None].astype(np.float32)
+    np.testing.assert_allclose(outputs["depth_m"], wide.mean(-1), atol=1e-4)
+    np.testing.assert_array_equal(outputs["edge_logits"], wide[..., :2] - 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_what_onnx_can_not_express_is_one_line(needs_onnx):
+    def network(image):
+        return {"depth_m": resnet.max_pool(image.astype(np.float32), ceil=False)[..., 0]}
+
+    with pytest.raises(ValueError, match="can't convert .*--formats=stablehlo") as error:
+        formats.to_onnx(network, scans.SIZE)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
