@@ -81,6 +81,9 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # `python -m psp_jax.export`. Most versions of jax2onnx need an orbax-checkpoint below 0.12;
+        # pip finds those that don't.
+        "export": ["flatbuffers>=24.3", "jax2onnx>=0.13", "onnxruntime>=1.24"],
         "heic": ["pillow-heif>=0.21"],  # Photographs of iPhones.
         "test": [
             "ipykernel>=6.29",

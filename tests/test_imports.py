@@ -20,7 +20,7 @@ ROWS = (
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),
     ("train", "calibrate", "evaluate", "dry_run"),
-    ("main", "predict", "report", "doctor", "usage"),
+    ("main", "predict", "report", "doctor", "usage", "export"),
     ("__init__",),
 )
 ROW = {f"psp_jax.{name}": row for row, names in enumerate(ROWS) for name in names}
