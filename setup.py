@@ -70,6 +70,7 @@ setuptools.setup(
         "opencv-contrib-python-headless>=4.10.0.84",
         "optax>=0.2.8",
         "orbax-checkpoint>=0.12,<1.0",  # 1.0 moves the API that psp_jax.checkpoints uses.
+        "packaging>=24.0",
         "pillow>=11.0",
         "psutil>=5.9",
         "safetensors>=0.5",
@@ -80,6 +81,9 @@ setuptools.setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # `python -m psp_jax.export`. Most versions of jax2onnx need an orbax-checkpoint below 0.12;
+        # pip finds those that don't.
+        "export": ["flatbuffers>=24.3", "jax2onnx>=0.13", "onnxruntime>=1.24"],
         "heic": ["pillow-heif>=0.21"],  # Photographs of iPhones.
         "test": [
             "ipykernel>=6.29",

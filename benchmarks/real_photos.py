@@ -197,7 +197,7 @@ def main(arguments: argparse.Namespace) -> None:
     means = {}
     for run in arguments.runs:
         start = time.monotonic()
-        results, rows = measure(psp_jax.load(run), frames)
+        results, rows = measure(psp_jax.load(run, flip=arguments.flip), frames)
         name = run.resolve().name
         print(f"{name}: {len(frames)} frames, {time.monotonic() - start:.0f} s", flush=True)
         _print({source: scores for source, scores in results.items()})
@@ -221,7 +221,10 @@ def _parser() -> command_line.Parser:
         prog="python -m benchmarks.real_photos", description=__doc__.partition("\n")[0]
     )
     path, count = command_line.path, command_line.positive_int
-    parser.add_argument("runs", nargs="+", type=path, help="workdirs of trained runs")
+    parser.add_argument(
+        "runs", nargs="+", type=path, help="workdirs of runs, exported models, or `pretrained`"
+    )
+    parser.add_argument("--flip", action="store_true", help="average over mirror images")
     parser.add_argument("--frames", type=path, default=DEFAULT_FRAMES, help="folder of sources")
     parser.add_argument("--out", type=path, default=pathlib.Path("real_photos"), help="results")
     parser.add_argument(

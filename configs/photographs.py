@@ -27,17 +27,12 @@ PARTS = ("trunk", "pyramid", "head", "decoder")
 
 
 def get_config(variant: str = "rooms") -> experiment.Experiment:
-    """Returns the experiment on `rooms`, `large`, `scannet`, `prepared` or `prepared_full`."""
-    large = presets.pick(variant, rooms=False, scannet=True, large=True)
-    few = generate.Rooms(ideal_depth=True, variety=True)
-    many = dataclasses.replace(few, spaces=2100, frames_per_scan=12)
-    drawn = sources.EmbeddedRooms(
-        rooms=many if large else few,
-        label_sets=("planar",),
-        color_scale=2,
-        fractions=(0.97, 0.02, 0.01) if large else (0.8, 0.1, 0.1),
-    )
-    scans = sources.ScanNet(config="planar")
+    """Returns the experiment on `rooms`, `large`, `scannet`, `prepared` or `prepared_full`.
+
+    `calibration` is `rooms` with other rooms and larger regions, for `psp_jax.calibrate`.
+    """
+    large = presets.pick(variant, rooms=False, calibration=False, scannet=True, large=True)
+    drawn, scans = drawn_rooms(variant), sources.ScanNet(config="planar")
     trunk = efficientnet_lite.EfficientNetLite(variant=2 if large else 0)
     precision = Precision.BFLOAT16 if large else Precision.FLOAT32
     coarse = segmenter.Segmenter(trunk=trunk, dropout=0.0, precision=precision)
@@ -50,9 +45,11 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
             frontier_weight=5.0,
         ),
         data=experiment.Data(
-            source=presets.source(variant, rooms=drawn, large=drawn, scannet=scans),
-            labels="planar",
-            batch_size=presets.pick(variant, rooms=4, scannet=16, large=64),
+            source=presets.source(
+                variant, rooms=drawn, calibration=drawn, large=drawn, scannet=scans
+            ),
+            labels="surfaces" if variant == "calibration" else "planar",
+            batch_size=presets.pick(variant, rooms=4, calibration=8, scannet=16, large=64),
             augmentation=augment.Augmentation(),
             threads=16 if large else 2,
             cache=variant != "scannet",
@@ -74,3 +71,18 @@ def get_config(variant: str = "rooms") -> experiment.Experiment:
         checkpoint_every=1000,
         validate_every=2000,
     )
+
+
+def drawn_rooms(variant: str) -> sources.EmbeddedRooms:
+    """Returns varied rooms with ideal depth; colour is twice as fine as depth."""
+    rooms = generate.Rooms(ideal_depth=True, variety=True)
+    source = sources.EmbeddedRooms(
+        rooms=rooms, label_sets=("planar",), color_scale=2, fractions=(0.8, 0.1, 0.1)
+    )
+    if variant == "large":
+        source.rooms = dataclasses.replace(rooms, spaces=2100, frames_per_scan=12)
+        source.fractions = (0.97, 0.02, 0.01)
+    if variant == "calibration":
+        source.rooms = dataclasses.replace(rooms, spaces=48, frames_per_scan=4, seed=1)
+        source.label_sets, source.fractions = ("surfaces",), (0.02, 0.96, 0.02)
+    return source

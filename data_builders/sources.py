@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from data_builders.rooms import generate, render
 from psp_jax.io import files
-from psp_jax.partition import superpixels
+from psp_jax.partition import planar, superpixels
 
 DATASET = "scannet_frontiers"
 
@@ -93,7 +93,8 @@ class EmbeddedRooms:
             that experiments on different rooms do not overwrite each other's.
         rooms: the rooms.
         label_sets: which labels are made, of `seeds` and `planar`. Of ideal depth, `planar` are
-            the regions of `configurations.PLANAR_IDEAL_ROOMS`.
+            the regions of `configurations.PLANAR_IDEAL_ROOMS`, and there are `surfaces`, the
+            larger ones of `Planar()`.
         color_scale: images have `color_scale` times the height and width of depth, 1 or 2.
         fractions: fractions of the scans in train, validation and test; whole rooms.
     """
@@ -163,6 +164,7 @@ class EmbeddedRooms:
         known = dict(config.segmentations)
         if self.rooms.ideal_depth:
             known["planar"] = configurations.PLANAR_IDEAL_ROOMS
+            known["surfaces"] = planar.Planar()
         unknown = [name for name in self.label_sets if name not in known]
         if unknown or not self.label_sets:
             raise ValueError(f"label_sets: expected some of {tuple(known)}, got {self.label_sets}")

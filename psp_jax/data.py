@@ -53,23 +53,18 @@ def open_splits(directory: str) -> dict[str, Examples]:
     folder = pathlib.Path(directory)
     if not (folder / "dataset_info.json").exists():
         raise FileNotFoundError(f"{directory} holds no prepared data set (no dataset_info.json)")
-    # The shards, which can be large, have checksums record by record.
-    # Sources write further files next to those of the builder.
+    # The shards, which can be large, have checksums by record; sources write further files there.
     has_manifest = (folder / manifest.FILE).exists()
     if has_manifest and (damage := manifest.damage(folder, "*.json")):
         raise DamagedError(f"{directory}: {damage[0]}; {_REBUILD}")
     try:
         builder: Any = tfds.builder_from_directory(directory)
     except Exception as error:  # TFDS has no type for its errors.
-        raise DamagedError(
-            f"{directory} can't be read: {_first_line(error)}; {_REBUILD}"
-        ) from error
+        raise DamagedError(f"{directory}: {_first_line(error)}; {_REBUILD}") from error
     if CHECKSUM not in builder.info.features:
         raise OSError(f"{directory} was built by an older version; build the data set again")
-    return {
-        name: _Checked(builder, f"{directory}, {name}", name)
-        for name in ("train", "validation", "test")
-    }
+    splits = ("train", "validation", "test")
+    return {name: _Checked(builder, f"{directory}, {name}", name) for name in splits}
 
 
 def check_labels(examples: Examples, data: experiment.Data) -> None:
@@ -108,8 +103,7 @@ def without_damaged(splits: dict[str, Examples]) -> dict[str, Examples]:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             messages = list(pool.map(examples.damage, range(len(examples))))
         kept[name] = examples.chosen([i for i, message in enumerate(messages) if message is None])
-        damaged = [message for message in messages if message is not None]
-        if damaged:
+        if damaged := [message for message in messages if message is not None]:
             print(f"{name}: {len(damaged)} of {len(messages)} records are damaged and left out:")
             print("\n".join(f"  {message}" for message in damaged[:10]))
     return kept
@@ -170,9 +164,7 @@ def train_batches(
         lambda index, rng: (index, rng.random() < data.flip_probability)
     )
     dataset = _Batches(dataset, examples, data, rows).repeat()
-    # Two batches ahead keep the device fed; more would only hold memory.
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
-    iterator = iter(dataset.to_iter_dataset(options))
+    iterator = iter(dataset.to_iter_dataset(_read_options(data)))
     iterator.set_state({"next_index": first_step})
     return iterator
 
@@ -203,8 +195,12 @@ def eval_batches(
     indices: Any = range(-(-len(examples) // data.batch_size) * data.batch_size)
     dataset = grain.MapDataset.source(indices).map(lambda index: (index, False))
     dataset = _Batches(dataset, examples, data, rows)
-    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=2)
-    return iter(dataset.to_iter_dataset(options))
+    return iter(dataset.to_iter_dataset(_read_options(data)))
+
+
+def _read_options(data: experiment.Data) -> grain.ReadOptions:
+    # Each thread reads a batch ahead; more would only hold memory, and fewer keep threads idle.
+    return grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=max(2, data.threads))
 
 
 def steps_per_epoch(examples: Examples, data: experiment.Data) -> int:

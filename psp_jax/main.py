@@ -14,6 +14,7 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from psp_jax import usage
 from psp_jax.io import command_line
 from psp_jax.io.command_line import fail
 from psp_jax.io.version import __version__
@@ -33,6 +34,15 @@ _RESUME_FROM = flags.DEFINE_integer(
     "Newer checkpoints are moved to unused_checkpoints/ in the workdir.",
     lower_bound=0,
 )
+_PRINT_CONFIG = flags.DEFINE_bool(
+    "print_config", False, "Print the config, overridden fields included, as JSON, and exit."
+)
+_DRY_RUN = flags.DEFINE_string(
+    "dry_run",
+    None,
+    "Do everything up to the first step, leave the workdir as it is, and draw the inputs of the "
+    "step into this PNG file; without a value into a temporary folder.",
+)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed",
     False,
@@ -49,6 +59,7 @@ _PROCESS_ID = flags.DEFINE_integer("process_id", None, "Number of this process, 
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Total number of processes.")
 
 
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 _EXPECTED_TYPES = {  # Keyed by the error messages of absl.
     "invalid literal for int()": "an integer",
     "could not convert string to float": "a number",
@@ -86,6 +97,9 @@ def main(argv: list[str]) -> None:
 def _train(config: Any, others: tuple[str | None, int | None, int | None] | None) -> None:
     from psp_jax import experiment  # The others take seconds to import.
 
+    if _PRINT_CONFIG.value:
+        print(experiment.text(config))
+        return
     experiment.check(config)
     config.data.source.check()
     from psp_jax import train
@@ -100,6 +114,11 @@ def _train(config: Any, others: tuple[str | None, int | None, int | None] | None
                 fail(f"this process can't join the others: {str(error).splitlines()[0]}")
             stack.enter_context(processes.exit_on_error())
             stack.enter_context(command_line.guard(resumes=True))
+        if _DRY_RUN.value is not None:
+            from psp_jax import dry_run
+
+            dry_run.run(config, _DRY_RUN.value)
+            return
         train.run(config, workdir, resume_from=_RESUME_FROM.value)
 
 
@@ -125,13 +144,20 @@ def parse(argv: list[str]) -> list[str]:
     if "--version" in argv[1:]:
         print(f"psp_jax {__version__}")
         sys.exit(0)
+    argv = [
+        "--dry_run=" if argument in ("--dry_run", "-dry_run") else argument for argument in argv
+    ]
+    wants_help = bool(_config_files(argv)) and not _HELP.isdisjoint(argv)
+    argv = [argument for argument in argv if not wants_help or argument not in _HELP]
     _check_config_file(argv)
     try:
         rest = flags.FLAGS(argv)
     except SystemExit:  # After --help, for which absl exits with 1.
         sys.exit(0)
     except KeyError as error:  # A field that the dataclass does not have.
-        fail(_explain_unknown_field(str(error.args[0])))
+        fail(_explain_unknown_field(str(error.args[0]), argv))
+    except flags.UnrecognizedFlagError as error:
+        fail(_explain_unknown_flag(error, argv))
     except IndexError:
         indexed = [argument for argument in argv if re.match(r"--config\S*\[\d+\]", argument)]
         fail(f"the config has no such element: {', '.join(indexed)}")
@@ -149,17 +175,27 @@ def parse(argv: list[str]) -> list[str]:
         fail(_explain_value(lines[-1] if "parsing config file" in lines[0] else lines[0]))
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; see --help")
+    if wants_help:
+        app.usage(shorthelp=True, writeto_stdout=True)
+        print(usage.config_help(_CONFIG.value))
+        sys.exit(0)
     given = {argument.lstrip("-").partition("=")[0] for argument in argv}
     if not given & {"v", "verbosity"}:
         logging.set_verbosity(logging.WARNING)  # Hides the INFO messages of libraries.
     return rest
 
 
+def _config_files(argv: list[str]) -> list[str]:
+    """Returns the values of --config."""
+    given = [match[1] for match in map(re.compile(r"--?config=(.*)").match, argv) if match]
+    pairs = itertools.pairwise(argv)
+    return given + [value for name, value in pairs if name in ("-config", "--config")]
+
+
 def _check_config_file(argv: list[str]) -> None:
     if any(argument.lstrip("-").startswith("help") for argument in argv):
         return
-    given = [match[1] for match in map(re.compile(r"--?config=(.*)").match, argv) if match]
-    given += [value for name, value in itertools.pairwise(argv) if name in ("-config", "--config")]
+    given = _config_files(argv)
     for argument in argv:
         if match := re.match(r"(--?config[\w.\[\]]*?)\.(\d+)\b(.*)", argument):
             fail(f"{argument}: expected an index in brackets: {match[1]}[{match[2]}]{match[3]}")
@@ -167,7 +203,18 @@ def _check_config_file(argv: list[str]) -> None:
         fail("expected --config=FILE, such as --config=configs/depth_mse.py")
     path = given[-1].partition(":")[0]
     if not os.path.isfile(path):
-        fail(f"--config={given[-1]}: there is no file {path}")
+        near = usage.near_files(path)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        fail(f"--config={given[-1]}: there is no file {path}{hint}")
+
+
+def _load_config(argv: list[str]) -> Any:
+    """Loads the config without the fields that the command line overrides."""
+    alone = flags.FlagValues()
+    arguments = [argv[0], f"--config={_config_files(argv)[-1]}"]
+    holder = config_flags.DEFINE_config_file("config", flag_values=alone, sys_argv=arguments)
+    alone(arguments)
+    return holder.value
 
 
 def _explain_value(message: str) -> str:
@@ -190,16 +237,29 @@ def _explain_value(message: str) -> str:
     return message
 
 
-def _explain_unknown_field(message: str) -> str:
+def _explain_unknown_field(message: str, argv: list[str]) -> str:
     """Suggests the field that a misspelt flag may mean."""
     match = re.search(r"Field (\S+) not found on dataclass <class '([\w.]+)'>", message)
     if not match:
         return message
     field, owner = match[1], pkgutil.resolve_name(match[2])
     known = [each.name for each in dataclasses.fields(owner)]
-    close = difflib.get_close_matches(field, known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known)}"
+    close, config = difflib.get_close_matches(field, known, n=1), _load_config(argv)
+    flag = usage.suggestion(field, config, similarity=1) or (
+        repr(close[0]) if close else usage.suggestion(field, config)
+    )
+    hint = f"did you mean {flag}?" if flag else f"it has {', '.join(known)}"
     return f"the config's {owner.__name__} has no field {field!r}; {hint}"
+
+
+def _explain_unknown_flag(error: flags.UnrecognizedFlagError, argv: list[str]) -> str:
+    """Suggests the field of the config that a flag without `config.` may mean."""
+    flag = (
+        None
+        if "Did you mean" in str(error)
+        else usage.suggestion(error.flagname, _load_config(argv))
+    )
+    return f"unknown flag --{error.flagname}; did you mean {flag}?" if flag else str(error)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,13 @@ def train_step(
     """
     trained = trained_of(state, phase.train)
     _, frozen = parts.split(state.params, phase.train)
-    dropout = jax.random.fold_in(jax.random.key(seed), state.step)
+    dropout = step_key(seed, state.step)
     loss_fn = functools.partial(_loss, model=model, objective=objective, train=phase.train)
     value_and_grad = jax.value_and_grad(loss_fn, has_aux=True)
 
     def gradient_of(batch_stats: parts.Tree, batch: Batch, key: jax.Array):
         if augment is not None:
-            batch = augment(batch, jax.random.fold_in(key, _AUGMENTATION))
+            batch = augment(batch, augmentation_key(key))
         return value_and_grad(trained.params, frozen, batch_stats, batch, key)
 
     if phase.accumulate == 1:
@@ -84,6 +84,16 @@ def train_step(
     new = jax.tree.map(lambda x, old: x if x is old else jnp.where(finite, x, old), new, state)
     new = dataclasses.replace(new, step=state.step + 1)
     return new, {**metrics, "gradient_norm": norm, "finite": finite}
+
+
+def step_key(seed: int, step: Any) -> jax.Array:
+    """Returns the key of the randomness of the step after `step`."""
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def augmentation_key(key: jax.Array) -> jax.Array:
+    """Returns the key of the augmentation of a batch from the key of its dropout."""
+    return jax.random.fold_in(key, _AUGMENTATION)
 
 
 def _loss(

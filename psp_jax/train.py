@@ -25,7 +25,15 @@ from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
 from psp_jax.models import parts
-from psp_jax.runtime import extension, goodput, mesh, processes, summary
+from psp_jax.runtime import (
+    accelerator,
+    compile_cache,
+    extension,
+    goodput,
+    mesh,
+    processes,
+    summary,
+)
 from psp_jax.runtime.session import Session
 from psp_jax.state import TrainState
 
@@ -56,6 +64,8 @@ def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> 
     """
     workdir, config = str(files.local_path(workdir)), prepared.fitted(config)
     check(config, workdir, resume_from=resume_from)
+    compile_cache.enable()
+    accelerator.warn_of_unused_gpus()
     with Session(config, workdir, resume_from) as session:
         splits = open_splits(config, session)
         session.save_config()  # Everything is checked: a corrected command finds no other config.
@@ -87,20 +97,11 @@ def train_phase(
 ) -> TrainState:
     """Trains from `state` to the end of a phase."""
     phase, examples = span.phase, splits["train"]
-    train_step = functools.partial(
-        steps.train_step,
-        model=model,
-        objective=config.objective,
-        tx=optim.make(phase),
-        phase=phase,
-        seed=config.seed,
-        augment=_augment(config.data),
-    )
     validate = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
     )
     batches = session.batches(examples, span, int(state.step))
-    step_fn, batches = session.compile(train_step, state, batches)
+    step_fn, batches = session.compile(make_step(config, phase, model), state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
     with session.monitor(span, state, examples) as monitor:
         for step, batch in batches:
@@ -118,7 +119,21 @@ def train_phase(
     return state
 
 
-def _augment(config: experiment.Data) -> Callable[[Batch, jax.Array], Batch] | None:
+def make_step(config: Experiment, phase: experiment.Phase, model: Any) -> Callable:
+    """Returns the training step of a phase as a function of a state and a batch."""
+    return functools.partial(
+        steps.train_step,
+        model=model,
+        objective=config.objective,
+        tx=optim.make(phase),
+        phase=phase,
+        seed=config.seed,
+        augment=augmentation(config.data),
+    )
+
+
+def augmentation(config: experiment.Data) -> Callable[[Batch, jax.Array], Batch] | None:
+    """Returns what changes a batch at random; None if nothing does."""
     if config.augmentation is None:
         return None
     strengths = {"augmentation": config.augmentation, "max_depth_m": config.max_depth_m}

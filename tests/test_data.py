@@ -224,7 +224,7 @@ def test_a_flipped_bit_in_a_prepared_data_set_is_seen(data_dir, tmp_path):
         (copy / name).write_bytes(b"{")
         (copy / manifest.FILE).unlink()
         if name != "metadata.json":
-            with pytest.raises(data.DamagedError, match="can't be read: .*build the data"):
+            with pytest.raises(data.DamagedError, match=": .*build the data"):
                 data.open_splits(str(copy))
     copy = tmp_path / "shard"
     shutil.copytree(prepared, copy)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from psp_jax import evaluate, prepared
+from psp_jax.weights import pretrained
 
 
 @pytest.mark.parametrize("kind", ["depth_run", "edges_run"])
@@ -38,8 +39,31 @@ def test_another_split_has_files_by_its_name(depth_run, data_dir, tmp_path):
 
 def test_the_folder_of_a_run_is_no_output(depth_run, data_dir):
     source = prepared.Prepared("small", str(data_dir))
-    with pytest.raises(ValueError, match="is the folder of a run"):
+    with pytest.raises(ValueError, match="is the folder of a model"):
         evaluate.evaluate(depth_run, source, depth_run)
+
+
+def test_without_a_workdir_the_model_that_ships_is_scored(
+    edges_run, data_dir, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["evaluate", "--data=small", f"--data_dir={data_dir}"])
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main()
+    assert "ships no trained model" in capsys.readouterr().err
+    pretrained.export(edges_run, pretrained.SHIPPED)
+    with pytest.raises(SystemExit, match="0"):
+        evaluate.main()
+    source = prepared.Prepared("small", str(data_dir))
+    evaluate.evaluate(edges_run, source, tmp_path / "run")
+    shipped, run = (
+        json.loads((tmp_path / folder / "test.json").read_text())
+        for folder in ("evaluate/small", "run")
+    )
+    assert shipped["images"] == run["images"]
+    # Kernels are exported in float16.
+    assert shipped["edge_ap"] == pytest.approx(run["edge_ap"], abs=0.02)
 
 
 def test_an_unknown_data_set_is_one_line(depth_run, data_dir):

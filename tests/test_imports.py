@@ -19,8 +19,8 @@ ROWS = (
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),
-    ("train", "calibrate", "evaluate"),
-    ("main", "predict", "report"),
+    ("train", "calibrate", "evaluate", "dry_run"),
+    ("main", "predict", "report", "doctor", "usage", "export"),
     ("__init__",),
 )
 ROW = {f"psp_jax.{name}": row for row, names in enumerate(ROWS) for name in names}
@@ -36,8 +36,8 @@ LEAVES = {
 OWNERS = {
     "flax": ("psp_jax/models/",),
     "orbax": ("psp_jax/checkpoints.py", "psp_jax/runtime/processes.py"),
-    "grain": ("psp_jax/data.py",),
-    "tensorflow_datasets": ("psp_jax/data.py", "data_builders/"),
+    "grain": ("psp_jax/data.py", "psp_jax/doctor.py"),
+    "tensorflow_datasets": ("psp_jax/data.py", "psp_jax/doctor.py", "data_builders/"),
     "ml_collections": ("psp_jax/main.py",),
     "absl": ("psp_jax/main.py",),
     "cv2": (
@@ -46,6 +46,7 @@ OWNERS = {
         "psp_jax/codec/",
         "psp_jax/predict/",
         "psp_jax/explore.py",
+        "psp_jax/doctor.py",
         "data_builders/",
     ),
     "av": ("psp_jax/recordings/video.py", "psp_jax/predict/films.py"),

@@ -9,13 +9,14 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / "launch" / "thesis_rooms.sh"
-CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")}
+# `pretrain.sh` runs the experiment on photographs, which takes hours without a GPU.
+CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"photographs"}
 
 # Flags of sbatch, docker, kubectl, pip, sky, Beam's workers, and of the scripts themselves.
 FOREIGN = set(
     "array cpus-per-task dependency gpus gpus-per-node job-name nodes ntasks ntasks-per-node "
     "open-mode output requeue signal test-only time file tag filename dry-run dryrun editable "
-    "no-cache-dir env service_port".split()
+    "no-cache-dir env service_port small".split()
 )
 
 # Stands for Python: a run is finished at once, but for those named by FAIL, and the report is said.
@@ -50,6 +51,33 @@ def test_a_dry_run_prints_a_run_of_every_config_after_those_it_starts_from():
     assert len(set(workdirs)) == len(workdirs) > len(CONFIGS)
     assert all("--config.seed=3" in command for command in commands)
     assert done.stdout.splitlines()[-1].split()[1:] == ["-m", "psp_jax.report", *workdirs]
+
+
+@pytest.mark.parametrize(("flags", "variant"), [(["--small"], "rooms"), ([], "large")])
+def test_the_shipped_model_is_trained_calibrated_and_exported_once(tmp_path, flags, variant):
+    (tmp_path / "launch").mkdir()
+    script = tmp_path / "launch" / "pretrain.sh"
+    script.write_text((ROOT / "launch" / script.name).read_text())
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "python").chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(tmp_path / "python")}
+
+    def run():
+        command = ["bash", script, *flags, "--config.seed=3"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return [line.split() for line in done.stdout.splitlines()]
+
+    train, calibrate, export = run()
+    workdir = f"runs/photographs-{variant}"
+    assert train[1] == "psp_jax.main" and train[2:] == [
+        f"--config=configs/photographs.py:{variant}",
+        f"--workdir={workdir}",
+        "--config.seed=3",
+    ]
+    assert calibrate[1:3] == ["psp_jax.calibrate", f"--workdir={workdir}"]
+    assert export[1:] == ["psp_jax.weights", "export", workdir, f"{workdir}/model"]
+    (tmp_path / workdir / "model").mkdir(parents=True)
+    assert "export" not in run()[-1][:3]
 
 
 @pytest.fixture
@@ -116,7 +144,7 @@ def test_flags_that_the_launch_files_name_exist():
     text = "".join(path.read_text() for path in (ROOT / "launch").iterdir())
     named = set(re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*(?:[.\w]|\[\d+\])*)", text)) - FOREIGN
     known = set()
-    for module in ("psp_jax.main", "data_builders.scannet_frontiers"):
+    for module in ("psp_jax.main", "psp_jax.calibrate", "data_builders.scannet_frontiers"):
         command = [sys.executable, "-m", module, "--help"]
         said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout
         known |= set(re.findall(r"^ +--(?:\[no\])?(\w+)", said, re.MULTILINE))

@@ -47,6 +47,10 @@ def main(*arguments, cwd):
         ([CONFIG, "--resume_from=-1"], "resume_from"),
         ([f"{CONFIG}:kitchen"], "expected one of rooms, scannet"),
         (["--config=nowhere.py"], "nowhere.py"),
+        ([f"--config={ROOT / 'configs' / 'deph_mse.py'}"], "did you mean "),
+        ([CONFIG, "--batch_size=3"], "did you mean --config.data.batch_size?"),
+        ([CONFIG, "--config.lr=3"], "did you mean --config.phases[0].learning_rate?"),
+        ([CONFIG, "--dry_run=inputs.txt"], "--dry_run=inputs.txt: expected the name of a PNG file"),
         ([], "expected --config=FILE"),
         ([CONFIG, "--num_processes=2", "--process_id=0"], "expected all three or none"),
         ([CONFIG, "fast"], "unexpected argument 'fast'"),
@@ -78,6 +82,23 @@ def test_help_names_the_flags(tmp_path):
     assert done.returncode == 0
     assert "--config" in done.stdout and "--workdir" in done.stdout
     assert "Trains an experiment" in done.stdout
+
+
+def test_help_lists_the_fields_of_a_config(tmp_path):
+    done = main(CONFIG, "--config.data.batch_size=3", "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    index = lines.index("--config.data.batch_size (int; 3)")
+    assert lines[index + 1] == "images per step."
+    assert "--config.phases[0].schedule (cosine|poly|constant; cosine)" in lines
+    assert any(line.startswith("--workdir:") for line in lines)
+
+
+def test_a_printed_config_is_that_of_the_workdir(tmp_path):
+    done = main(CONFIG, "--config.seed=3", "--print_config", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / experiment.CONFIG_FILE).write_text(done.stdout)
+    assert experiment.load(tmp_path).seed == 3
 
 
 def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):

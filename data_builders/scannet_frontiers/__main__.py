@@ -15,9 +15,9 @@ import re
 from typing import Any
 
 from psp_jax.io import command_line
+from psp_jax.recordings import inputs, layouts
 
-# Options of `reading.survey`.
-_READING = ("layout", "color_glob", "depth_glob", "depth_scale", "tfds")
+_OWN = ("size", "crop", "space_regex", "frame_stride")  # Flags of a set with a name.
 FRAMES_PER_WORKER = 200  # Of fewer, starting a process takes longer than it saves.
 
 
@@ -61,9 +61,9 @@ def _check(arguments: argparse.Namespace) -> str:
         )
     if arguments.name and arguments.config:
         raise ValueError("expected --name or --config, got both")
-    own = ("size", "crop", "space_regex", "frame_stride", *_READING)
-    for flag in own:
-        if getattr(arguments, flag) not in (None, "auto") and not arguments.name:
+    own = {flag: getattr(arguments, flag) for flag in _OWN} | _options(arguments)
+    for flag, value in own.items():
+        if value is not None and not arguments.name:
             raise ValueError(f"--{flag} is for a set of your own; expected --name with it")
     return os.fspath(manual_dir)
 
@@ -77,6 +77,7 @@ def _known(arguments: argparse.Namespace) -> Any:
         config = configurations.split_by_files(config, splits.FileSplit(*arguments.split_files))
     if arguments.limit_scans is not None:
         config = configurations.limited(config, arguments.limit_scans)
+    configurations.check(config)
     return config
 
 
@@ -107,9 +108,9 @@ def _own(arguments: argparse.Namespace, manual_dir: str) -> Any:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the flags that tell how the recordings are read, if they were given."""
-    given = {name: getattr(arguments, name) for name in _READING}
-    return {name: value for name, value in given.items() if value not in (None, "auto")}
+    """Returns the options of `reading.survey` that were given."""
+    given = inputs.reading(arguments) | {"tfds": arguments.tfds}
+    return {name: value for name, value in given.items() if value not in (None, layouts.AUTO)}
 
 
 def _workers(builder: Any, manual_dir: str) -> int:
@@ -151,11 +152,6 @@ def parser() -> command_line.Parser:
         help="configuration: thesis, thesis_small, official_v2, planar, thesis_planar (both label "
         "sets), found (any scans in the folder) or rooms (default: thesis)",
     )
-    add("--layout", default="auto", help="layout of the recordings (default: %(default)s)")
-    add("--color_glob", help="pattern of the colour images, such as 'rgb/*.jpg'")
-    add("--depth_glob", help="pattern of the depth images, such as 'depth/*.png'")
-    scale = "units of a depth value per metre, such as 5000"
-    add("--depth_scale", type=command_line.positive_float, help=scale)
     other = (
         "NAME or NAME/CONFIG of a TFDS data set with image and depth, read instead of recordings"
     )
@@ -176,6 +172,7 @@ def parser() -> command_line.Parser:
     add("--beam_options", type=_comma_list, default=[], help=options)
     add("--limit_scans", type=positive, help="maximum number of scans per split")
     add("--dry_run", action="store_true", help="only print the scans, the size and the time needed")
+    inputs.add_flags(result)
     return result
 
 

@@ -19,6 +19,7 @@ from matplotlib import colormaps
 from matplotlib import image as image_files
 from matplotlib.figure import Figure
 
+from psp_jax.batch import Batch
 from psp_jax.evaluation.predicted_image import PredictedImage
 
 _COLORMAPS = ("turbo_r", "inferno")  # Of depth and of errors.
@@ -30,7 +31,9 @@ def depth_sheet(path: pathlib.Path, images: Sequence[PredictedImage]) -> None:
 
     Pixels without a reading are black.
     """
-    figure, axes = _sheet(images, ("RGB", "depth", "predicted depth", "error"), margin=0.9)
+    figure, axes = _sheet(
+        [image.truth for image in images], ("RGB", "depth", "predicted depth", "error"), margin=0.9
+    )
     colors, error_colors = (colormaps[name].with_extremes(bad="black") for name in _COLORMAPS)
     readings = np.concatenate([image.truth.depth[image.truth.depth > 0] for image in images])
     nearest, farthest = np.percentile(readings, (1, 99))
@@ -65,7 +68,7 @@ def frontier_sheet(
         predicted: `[H, W]` int32 predicted partition of every image.
     """
     titles = ("RGB", "true regions", "probability of a frontier", "predicted regions")
-    figure, axes = _sheet(images, titles, margin=0.4)
+    figure, axes = _sheet([image.truth for image in images], titles, margin=0.4)
     for row, image, chance, labels in zip(axes, images, probability, predicted, strict=True):
         row[0].imshow(image.rgb)
         row[1].imshow(outlined(image.rgb, image.true_labels), interpolation="nearest")
@@ -74,14 +77,29 @@ def frontier_sheet(
     figure.savefig(path, dpi=80)
 
 
+def input_sheet(path: pathlib.Path, batch: Batch, count: int) -> None:
+    """Draws the first `count` images of a batch of NumPy arrays: RGB, depth, frontier classes.
+
+    Pixels without a reading are black.
+    """
+    truths = [batch[index] for index in range(min(count, len(batch.depth)))]
+    colors = colormaps[_COLORMAPS[0]].with_extremes(bad="black")
+    figure, axes = _sheet(truths, ("RGB", "depth", "frontier classes"), margin=0.4)
+    for row, truth in zip(axes, truths, strict=True):
+        row[0].imshow(truth.image)
+        row[1].imshow(np.ma.masked_equal(np.asarray(truth.depth), 0), cmap=colors)
+        row[2].imshow(truth.frontier, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
+    figure.savefig(path, dpi=80)
+
+
 def _sheet(
-    images: Sequence[PredictedImage], titles: Sequence[str], *, margin: float
+    truths: Sequence[Batch], titles: Sequence[str], *, margin: float
 ) -> tuple[Figure, np.ndarray]:
-    """Returns a figure of a row per image and `[rows, columns]` axes without ticks."""
-    height, width = images[0].truth.depth.shape
-    size = (10, margin + 2.5 * len(images) * height / width)  # Inches.
+    """Returns a figure of a row per example and `[rows, columns]` axes without ticks."""
+    height, width = truths[0].depth.shape
+    size = (10, margin + 2.5 * len(truths) * height / width)  # Inches.
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(images), len(titles), squeeze=False)
+    axes = figure.subplots(len(truths), len(titles), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
     for axis, title in zip(axes[0], titles, strict=True):

@@ -8,7 +8,6 @@ as in UPerNet (Xiao et al. 2018, arXiv 1807.10221).
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
@@ -33,14 +32,14 @@ class Skips(nn.Module):
     channels: int
     width: int
     architecture: Architecture
-    strides: Mapping[str, int]
+    strides: tuple[tuple[str, int], ...]
 
     @nn.compact
     def __call__(
         self, x: jax.Array, stages: dict[str, jax.Array], image: jax.Array, *, train: bool
     ) -> jax.Array:
         """Maps the head's `[B, h, w, C]` to `[B, H, W, channels]`."""
-        names = stages_by_stride(self.strides)
+        names = stages_by_stride(dict(self.strides))
         fine = self._convolved("see_image", image, self.width, train)
         skips = (
             (names[4], stages[names[4]], 4 * self.width),  # [B, H/4, W/4, C]
@@ -71,21 +70,21 @@ class FeaturePyramid(nn.Module):
         output_stride: rows and columns of the image per output; stages of smaller strides are not
             used.
         architecture: the architecture variant, for its batch norms.
-        strides: stride of every stage of the trunk.
+        strides: name and stride of every stage of the trunk.
     """
 
     channels: int
     width: int
     output_stride: int
     architecture: Architecture
-    strides: Mapping[str, int]
+    strides: tuple[tuple[str, int], ...]
 
     @nn.compact
     def __call__(
         self, x: jax.Array, stages: dict[str, jax.Array], image: jax.Array, *, train: bool
     ) -> jax.Array:
         """Maps the head's `[B, h, w, C]` to `[B, ceil(H/s), ceil(W/s), channels]`, s the stride."""
-        by_stride = stages_by_stride(self.strides)
+        by_stride = stages_by_stride(dict(self.strides))
         *finer, coarsest = sorted(by_stride)
         x = Convolution(self.width, size=1, name=f"lateral_{by_stride[coarsest]}")(x)
         for stride in reversed([s for s in finer if s > self.output_stride]):
@@ -157,11 +156,11 @@ class FullResolution:
         coarse = _make_coarse(self.segmenter, channels)
         if self.decoder_width < 0:
             raise ValueError(f"model.decoder_width={self.decoder_width}: expected 0 or more")
-        strides = coarse.trunk.STRIDES
+        strides = tuple(coarse.trunk.STRIDES.items())
         if self.decoder_width:
             decoder = Skips(channels, self.decoder_width, coarse.architecture, strides)
         else:
-            decoder = SubPixel(channels, factor=max(strides.values()))
+            decoder = SubPixel(channels, factor=max(dict(strides).values()))
         return dataclasses.replace(coarse, decoder=decoder)
 
 
@@ -190,8 +189,9 @@ class TopDown:
             raise ValueError(f"model.width={self.width}: expected at least 1")
         if self.output_stride not in (1, 2, 4):
             raise ValueError(f"model.output_stride={self.output_stride}: expected 1, 2 or 4")
+        strides = tuple(coarse.trunk.STRIDES.items())
         decoder = FeaturePyramid(
-            channels, self.width, self.output_stride, coarse.architecture, coarse.trunk.STRIDES
+            channels, self.width, self.output_stride, coarse.architecture, strides
         )
         return dataclasses.replace(coarse, decoder=decoder)
 

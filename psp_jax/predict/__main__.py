@@ -36,10 +36,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 from typing import Any
-
-import jax
 
 from psp_jax.io import command_line, dataclass_json
 from psp_jax.predict import frames, outputs, results, viewer
@@ -48,13 +45,15 @@ from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
 from psp_jax.predict.views import NATIVE
 from psp_jax.recordings import inputs
+from psp_jax.runtime import accelerator, compile_cache
 
 ALL = "all"
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Predicts the frames of the command line; returns 1 if some were skipped."""
-    _keep_compilations()
+    compile_cache.enable()
+    accelerator.warn_of_unused_gpus()
     reading = inputs.reading(arguments)
     sequences = frames.find(arguments.inputs, arguments.stride, arguments.out, **reading)
     predictor = Predictor(
@@ -151,13 +150,6 @@ def settings_of(predictor: Predictor, plan: Plan) -> dict[str, Any]:
         "colorbar": plan.with_bar,
         "fov": plan.fov_deg,
     }
-
-
-def _keep_compilations() -> None:
-    """Lets the next command reuse what this one compiles, unless JAX is configured already."""
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(cache) / "psp_jax"))
 
 
 def _warn(predictor: Predictor) -> None:

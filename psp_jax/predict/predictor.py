@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import steps
+from psp_jax import objectives, steps
 from psp_jax.batch import Batch, Prediction
 from psp_jax.io import units
 from psp_jax.partition import calibration, edge_logits
@@ -210,18 +210,43 @@ class Predictor:
             return jax.device_get(self._apply(self._variables, images))
 
     def _forward(self, variables: Any, image: jax.Array) -> Prediction:
-        size = image.shape[1] // self.color_scale, image.shape[2] // self.color_scale
-        zeros = jnp.zeros((len(image), *size))
-        batch = Batch(
-            image=image,
-            depth=zeros,
-            filled_depth=zeros,
-            frontier=zeros.astype(jnp.uint8),
-            filled=zeros.astype(bool),
-            valid=jnp.ones(len(image), bool),
+        return forward(
+            variables,
+            image,
+            model=self._model,
+            objective=self.config.objective,
+            color_scale=self.color_scale,
         )
-        objective = self.config.objective
-        return steps.predict(variables, batch, model=self._model, objective=objective)[1]
+
+
+def forward(
+    variables: Any,
+    image: jax.Array,
+    *,
+    model: Any,
+    objective: objectives.Objective,
+    color_scale: int,
+) -> Prediction:
+    """Predicts `[B, s * H, s * W, 3]` uint8 RGB at `[H, W]`, s the colour scale; can be traced.
+
+    Args:
+        variables: of the network.
+        image: not normalised.
+        model: the network, which sees RGB.
+        objective: that of its training.
+        color_scale: pixels of the image along a side of a pixel of the prediction.
+    """
+    size = image.shape[1] // color_scale, image.shape[2] // color_scale
+    zeros = jnp.zeros((len(image), *size))
+    batch = Batch(
+        image=image,
+        depth=zeros,
+        filled_depth=zeros,
+        frontier=zeros.astype(jnp.uint8),
+        filled=zeros.astype(bool),
+        valid=jnp.ones(len(image), bool),
+    )
+    return steps.predict(variables, batch, model=model, objective=objective)[1]
 
 
 def _trained_size(

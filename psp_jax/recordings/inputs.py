@@ -86,7 +86,8 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     """Finds the depth in a file or folder.
 
     Args:
-        path: a depth image, a `.sens`, a `.mat` of NYU Depth v2, or a folder in any layout.
+        path: a depth image, a `.sens`, a `.mat` or `.h5` of NYU Depth v2, or a folder in any
+            layout.
         reading: keyword arguments of `layouts.survey`.
 
     Raises:
@@ -114,7 +115,7 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     if scans := recordings_in(path, scale):
         return Inputs(scans)
     if path.suffix.lower() not in depth_images.SUFFIXES or not is_depth(path):
-        raise ValueError(f"{path}: expected a depth image, a .sens or a .mat; {_NO_DEPTH}")
+        raise ValueError(f"{path}: expected a depth image, .sens, .mat or .h5; {_NO_DEPTH}")
     if frame := layouts.frame_of(path, scale):
         return Inputs(depths={path.stem: frame})
     frames, unused, notes = _loose_depths(path.parent, [path], scale)
@@ -151,17 +152,20 @@ def find_color(folder: pathlib.Path, **reading: Any) -> Inputs:
 
 
 def recordings_in(path: pathlib.Path, scale: float | None) -> tuple[recording.Recording, ...]:
-    """Returns the recordings of a `.sens`, or of a `.mat` of NYU Depth v2; none of other files.
+    """Returns the recordings of a `.sens`, or of a file of NYU Depth v2; none of other files.
 
     Raises:
-        ValueError: if a `.mat` is something else.
+        ValueError: if a `.mat` or `.h5` is something else.
     """
     if path.suffix.lower() == ".sens":
         return (sens.SensRecording(path, depth_scale=scale),)
-    if path.suffix.lower() == ".mat":
+    if path.suffix.lower() in (".mat", *nyu.SUFFIXES):
         scenes = nyu.scenes_of(path, scale)
         if not scenes:
-            raise ValueError(f"{path}: expected images and depths, as in nyu_depth_v2_labeled.mat")
+            raise ValueError(
+                f"{path}: expected images and depths, as in nyu_depth_v2_labeled.mat, or rgb and "
+                "depth, as in the .h5 files of TFDS's nyu_depth_v2"
+            )
         return scenes
     return ()
 

@@ -9,7 +9,6 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -241,7 +240,7 @@ class _Search:
         """Returns the recordings in the order of their ids.
 
         A scan of ScanNet or 7-Scenes in two places is read once, from the first layout. Others that
-        share an id get the names of the folders above them.
+        share an id get the names of folders above them that differ.
         """
         chosen: dict[str, recording.Recording] = {}
         others: list[recording.Recording] = []
@@ -259,8 +258,8 @@ class _Search:
             *(
                 f"layout {name}: {len(scans)} {_plural('recording', len(scans))}, "
                 f"{units or self.layouts[name].units}"
-                for name, scans in self.found.items()
-                if scans
+                for name, every in self.found.items()
+                if (scans := [each for each in every if os.fspath(each.path) not in self.refused])
             ),
             *depth_units.lines_of(self.choices),
             *(
@@ -297,6 +296,7 @@ class _Search:
 
     def _add(self, layout: str, recognised: Recognised) -> None:
         self.found[layout] += recognised.recordings
+        self.refused |= recognised.refused
         self.choices += recognised.choices
         self.unpaired = [a + b for a, b in zip(self.unpaired, recognised.unpaired, strict=True)]
 
@@ -320,18 +320,22 @@ def _plural(noun: str, count: int) -> str:
 
 
 def _renamed(recordings: list[recording.Recording]) -> list[recording.Recording]:
-    """Makes ids unique by the names of folders above, or by numbers."""
+    """Makes ids unique by the names of the folders above that differ, or by numbers."""
     result: list[Any] = list(recordings)
-    for level in range(2):
-        count = Counter(scan.id for scan in result)
+    above = [
+        [folder.name for folder in scan.path.parents if folder.name.lower() not in pairs.FOLDERS]
+        for scan in recordings
+    ]
+    for level in range(listing.MAX_LEVELS):
+        groups: dict[str, list[int]] = {}
         for position, scan in enumerate(result):
-            if count[scan.id] > 1:
-                above = recordings[position].path.parents[
-                    level + (recordings[position].path.is_file())
-                ]
-                result[position] = dataclasses.replace(
-                    scan, id=scan_ids.clean(f"{above.name}_{scan.id}")
-                )
+            groups.setdefault(scan.id, []).append(position)
+        for positions in groups.values():
+            names = [above[each][level] for each in positions if level < len(above[each])]
+            if len(set(names)) > 1 and len(names) == len(positions):
+                for position, name in zip(positions, names, strict=True):
+                    id = scan_ids.clean(f"{name}_{result[position].id}")
+                    result[position] = dataclasses.replace(result[position], id=id)
     taken: set[str] = set()
     for position, scan in enumerate(result):
         number, id = 1, scan.id

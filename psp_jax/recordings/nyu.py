@@ -7,6 +7,7 @@ and depths `[N, W, H]` float metres, and scenes, references to names. TFDS's fil
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 import re
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ from psp_jax.recordings import cameras, depth_images, file_frames, images, listi
 from psp_jax.recordings.recognition import Recognised
 from psp_jax.recordings.recording import Calibration, Damaged
 
+SUFFIXES = (".h5", ".hdf5")  # Of a single frame.
 METRES = 1.0
 _DEPTHS = ("rawDepths", "depths")  # Of the first, holes are not filled.
-_ERRORS = (AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
+_ERRORS = (AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+_MAX_NAME = 200  # Characters of the name of a scene.
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -67,7 +70,7 @@ class Frame:
         with _opened(self.path) as file:
             data = _dataset(file, *names)
             shape = data.shape if self.position is None else data.shape[1:]
-            images.check_pixels((int(np.prod(shape)), 1))
+            images.check_pixels((math.prod(shape), 1))
             return data[()] if self.position is None else data[self.position]
 
 
@@ -77,7 +80,7 @@ class Scene:
 
     Attributes:
         id: name of the scene, such as `kitchen_0004`.
-        path: the `.mat`, or the folder of the `.h5` files.
+        path: the `.mat`, the `.h5` of a single frame, or the folder of such files.
         positions: positions in the `.mat`; empty for `.h5` files.
         depth_scale: units of depth per metre, instead of metres; or None.
     """
@@ -125,30 +128,37 @@ def recognise(folder: listing.Listing, id: str, depth_scale: float | None) -> Re
     for path in folder.having((".mat",)):
         if scenes := scenes_of(path, depth_scale):
             return Recognised(scenes)
-    files = folder.having((".h5", ".hdf5"))
+    files = folder.having(SUFFIXES)
     if not files:
         return None
-    with _opened(files[0]) as file:
-        if not {"rgb", "depth"} <= set(file):
-            return None
+    if not scenes_of(files[0], depth_scale):
+        return None
     return Recognised((Scene(id, folder.path, (), depth_scale),))
 
 
 def scenes_of(path: pathlib.Path, depth_scale: float | None) -> tuple[Scene, ...]:
-    """Returns the scenes of a labelled set in HDF5; none if it is another file.
+    """Returns the scenes of a labelled set, or the frame of a `.h5`; none if it is another file.
 
     Raises:
-        Damaged: if it is not HDF5.
+        Damaged: if it is not HDF5, or damaged.
     """
     with _opened(path) as file:
+        if {"rgb", "depth"} <= set(file):
+            for name in ("rgb", "depth"):
+                _dataset(file, name)
+            id = scan_ids.clean(f"{path.parent.name}_{path.stem}")
+            return (Scene(id, path, (), depth_scale),)
         if "images" not in file or not set(_DEPTHS) & set(file):
             return ()
         count = len(_dataset(file, "images"))
+        if len(_dataset(file, *_DEPTHS)) != count:
+            raise Damaged(f"{path.name}: expected {count} depth images, one for each colour image")
         names = [path.stem] * count
         if "scenes" in file:
-            names = [_text(file, each) for each in np.ravel(_dataset(file, "scenes")[()])]
-    if len(names) != count:
-        raise Damaged(f"{path.name}: expected {count} scenes, got {len(names)}")
+            scenes = _dataset(file, "scenes")
+            if scenes.size != count:
+                raise Damaged(f"{path.name}: expected {count} scenes, got {scenes.size}")
+            names = [_text(file, each) for each in np.ravel(scenes[()])]
     positions: dict[str, list[int]] = {}
     for position, name in enumerate(names):
         positions.setdefault(scan_ids.clean(name), []).append(position)
@@ -175,16 +185,24 @@ def _dataset(file: Any, *names: str) -> Any:
     data = next((file[name] for name in names if name in file), None)
     if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
         raise Damaged(f"expected the array {' or '.join(names)}")
+    if data.dtype.kind not in "fuO" or not data.size:  # References are objects.
+        raise Damaged(f"{data.name}: expected numbers, got {data.dtype} {data.shape}")
+    stored, held = data.id.get_storage_size(), file.id.get_filesize()
+    if stored > held or (data.chunks is None and stored < data.nbytes):
+        raise Damaged(f"{data.name}: {data.nbytes:,} bytes are claimed in a file of {held:,}")
     return data
 
 
 def _text(file: Any, reference: Any) -> str:
-    return "".join(map(chr, np.ravel(file[reference][()])[:200]))
+    data = file[reference]
+    if not isinstance(data, h5py.Dataset) or not 0 < (data.size or 0) <= _MAX_NAME:
+        raise Damaged(f"expected the name of a scene of 1 to {_MAX_NAME} characters")
+    return "".join(map(chr, np.ravel(data[()])))
 
 
 def _numbered(folder: pathlib.Path) -> list[tuple[int, pathlib.Path]]:
     """Lists `.h5` files by the number in their name, or by position if some have none."""
-    files = listing.read(folder).having((".h5", ".hdf5"))
+    files = [folder] if folder.is_file() else listing.read(folder).having(SUFFIXES)
     if all(_INDEX.fullmatch(path.stem) for path in files):
         return sorted({int(path.stem): path for path in files}.items())
     return list(enumerate(files))

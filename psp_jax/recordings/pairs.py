@@ -2,11 +2,12 @@
 
 import dataclasses
 import fnmatch
+import functools
 import os
 import pathlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import (
@@ -24,11 +25,14 @@ from psp_jax.recordings.recording import Calibration, Damaged
 
 COLOR_FOLDERS = ("rgb", "color", "colour", "image", "images")
 DEPTH_FOLDERS = ("depth", "depths")
+FOLDERS = (*COLOR_FOLDERS, *DEPTH_FOLDERS)
 POSE_FOLDERS = ("pose", "poses")
 INTRINSICS = (
     *("intrinsics_depth.txt", "intrinsic_depth.txt", "camera_intrinsic.json"),
     *("intrinsics.txt", "intrinsic.txt", "camera_matrix.csv", "intrinsics.json"),
 )
+# A folder of depth among several, and what recognises the recordings of it.
+Part = tuple[pathlib.Path, Callable[[], Recognised | None]]
 _SCAN = re.compile(r"scene\d{4}_\d{2}(?=_\d)", re.ASCII)  # scene0000_00_000000.png
 _INDEX = re.compile(r"\d{1,9}", re.ASCII)
 
@@ -153,14 +157,13 @@ def recognise_globs(
     if not shared:
         raise Damaged(f"no folder of {color_glob!r} belongs to one of {depth_glob!r}")
     names = [pathlib.PurePath(glob).name for glob in (color_glob, depth_glob)]
-    parts = []
+    several: list[Part] = []
     for key in shared:
         name = scan_ids.clean("_".join(key)) if key else id
         path = pathlib.Path(os.path.commonpath([colors[key], depths[key]]))
         empty = Pairs(name, path, scale, colors[key], depths[key], *names)
-        if (part := _checked(empty)) is not None:
-            parts.append(part)
-    if not (joined := _joined(parts)):
+        several.append((depths[key], functools.partial(_checked, empty)))
+    if not (joined := _joined(several)):
         raise Damaged(f"no file of {color_glob!r} belongs to one of {depth_glob!r} by its name")
     return joined
 
@@ -176,7 +179,7 @@ def _in_folders(
     scans = [match[0] if (match := _SCAN.match(file.name)) else "" for file in depths]
     if all(scans):
         parts = [dataclasses.replace(whole, id=scan, scan=scan) for scan in sorted(set(scans))]
-        return _joined([part for each in parts if (part := _checked(each))])
+        return _joined([(depth / each.id, functools.partial(_checked, each)) for each in parts])
     part = _checked(whole)
     if part is None and color != depth:
         raise Damaged(
@@ -188,13 +191,14 @@ def _in_folders(
 
 def _in_nested(color: pathlib.Path, depth: pathlib.Path, scale: float | None) -> Recognised | None:
     """Makes a recording of each pair of equally named folders in `rgb/` and `depth/`."""
-    parts = []
+    parts: list[Part] = []
     depths = listing.read(depth)
     for each in listing.read(color).folders:
         if partner := depths.folder(each.name.lower()):
-            part = _in_folders(scan_ids.clean(each.name), partner, each, partner, scale)
-            parts += [part] if part else []
-    return _joined(parts) if parts else None
+            id = scan_ids.clean(each.name)
+            make = functools.partial(_in_folders, id, partner, each, partner, scale)
+            parts.append((partner, make))
+    return _joined(parts)
 
 
 def _checked(pairs: Pairs) -> Recognised | None:
@@ -210,14 +214,32 @@ def _checked(pairs: Pairs) -> Recognised | None:
     return Recognised((pairs,), choices, (len(colors) - len(matched), len(depths) - len(matched)))
 
 
-def _joined(parts: Sequence[Recognised]) -> Recognised | None:
-    if not parts:
+def _joined(parts: Sequence[Part]) -> Recognised | None:
+    """Recognises several recordings, without those that can't be read.
+
+    Raises:
+        Damaged: if none can be read, for the reason of the first.
+    """
+    made, refused = [], {}
+    for path, make in parts:
+        try:
+            part = make()
+        except Damaged as error:
+            refused[os.fspath(path)] = str(error)
+        else:
+            made += [part] if part else []
+    if not made:
+        for path, reason in refused.items():
+            raise Damaged(f"{os.path.basename(path)}: {reason}")
         return None
-    unpaired = [sum(counts) for counts in zip(*(part.unpaired for part in parts), strict=True)]
+    for part in made:
+        refused |= part.refused
+    unpaired = [sum(counts) for counts in zip(*(part.unpaired for part in made), strict=True)]
     return Recognised(
-        [each for part in parts for each in part.recordings],
-        [choice for part in parts for choice in part.choices],
+        [each for part in made for each in part.recordings],
+        [choice for part in made for choice in part.choices],
         (unpaired[0], unpaired[1]),
+        refused,
     )
 
 

@@ -4,10 +4,12 @@ import os
 from typing import Any
 
 import jax
+import numpy as np
+import tabulate
 
 from psp_jax import data
 from psp_jax.experiment import Experiment, Phase
-from psp_jax.models import parts
+from psp_jax.models import parts, profile
 from psp_jax.runtime import mesh
 from psp_jax.state import TrainState
 
@@ -28,7 +30,8 @@ def describe(
         splits: examples by split.
         compiled: the compiled training step, which knows its operations and memory.
     """
-    height, width = data.image_size(splits["train"])
+    examples = splits["train"]
+    height, width = data.image_size(examples)
     images = ", ".join(f"{len(examples)} {name}" for name, examples in splits.items())
     count = jax.device_count()
     devices = f"{count} x " if count > 1 else ""
@@ -36,13 +39,8 @@ def describe(
         f"{config.name}: {type(config.objective).__name__}, {phase.steps} steps of "
         f"{_images(config, phase)} images on {devices}{jax.devices()[0].device_kind}",
         f"  data    {height}x{width}: {images}",
-        f"  model   {config.model}",
+        *(f"  {line}" for line in parts_table(config, phase, current, examples).splitlines()),
     ]
-    for name, child in current.params.items():
-        trained, frozen = parts.split({name: child}, phase.train)
-        lines.append(f"    {name:<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
-    trained, frozen = parts.split(current.params, phase.train)
-    lines.append(f"    {'all':<11}{_count(trained):>12,} trained{_count(frozen):>12,} frozen")
     if count > 1:
         whole = sum(leaf.nbytes for leaf in jax.tree.leaves(current)) / 2**20
         held = mesh.bytes_per_device(current) / 2**20
@@ -57,6 +55,29 @@ def describe(
             f"  {advice(memory_bytes, limit_bytes, config.data.batch_size, phase.accumulate)}"
         )
     return "\n".join(lines)
+
+
+def parts_table(
+    config: Experiment, phase: Phase, current: TrainState, examples: data.Examples
+) -> str:
+    """Tabulates the parts of the network: parameters, outputs and operations for one image."""
+    model: Any = config.model.make(config.objective.channels)
+    rows, columns = examples[0]["depth" if model.INPUT_CHANNELS == 1 else "image"].shape[:2]
+    image = jax.ShapeDtypeStruct((1, rows, columns, model.INPUT_CHANNELS), np.float32)
+    profiles = profile.profile(model, current.variables, image)
+    lines = []
+    for name, about in profiles.items():
+        trained, frozen = parts.split({name: current.params.get(name, {})}, phase.train)
+        shape = "" if about.output is None else "x".join(map(str, about.output))
+        lines.append((name, _count(trained), _count(frozen), shape, about.gflop))
+    sums = [sum(line[column] for line in lines) for column in (1, 2, 4)]
+    lines.append(("all", *sums[:2], "", sums[2]))
+    return tabulate.tabulate(
+        lines,
+        headers=(type(config.model).__name__, "trained", "frozen", "output", "GFLOP/image"),
+        floatfmt=".3g",
+        intfmt=",",
+    )
 
 
 def _images(config: Experiment, phase: Phase) -> str:

@@ -13,11 +13,14 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
+from data_builders.scannet_frontiers import __main__ as program
 from data_builders.scannet_frontiers import configurations, examples, report, shuffling, splits
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import data, prepared
 from psp_jax.partition import planar, superpixels
 from psp_jax.recordings import layouts, sens
+from tests import captures
+from tests.recordings import writers
 from tests.scans import make_frame, write_scan
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -59,9 +62,9 @@ def opened(data_dir):
     return data.open_splits(prepared.Prepared("office", str(data_dir)).prepare())
 
 
-def run(*arguments, cwd, module="data_builders.scannet_frontiers"):
+def run(*arguments, cwd, module="data_builders.scannet_frontiers", timeout=300):
     command = [sys.executable, "-m", module, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout)
 
 
 def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(tmp_path):
@@ -89,6 +92,49 @@ def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(t
     assert "mean depth image" in trained.stdout
     assert (tmp_path / "runs" / "depth_mse-prepared" / "test.json").exists()
     print(f"{time.perf_counter() - started:.0f} s")
+
+
+@pytest.mark.slow
+@captures.needed
+def test_two_commands_from_60_captured_pairs_to_a_trained_table(tmp_path, capsys):
+    """TUM's frames have 5000 units per metre again, and give the depth of the millimetres."""
+    for position in range(60):
+        path = captures.PATHS[position % len(captures.PATHS)]
+        space = f"{path.parts[-3]}_{position // len(captures.PATHS)}"
+        depth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        assert depth is not None
+        if "tum" in space:
+            depth = np.where(depth > writers.MAX_MM, 0, depth).astype(np.uint16) * np.uint16(5)
+        color = next((path.parents[1] / "color").glob(f"{path.stem}.*"))
+        folder = tmp_path / "office" / space
+        writers.write(folder / "rgb" / color.name, color.read_bytes())
+        writers.write(folder / "depth" / path.name, writers.encoded(".png", depth))
+    started = time.perf_counter()
+    built = run("--manual_dir=office", "--name=my_office", "--crop=center", cwd=tmp_path)
+    built_s = time.perf_counter() - started
+    assert built.returncode == 0, built.stderr
+    assert "depth read at 5000 units per metre" in built.stdout
+    assert "left out" not in built.stdout
+    splits = data.open_splits(prepared.Prepared("my_office", str(tmp_path / "data")).prepare())
+    assert sum(map(len, splits.values())) == 60
+    for split in splits.values():
+        for example in (split[index] for index in range(len(split))):
+            # A Kinect that is read at another unit has a median of 0.4 or of 10 m.
+            median_mm = np.median(example["depth"][~example["filled"]])
+            assert 500 < median_mm < 5000, (example["scene_id"], median_mm)
+    trained = run(
+        f"--config={ROOT / 'configs' / 'depth_mse.py'}:prepared",
+        "--config.data.source.name=my_office",
+        "--config.phases[0].steps=200",
+        module="psp_jax.main",
+        cwd=tmp_path,
+        timeout=1200,
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert "mean depth image" in trained.stdout
+    train_s = time.perf_counter() - started - built_s
+    with capsys.disabled():
+        print(f" {built_s:.0f} s to build, {train_s:.0f} s for 200 steps and the table ")
 
 
 def test_a_set_is_never_taken_for_one_of_other_data_or_flags(tmp_path):
@@ -213,6 +259,17 @@ def test_labels_at_scannets_size_are_the_thesiss_and_at_the_rooms_size_the_rooms
 def test_a_size_that_is_too_small_for_the_labels_is_refused():
     with pytest.raises(ValueError, match="--size=10x10: expected sides of 16"):
         own(size=(10, 10))
+
+
+@pytest.mark.parametrize("flag", ["--name=office", "--config=found"])
+def test_an_opencv_without_superpixels_is_refused_before_the_build(tmp_path, monkeypatch, flag):
+    write_pairs(tmp_path / "a", "scene9000_00", 20)
+    monkeypatch.delattr(cv2, "ximgproc")
+    arguments = [f"--manual_dir={tmp_path / 'a'}", f"--data_dir={tmp_path / 'data'}", flag]
+    with pytest.raises(ValueError, match="pip install .*opencv-contrib-python-headless") as error:
+        program.main(program.parser().parse_args(arguments))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_long_recording_is_built_in_parts_that_survive_an_interruption(tmp_path, monkeypatch):

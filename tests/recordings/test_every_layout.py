@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import pathlib
 
 import cv2
@@ -176,6 +177,31 @@ def test_recordings_of_one_name_get_those_of_the_folders_above(tmp_path, frames)
         )
     ids = [scan.id for scan in layouts.survey(tmp_path).recordings]
     assert ids == ["kitchen_walk", "office_walk"]
+
+
+def test_the_names_of_folders_that_differ_make_ids_unique(tmp_path, frames):
+    for space in ("office", "kitchen"):
+        for folder in (f"nested/{space}/{{}}/seq1", f"deep/{space}/a/b/walk/{{}}"):
+            color, depth = (f"{folder.format(kind)}/{{}}.png" for kind in ("rgb", "depth"))
+            writers.pairs_named(color, depth)(tmp_path, frames[:1])
+    ids = [scan.id for scan in layouts.survey(tmp_path).recordings]
+    assert ids == ["kitchen_seq1", "kitchen_walk", "office_seq1", "office_walk"]
+
+
+@pytest.mark.parametrize("globs", [None, ("walks/rgb/*/*.png", "walks/depth/*/*.png")])
+def test_a_recording_of_unknown_units_leaves_the_others_readable(tmp_path, frames, globs):
+    writers.pairs_named("walks/rgb/a/{}.png", "walks/depth/a/{}.png")(tmp_path, frames[:2])
+    metres = [
+        dataclasses.replace(frame, depth_mm=frame.depth_mm // np.uint16(1000))
+        for frame in frames[:2]
+    ]
+    writers.pairs_named("walks/rgb/b/{}.png", "walks/depth/b/{}.png")(tmp_path, metres)
+    options = dict(zip(("color_glob", "depth_glob"), globs, strict=True)) if globs else {}
+    survey = layouts.survey(tmp_path, **options)
+    assert_equal(survey, frames[:2])
+    ((path, reason),) = survey.refused.items()
+    assert path == str(tmp_path / "walks/depth/b")
+    assert "at 1000 per metre" in reason and "--depth_scale" in reason
 
 
 DAMAGED = [".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif", ".avif", ".pfm", ".pgm", ".npy"]

@@ -209,6 +209,11 @@ def test_a_single_depth_file_is_read_as_in_its_recording(tmp_path):
     writers.as_seven_scenes(tmp_path, frames)
     writers.as_tum(tmp_path, frames)
     writers.as_sun(tmp_path, frames)
+    writers.as_nyu_h5(tmp_path, frames)
+    (scan,) = inputs.find_depth(tmp_path / "nyudepthv2/train/bathroom_0001/00006.h5").recordings
+    assert scan.id == "bathroom_0001_00006"
+    assert [frame.index for frame in scan.frames(1)] == [6]
+    np.testing.assert_array_equal(next(scan.frames(1)).read_depth(), frames[1].depth_mm)
     for path in (
         tmp_path / "chess/seq-01/frame-000001.depth.png",
         sorted(tmp_path.glob("rgbd*/depth/*"))[1],

@@ -1,0 +1,1 @@
+"""Exports trained networks to formats that run without this package."""
