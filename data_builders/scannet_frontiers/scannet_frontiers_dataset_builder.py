@@ -173,6 +173,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     else:
                         yield item
                 bar.update(count)
+        if not total.kept:
+            why = "; ".join(total.details[:SHOWN]) or "their recordings have no frames"
+            raise ValueError(f"no frame of the scans for {split} can be used: {why}")
         self._metadata[f"report_{split}"] = total.summary()
 
     def survey(self, manual_dir: str) -> layouts.Survey:

@@ -1,5 +1,6 @@
 """Sets of any recordings: sizes, proportions, splits, and what a set is made from."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from psp_jax.partition import planar, superpixels
 from psp_jax.recordings import layouts, sens
 from tests import captures
 from tests.recordings import writers
-from tests.scans import make_frame
+from tests.scans import make_frame, write_scan
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZE = (48, 64)
@@ -172,6 +173,23 @@ def test_nothing_that_the_builder_did_not_write_is_deleted(tmp_path):
     with pytest.raises(OSError, match="it holds thesis.tex"):
         build(tmp_path / "a", tmp_path, own(crop=True), overwrite=True)
     assert (folder / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("color", [b"noise", None])
+def test_a_split_without_a_usable_frame_is_refused_with_its_reasons(tmp_path, color):
+    """One of three scans has no frames, or one whose colour is damaged."""
+    whole = make_frame(np.random.default_rng(0), SIZE)
+    damaged = [dataclasses.replace(whole, color=color)] if color else []
+    for scan in range(3):
+        frames = damaged if scan == 1 else [whole]
+        write_scan(tmp_path / "a", f"scene900{scan}_00", frames, SIZE)
+    reason = "scene9001_00 frame 0" if color else "their recordings have no frames"
+    with pytest.raises(ValueError, match=f"no frame of the scans for .*{reason}"):
+        build(tmp_path / "a", tmp_path)
+    (tmp_path / "a" / "scans" / "scene9001_00" / "scene9001_00.sens").unlink()
+    (tmp_path / "a" / "scans" / "scene9001_00").rmdir()
+    write_scan(tmp_path / "a", "scene9001_00", [whole], SIZE)
+    build(tmp_path / "a", tmp_path)
 
 
 def test_a_single_recording_is_divided_by_time_and_the_report_says_so(tmp_path):
