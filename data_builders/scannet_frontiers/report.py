@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -133,6 +133,18 @@ def lines_of(split: str, summary: dict) -> list[str]:
             rest = len(details) - SHOWN_DETAILS
             lines.append(f"      ... and {rest} more in metadata.json")
     return lines
+
+
+def total_lines(summaries: Sequence[Mapping]) -> list[str]:
+    """Returns a line on all splits, if frames were left out."""
+    kept = sum(summary["frames_kept"] for summary in summaries)
+    dropped: collections.Counter = collections.Counter()
+    for summary in summaries:
+        dropped.update(summary["dropped"])
+    if not dropped:
+        return []
+    reasons = ", ".join(f"{count} {why}" for why, count in sorted(dropped.items()))
+    return [f"  {kept} frames are used, {dropped.total()} are left out: {reasons}"]
 
 
 def shared_lines(shared: Mapping[str, list[str]]) -> list[str]:

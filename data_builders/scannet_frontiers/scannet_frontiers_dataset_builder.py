@@ -312,8 +312,10 @@ def describe(builder: Builder) -> str:
     folder = pathlib.Path(builder.data_path)
     metadata = json.loads((folder / "metadata.json").read_text())
     lines = [f"{builder.info.full_name} in {folder}"]
-    for split in splits.SPLITS:
-        lines += report.lines_of(split, metadata[f"report_{split}"])
+    summaries = {split: metadata[f"report_{split}"] for split in splits.SPLITS}
+    for split, summary in summaries.items():
+        lines += report.lines_of(split, summary)
+    lines += report.total_lines([*summaries.values()])
     lines += report.shared_lines(metadata.get(SHARED_SPACES, {}))
     unlisted = metadata["scans_in_no_split"]
     if unlisted:
