@@ -106,8 +106,10 @@ def survey(
     Args:
         root: the folder.
         layout: one of `LAYOUTS`, or `AUTO` for the first that recognises each folder.
-        color_glob, depth_glob: patterns of files relative to `root`, which belong together by their
-            names; both or none. They imply the layout pairs.
+        color_glob: pattern of the colour images relative to `root`; files that match it and
+            `depth_glob` belong together by their names. Both patterns or none; they imply the
+            layout pairs.
+        depth_glob: pattern of the depth images.
         depth_scale: units of depth per metre, instead of those of the layouts.
         results: resolved paths of the output folder and its files, which are not read, like other
             folders of results; `root` itself may be one.
