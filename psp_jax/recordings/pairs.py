@@ -43,7 +43,8 @@ class Pairs(file_frames.FileRecording):
 
     Attributes:
         color_folder, depth_folder: where they are; equal, if words in the names distinguish them.
-        color_glob, depth_glob: patterns of their names, or empty.
+        color_glob: pattern of the names of colour images, or empty.
+        depth_glob: that of depth images, or empty.
         scan: beginning of the names of one scan of ScanNet among several, or empty.
     """
 
