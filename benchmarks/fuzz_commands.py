@@ -250,7 +250,7 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
 
 
 def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list[str]:
-    """Returns the inputs of predict that have no output and are neither named nor counted."""
+    """Returns the inputs of predict, in `in`, that have no output and are not named or counted."""
     paths = [pathlib.PurePath(name) for name in given]
     counted = sum(int(count) - 1 for count in re.findall(r"^(\d+) not used, such as", output, re.M))
     used = {
@@ -258,12 +258,16 @@ def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list
         for name in made
         for part in (*pathlib.PurePath(name).parts, pathlib.PurePath(name).stem)
     }
+    # A photograph and a depth image of one name are a recording with the name of their folder.
+    numbered = {re.sub(r"/\d{6}\.\w+$", "", name) for name in made}
+    recordings = {pathlib.PurePath(name).name for name in numbered - set(made)}
     missing = [
         f"{path} is neither used nor named"
         for path in paths
         if path.suffix.lower() in (".jpg", ".png", ".avi", ".sens")
         and not any(part.startswith(".") for part in path.parts)  # Hidden.
         and not {path.stem, scan_ids.clean(path.stem)} & used
+        and scan_ids.clean(path.parent.name or "in") not in recordings
         and path.name not in output
         and not (path.parent.name and f"{path.parent}: " in output)
     ]
