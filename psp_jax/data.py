@@ -159,8 +159,7 @@ def train_batches(
         ConfigError: if the split holds fewer images than a batch.
     """
     check_batch_size(examples, data)
-    indices: Any = range(len(examples))
-    dataset = _shuffled(indices, seed).random_map(
+    dataset = _shuffled(range(len(examples)), seed).random_map(
         lambda index, rng: (index, rng.random() < data.flip_probability)
     )
     dataset = _Batches(dataset, examples, data, rows).repeat()
@@ -171,9 +170,8 @@ def train_batches(
 
 def origins(examples: Examples, data: experiment.Data, *, seed: int, step: int) -> list[str]:
     """Returns scan and frame of every image of one of the `train_batches`."""
-    indices: Any = range(len(examples))
-    batches = _shuffled(indices, seed).batch(data.batch_size, drop_remainder=True).repeat()
-    chosen: Any = batches[step]
+    shuffled = _shuffled(range(len(examples)), seed)
+    chosen: Any = shuffled.batch(data.batch_size, drop_remainder=True).repeat()[step]
     records = [examples[int(index)] for index in chosen]
     return [f"{_plain(each['scene_id'])} frame {_plain(each['frame_index'])}" for each in records]
 
