@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from psp_jax import augment, models, objectives
+from psp_jax import augment, models, objectives, tracking
 from psp_jax.io import dataclass_json, files
 from psp_jax.partition import superpixels
 
@@ -27,6 +27,7 @@ INCIDENTAL = (
     "pictures",
     "shard_parameters",
     "validate_every",
+    "writers",
 )
 
 
@@ -178,6 +179,8 @@ class Experiment:
             phase is always validated.
         keep_checkpoints: number of checkpoints to keep, the newest.
         pictures: number of test images in the sheet of predictions.
+        writers: services that also get metrics and pictures, such as `tracking.MLflow()`; files
+            and TensorBoard events are always written.
         shard_parameters: whether parameters and moments are split among the devices to save memory;
             otherwise every device holds all of them.
     """
@@ -194,6 +197,7 @@ class Experiment:
     validate_every: int = 200
     keep_checkpoints: int = 2
     pictures: int = 6
+    writers: tuple[tracking.Service, ...] = ()
     shard_parameters: bool = False
 
 
@@ -229,6 +233,8 @@ def check(experiment: Experiment) -> None:
         )
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
+    for service in experiment.writers:
+        service.check()
 
 
 def _check_phase(name: str, phase: Phase) -> None:
@@ -341,5 +347,9 @@ def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
     return [
         f"{name}: {there.get(name)} -> {here.get(name)}"
         for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name) and name not in INCIDENTAL
+        if there.get(name) != here.get(name) and not _is_incidental(name)
     ]
+
+
+def _is_incidental(name: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in INCIDENTAL)

@@ -20,7 +20,7 @@ from psp_jax import (
     steps,
 )
 from psp_jax.batch import Batch
-from psp_jax.evaluation import run_report, scoring, tables
+from psp_jax.evaluation import run_report, scoring, tables, validation_sheets
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
@@ -100,6 +100,7 @@ def train_phase(
     validate = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
     )
+    sheets = validation_sheets.ValidationSheets(config, model, splits["validation"])
     batches = session.batches(examples, span, int(state.step))
     step_fn, batches = session.compile(make_step(config, phase, model), state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
@@ -108,10 +109,14 @@ def train_phase(
             with jax.transfer_guard("disallow"):
                 state, metrics = step_fn(state, batch)
             monitor.record(step, metrics)
-            if step % config.validate_every == 0 or step == span.last:
+            if session.should_validate(step, span):
                 with monitor.paused(goodput.EVALUATION):
                     scores = validate(state.variables, splits["validation"])
                 monitor.write(step, scores.record(), scoring.HEADLINES)
+            if session.should_draw(step, span):
+                with monitor.paused(goodput.EVALUATION):
+                    variables = session.mesh.local(state.variables)
+                    session.show(step, functools.partial(sheets.draw, variables))
             if session.should_save(step, span):
                 with monitor.paused(goodput.SAVE):
                     session.save(state)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import checkpoints, data, experiment, optim, state
+from psp_jax import checkpoints, data, experiment, optim, state, tracking
 from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
@@ -19,6 +19,9 @@ from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinit
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
 from psp_jax.state import TrainState, Variables
+
+# The first validation sheet is drawn after this step, since the first validation can be far off.
+FIRST_SHEET_STEP = 20
 
 
 class Session:
@@ -95,7 +98,8 @@ class Session:
             The placed variables; None if there is no checkpoint.
         """
         self._store.set_aside(self._start)
-        self.log = metric_log.MetricLog(self._output_dir, self._start)
+        self.log = metric_log.MetricLog(self._output_dir, self._start, self._writers())
+        self._stack.callback(self.log.close)
         if not self._start:
             return None
         variables = self._store.load_variables(self._start, like)
@@ -103,6 +107,14 @@ class Session:
         if changes := self._store.changes(self._start):
             print(f"not bit-exactly, since the environment changed ({'; '.join(changes)})")
         return variables
+
+    def _writers(self) -> list[tracking.MetricWriter]:
+        folder = self._output_dir / "tensorboard"
+        writers: list[tracking.MetricWriter] = [metric_log.TensorBoard(folder, self._start)]
+        print(f"curves and pictures: tensorboard --logdir={self.workdir / folder.name}")
+        if processes.is_primary():
+            writers += tracking.open_all(self.config.writers, self.workdir, self.config)
+        return writers
 
     def place(self, variables: Variables) -> Variables:
         """Puts initial variables on the devices; raises ConfigError if processes differ in them."""
@@ -167,6 +179,18 @@ class Session:
         )
         files = {"workdir": self.workdir, "log": self.log}
         return PhaseMonitor(self.config, span, current, examples, clock=self.clock, **files)
+
+    def should_validate(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether a step is to be validated: on schedule, or at the end of a phase."""
+        return step % self.config.validate_every == 0 or step == span.last
+
+    def should_draw(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether to draw a validation sheet: at a validation, and once early."""
+        return step == FIRST_SHEET_STEP or self.should_validate(step, span)
+
+    def show(self, step: int, draw: Callable[[], dict[str, bytes]]) -> None:
+        """Logs the validation sheets that `draw` returns on the primary process."""
+        processes.broadcast_from_primary(lambda: self.log.write_sheets(step, draw()))
 
     def should_save(self, step: int, span: PhaseSpan) -> bool:
         """Returns whether a step is to be saved: on schedule, or because a signal asks for it."""

@@ -119,7 +119,7 @@ def export(workdir: pathlib.Path, folder: pathlib.Path) -> TrainedModel:
     arrays = {path: _compact(path, value) for path, value in flatten(model.variables).items()}
     card = {"format": FORMAT, "step": model.step, "size": model.size}
     card["color_scale"] = model.color_scale
-    config = dataclasses.replace(model.config, init_from="", init_from_parts={})
+    config = dataclasses.replace(model.config, init_from="", init_from_parts={}, writers=())
     text = json.dumps(_without_paths(dataclass_json.to_plain(config)), indent=2)
     files.write(folder / experiment.CONFIG_FILE, text + "\n")
     if model.calibration is not None:
