@@ -69,7 +69,7 @@ class WeightsAndBiases:
 
     def open(self, workdir: pathlib.Path, config: Mapping[str, Any]) -> MetricWriter:
         """Starts a run; its id is kept in the workdir, so that it can be resumed."""
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
 
         path = workdir / "wandb_run.txt"
         run = wandb.init(
@@ -114,7 +114,7 @@ class MLflow:
 
     def open(self, workdir: pathlib.Path, config: Mapping[str, Any]) -> MetricWriter:
         """Starts a run; its id is kept in the workdir, so that it can be resumed."""
-        import mlflow
+        import mlflow  # pyright: ignore[reportMissingImports]
 
         client, path = mlflow.MlflowClient(self.uri or None), workdir / "mlflow_run.txt"
         if not (run_id := _read(path)):
