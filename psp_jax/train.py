@@ -75,13 +75,16 @@ def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> 
             variables, sources = init_from.start(config, model)
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
+        scoring.check_metric(config, model, variables)
         for span in experiment.spans(config):
             state = session.start_phase(span, variables)
-            if int(state.step) < span.last:
+            done = int(state.step)
+            if done < span.last and not session.should_stop(done, span):
                 state = train_phase(config, span, model, state, splits, session)
             variables = state.variables
         session.end_training(int(state.step))
-        variables = session.mesh.local(variables)  # The report is the work of one device.
+        # The report is the work of one device.
+        variables = session.mesh.local(session.best_variables(state))
         given = (config, model, variables, splits, session.workdir, session.log.records)
         session.report(functools.partial(run_report.report, *given))
     return state
@@ -121,6 +124,8 @@ def train_phase(
                 with monitor.paused(goodput.SAVE):
                     session.save(state)
                 session.exit_if_requested(step, span)
+            if session.should_stop(step, span):
+                break
     return state
 
 

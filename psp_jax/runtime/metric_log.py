@@ -13,6 +13,7 @@ import PIL.Image
 import tqdm
 
 from psp_jax.io import files
+from psp_jax.metrics import directions
 from psp_jax.tracking import MetricWriter
 
 METRICS_FILE = "metrics.jsonl"
@@ -67,8 +68,7 @@ class MetricLog:
         """
         self._path = folder / METRICS_FILE
         old = self._path.read_bytes() if self._path.exists() else b""
-        records = map(_record, old.decode(errors="replace").splitlines())
-        self.records = [r for r in records if r is not None and r["step"] <= start]
+        self.records = [record for record in read(folder) if record["step"] <= start]
         text = "".join(json.dumps(record) + "\n" for record in self.records)
         if text.encode() != old:
             if old:
@@ -104,6 +104,11 @@ class MetricLog:
             self._writers.remove(writer)
             lines = str(error).strip().splitlines() or [type(error).__name__]
             print(f"{type(writer).__name__} gets no further metrics: {lines[0]}", file=sys.stderr)
+
+    def best_step(self, step: int | None = None, metric: str = "") -> int | None:
+        """Returns the best validated step, up to `step`, by a metric; empty for the loss."""
+        known = (record for record in self.records if step is None or record["step"] <= step)
+        return directions.best_step(known, metric)
 
     def skipped(self, step: int) -> int:
         """Returns how many of the first `step` steps were skipped; counted at validations."""
@@ -162,6 +167,14 @@ class Progress:
         """Prints a line above the bar."""
         tqdm.tqdm.write(line)
         sys.stdout.flush()
+
+
+def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads the complete records of a workdir; none if there is no log."""
+    path = workdir / METRICS_FILE
+    content = path.read_bytes() if path.exists() else b""
+    records = map(_record, content.decode(errors="replace").splitlines())
+    return [record for record in records if record is not None]
 
 
 def _record(line: str) -> dict | None:

@@ -15,6 +15,7 @@ from psp_jax import checkpoints, data, experiment, optim, state, tracking
 from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
+from psp_jax.metrics import directions
 from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinite, processes
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
@@ -196,13 +197,36 @@ class Session:
         """Returns whether a step is to be saved: on schedule, or because a signal asks for it."""
         self._preemption.poll()
         due = step == span.last or step % self.config.checkpoint_every == 0
+        due |= self.best_step(step) == step or self.should_stop(step, span)
         return due or bool(self._preemption.requested)
+
+    def best_step(self, step: int) -> int | None:
+        """Returns the best validated step up to `step`, by the metric of the config."""
+        return self.log.best_step(step, self.config.best_metric)
+
+    def should_stop(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether the patience of the config ends the last phase at a step."""
+        if not self.config.patience or span != experiment.spans(self.config)[-1]:
+            return False
+        since = max(self.best_step(step) or 0, span.start)
+        waited = [r for r in self.log.records if since < r["step"] <= step]
+        return len(waited) >= self.config.patience
+
+    def best_variables(self, current: TrainState) -> Variables:
+        """Returns the variables of the best step, and prints which it is."""
+        last, metric = int(current.step), self.config.best_metric or directions.LOSS
+        step = self.best_step(last)
+        if step is None or (step != last and not self._store.is_intact(step)):
+            print(f"step {last} is tested: the checkpoint of step {step}, the best, is not intact")
+            return current.variables
+        print(f"step {step} of {last} is tested: the best by validation {metric}")
+        return current.variables if step == last else self._store.load_variables(step)
 
     def save(self, current: TrainState) -> None:
         """Saves a state under its step; raises FloatingPointError if it is not finite."""
         nonfinite.check(current, int(current.step))
         self._check_lease()
-        self._store.save(current)
+        self._store.save(current, best_at=self.best_step)
         self.clock.saved()
 
     def exit_if_requested(self, step: int, span: PhaseSpan) -> None:
