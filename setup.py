@@ -97,6 +97,9 @@ setuptools.setup(
             "scikit-learn>=1.5",
             "selenium>=4.20",  # Looks at pages where chromium and chromedriver are installed.
         ],
+        # Services that take the metrics of a run, as `Experiment.writers`.
+        "wandb": ["wandb>=0.18"],
+        "mlflow": ["mlflow>=2.14"],
         # The pages of docs/ as a site: `mkdocs build --strict`.
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         # The image codecs that benchmarks/coding.py compares with.

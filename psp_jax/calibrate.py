@@ -2,7 +2,7 @@
 
     python -m psp_jax.calibrate --workdir=runs/frontier_edges
 
-predicts the validation split with the newest checkpoint, fits temperature and bias to its
+predicts the validation split with the best checkpoint, fits temperature and bias to its
 frontiers, chooses the decoder thresholds with the highest mean adjusted Rand index, and writes
 `calibration.json` into the workdir, where prediction reads it. Every run that
 predicts frontiers does this at its end; runs that predict only depth need no calibration.
@@ -27,7 +27,7 @@ def calibrate(
     data_of: str = "",
     images: int = predictions.DECODER_IMAGES,
 ) -> calibration.Calibration:
-    """Fits a calibration to the newest checkpoint of a run and writes it into the workdir.
+    """Fits a calibration to the best checkpoint of a run and writes it into the workdir.
 
     Args:
         workdir: folder of the run.

@@ -20,8 +20,10 @@ import numpy as np
 import optax
 import orbax.checkpoint.experimental.v1 as ocp
 
+from psp_jax import experiment
 from psp_jax.io import files, manifest
-from psp_jax.runtime import processes, saved_steps
+from psp_jax.metrics import directions
+from psp_jax.runtime import metric_log, processes, saved_steps
 from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import TrainState, Variables
 
@@ -94,8 +96,23 @@ class Store:
         action = functools.partial(saved_steps.set_aside, self._workdir, step)
         processes.broadcast_from_primary(action)
 
-    def save(self, state: TrainState) -> None:
+    def is_intact(self, step: int) -> bool:
+        """Returns whether the variables of a step can be loaded."""
+
+        def check() -> bool:
+            is_there = step in saved_steps.steps_of(self._folder)
+            return is_there and not saved_steps.damage(self._folder, step, optimizer=False)
+
+        return processes.broadcast_from_primary(check)
+
+    def save(
+        self, state: TrainState, best_at: Callable[[int], int | None] = lambda step: None
+    ) -> None:
         """Saves the state under its step, unless that step is there already.
+
+        Args:
+            state: the state.
+            best_at: returns the best step up to a given one, which is kept with it.
 
         Raises:
             OSError: if it can't be saved; the steps before are as they were.
@@ -116,7 +133,7 @@ class Store:
                 + ("Nothing was saved before" if before is None else f"Step {before} is intact")
                 + "; free space or give permission, then run the same command to resume"
             ) from error
-        processes.broadcast_from_primary(self._forget)
+        processes.broadcast_from_primary(functools.partial(self._forget, best_at))
 
     def _finish(self, partial: pathlib.Path, step: int) -> None:
         files.write(partial / ENVIRONMENT_FILE, json.dumps(environment()) + "\n")
@@ -131,8 +148,12 @@ class Store:
                 shutil.rmtree(path, ignore_errors=True)
             time.sleep(0.1)
 
-    def _forget(self) -> None:
-        for old in saved_steps.steps_of(self._folder)[: -self._keep]:
+    def _forget(self, best_at: Callable[[int], int | None]) -> None:
+        steps = saved_steps.steps_of(self._folder)
+        needed = {best_at(step) for step in steps[-self._keep :]}
+        for old in steps[: -self._keep]:
+            if old in needed:
+                continue
             path, gone = self._folder / str(old), self._folder / f"{_PARTIAL}{old}"
             path.rename(gone)  # A partly deleted step must not look like one.
             with contextlib.suppress(OSError, ValueError):  # The next start removes it.
@@ -206,15 +227,16 @@ def require(workdir: str | pathlib.Path) -> int:
 
 
 def load_variables(workdir: str | pathlib.Path) -> Variables:
-    """Restores the variables of the newest intact checkpoint; see `load_newest`."""
-    return load_newest(workdir)[1]
+    """Restores the variables of the best intact checkpoint; see `load_best`."""
+    return load_best(workdir)[1]
 
 
-def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
-    """Restores the newest intact checkpoint of a workdir: its step, nested dicts of NumPy arrays.
+def load_best(workdir: str | pathlib.Path) -> tuple[int, Variables]:
+    """Restores the best intact checkpoint of a workdir: its step, nested dicts of NumPy arrays.
 
-    The workdir is left as it is: a damaged step is skipped and printed. Only the variables of a
-    step have to be intact.
+    That is the best of the validated steps that are saved, by the metric of the config; the newest
+    if it is damaged, or if there are none. The workdir is left as it is: a damaged step is skipped
+    and printed. Only the variables of a step have to be intact.
 
     Raises:
         FileNotFoundError: if the workdir holds no checkpoint.
@@ -223,7 +245,7 @@ def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
     require(workdir)
     _check_name(workdir)
     parent = pathlib.Path(os.path.abspath(workdir)) / FOLDER
-    for step in reversed(saved_steps.steps_of(parent)):
+    for step in _best_first(pathlib.Path(workdir), saved_steps.steps_of(parent)):
         if not (damage := saved_steps.damage(parent, step, optimizer=False)):
             break
         print(
@@ -238,6 +260,20 @@ def load_newest(workdir: str | pathlib.Path) -> tuple[int, Variables]:
     with _alone():
         shardings = jax.tree.map(lambda _: device, _metadata(folder, "variables"))
         return step, jax.tree.map(np.asarray, _load_variables(folder, shardings))
+
+
+def _best_first(workdir: pathlib.Path, steps: list[int]) -> list[int]:
+    """Orders saved steps: the best, then from the newest."""
+    newest_first = sorted(steps, reverse=True)
+    if not (workdir / experiment.CONFIG_FILE).exists():
+        return newest_first
+    log = metric_log.read(workdir)
+    saved = [record for record in log if record["step"] in steps]
+    best = directions.best_step(saved, experiment.load(workdir).best_metric)
+    if best is None or best == newest_first[0]:
+        return newest_first
+    print(f"step {best} of {workdir} is used: the best validated one, not the newest")
+    return [best, *(step for step in newest_first if step != best)]
 
 
 def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:

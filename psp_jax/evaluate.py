@@ -2,7 +2,7 @@
 
     python -m psp_jax.evaluate --workdir=runs/frontier_edges --data=my_office
 
-predicts the test split of `data/scannet_frontiers/my_office` with the newest checkpoint of the run,
+predicts the test split of `data/scannet_frontiers/my_office` with the best checkpoint of the run,
 prints the tables that a run ends with, and writes them to `runs/frontier_edges/evaluate/my_office`.
 `--workdir` may also be a folder that `python -m psp_jax.weights export` wrote. Without it, the
 model that ships is scored, and the results are in `evaluate/my_office`.
@@ -35,7 +35,7 @@ def evaluate(
     """Scores a model on a data set.
 
     Args:
-        workdir: folder of a run, of which the newest checkpoint is taken, or of an exported model;
+        workdir: folder of a run, of which the best checkpoint is taken, or of an exported model;
             None for the model that ships. Nothing in it is changed.
         source: the data set.
         out: folder that metrics and pictures are written to.

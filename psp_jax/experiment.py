@@ -10,8 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from psp_jax import augment, models, objectives
+from psp_jax import augment, models, objectives, tracking
 from psp_jax.io import dataclass_json, files
+from psp_jax.metrics import directions
 from psp_jax.partition import superpixels
 
 CONFIG_FILE = "config.json"
@@ -24,9 +25,11 @@ INCIDENTAL = (
     "data.threads",
     "keep_checkpoints",
     "name",
+    "patience",
     "pictures",
     "shard_parameters",
     "validate_every",
+    "writers",
 )
 
 
@@ -176,8 +179,14 @@ class Experiment:
         checkpoint_every: steps between checkpoints; the end of a phase is always saved.
         validate_every: steps between validations, each a line of `metrics.jsonl`; the end of a
             phase is always validated.
-        keep_checkpoints: number of checkpoints to keep, the newest.
+        keep_checkpoints: number of checkpoints to keep, the newest; the best is kept beside them.
+        best_metric: metric, such as `rmse_m` or `edge_ods`, of the best validation, whose step is
+            saved, tested and used for prediction; empty for the loss.
+        patience: validations of the last phase since the best one that end the training; 0 trains
+            all steps.
         pictures: number of test images in the sheet of predictions.
+        writers: services that also get metrics and pictures, such as `tracking.MLflow()`; files
+            and TensorBoard events are always written.
         shard_parameters: whether parameters and moments are split among the devices to save memory;
             otherwise every device holds all of them.
     """
@@ -193,7 +202,10 @@ class Experiment:
     checkpoint_every: int = 500
     validate_every: int = 200
     keep_checkpoints: int = 2
+    best_metric: str = ""
+    patience: int = 0
     pictures: int = 6
+    writers: tuple[tracking.Service, ...] = ()
     shard_parameters: bool = False
 
 
@@ -218,6 +230,10 @@ def check(experiment: Experiment) -> None:
     for name in ("checkpoint_every", "validate_every", "keep_checkpoints", "pictures"):
         value = getattr(experiment, name)
         _expect(value >= 1, name, value, "at least 1")
+    known = directions.IS_HIGHER_BETTER
+    metric = experiment.best_metric
+    _expect(metric in ("", *known), "best_metric", metric, f"one of {', '.join(known)}")
+    _expect(experiment.patience >= 0, "patience", experiment.patience, "0 or more")
     _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
     sources = experiment.init_from_parts
     valid = isinstance(sources, dict) and all(isinstance(x, str) and x for x in sources.values())
@@ -229,6 +245,8 @@ def check(experiment: Experiment) -> None:
         )
     experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
+    for service in experiment.writers:
+        service.check()
 
 
 def _check_phase(name: str, phase: Phase) -> None:
@@ -341,5 +359,9 @@ def differences(experiment: Experiment, workdir: pathlib.Path) -> list[str]:
     return [
         f"{name}: {there.get(name)} -> {here.get(name)}"
         for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name) and name not in INCIDENTAL
+        if there.get(name) != here.get(name) and not _is_incidental(name)
     ]
+
+
+def _is_incidental(name: str) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in INCIDENTAL)

@@ -20,7 +20,7 @@ from psp_jax import (
     steps,
 )
 from psp_jax.batch import Batch
-from psp_jax.evaluation import run_report, scoring, tables
+from psp_jax.evaluation import run_report, scoring, tables, validation_sheets
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
@@ -75,13 +75,16 @@ def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> 
             variables, sources = init_from.start(config, model)
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
+        scoring.check_metric(config, model, variables)
         for span in experiment.spans(config):
             state = session.start_phase(span, variables)
-            if int(state.step) < span.last:
+            done = int(state.step)
+            if done < span.last and not session.should_stop(done, span):
                 state = train_phase(config, span, model, state, splits, session)
             variables = state.variables
         session.end_training(int(state.step))
-        variables = session.mesh.local(variables)  # The report is the work of one device.
+        # The report is the work of one device.
+        variables = session.mesh.local(session.best_variables(state))
         given = (config, model, variables, splits, session.workdir, session.log.records)
         session.report(functools.partial(run_report.report, *given))
     return state
@@ -100,6 +103,7 @@ def train_phase(
     validate = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
     )
+    sheets = validation_sheets.ValidationSheets(config, model, splits["validation"])
     batches = session.batches(examples, span, int(state.step))
     step_fn, batches = session.compile(make_step(config, phase, model), state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
@@ -108,14 +112,20 @@ def train_phase(
             with jax.transfer_guard("disallow"):
                 state, metrics = step_fn(state, batch)
             monitor.record(step, metrics)
-            if step % config.validate_every == 0 or step == span.last:
+            if session.should_validate(step, span):
                 with monitor.paused(goodput.EVALUATION):
                     scores = validate(state.variables, splits["validation"])
                 monitor.write(step, scores.record(), scoring.HEADLINES)
+            if session.should_draw(step, span):
+                with monitor.paused(goodput.EVALUATION):
+                    variables = session.mesh.local(state.variables)
+                    session.show(step, functools.partial(sheets.draw, variables))
             if session.should_save(step, span):
                 with monitor.paused(goodput.SAVE):
                     session.save(state)
                 session.exit_if_requested(step, span)
+            if session.should_stop(step, span):
+                break
     return state
 
 

@@ -52,7 +52,7 @@ def test_a_workdir_whose_name_is_not_utf8_is_refused_before_anything_is_computed
         checkpoints.Store(workdir, keep=1)
     (workdir / "checkpoints" / "7" / "variables").mkdir(parents=True)
     with pytest.raises(OSError, match="is not UTF-8"):
-        checkpoints.load_newest(workdir)
+        checkpoints.load_best(workdir)
 
 
 def test_only_the_newest_are_kept(tmp_path, current):
@@ -145,7 +145,7 @@ def test_a_damaged_optimizer_matters_only_within_a_phase(two_steps, tmp_path, ca
         start(tmp_path / "run")
     assert start(tmp_path / "run", needs_optimizer=False) == 8
     assert "optimizer/_METADATA" in capsys.readouterr().out
-    assert checkpoints.load_newest(tmp_path / "run")[0] == 8
+    assert checkpoints.load_best(tmp_path / "run")[0] == 8
 
 
 @pytest.mark.parametrize("step", [3, 8])
@@ -164,7 +164,7 @@ def test_who_only_reads_passes_a_damaged_step_over_and_moves_nothing(two_steps, 
     damaged = tmp_path / "run" / "checkpoints" / "8" / "variables" / "manifest.ocdbt"
     damage.flip(damaged, np.random.default_rng(0))
     before = damage.contents(tmp_path)
-    step, variables = checkpoints.load_newest(tmp_path / "run")
+    step, variables = checkpoints.load_best(tmp_path / "run")
     assert step == 7 and (variables["params"]["head"] == 7).all()
     assert re.match("checkpoint 8 of .*skipped: .*manifest.ocdbt", capsys.readouterr().out)
     assert damage.contents(tmp_path) == before
@@ -177,7 +177,7 @@ def test_files_that_others_leave_in_a_step_are_named_and_are_no_damage(two_steps
         (step / "variables" / "._manifest.ocdbt").write_bytes(b"fork")
     assert start(tmp_path / "run") == 8
     assert "Thumbs.db" in capsys.readouterr().out
-    assert checkpoints.load_newest(tmp_path / "run")[0] == 8
+    assert checkpoints.load_best(tmp_path / "run")[0] == 8
     with checkpoints.Store(tmp_path / "run", keep=1) as store:
         store.save(at(9))
     assert start(tmp_path / "run") == 9

@@ -15,6 +15,7 @@ ROWS = (
     ("io",),
     ("partition", "codec", "recordings", "batch"),
     ("models", "objectives", "metrics", "augment"),
+    ("tracking",),
     ("experiment", "prepared", "presets"),
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
@@ -56,6 +57,8 @@ OWNERS = {
     "matplotlib": ("psp_jax/evaluation/plots.py",),
     "h5py": ("psp_jax/weights/hdf5.py", "psp_jax/recordings/nyu.py"),
     "safetensors": ("psp_jax/weights/",),
+    "wandb": ("psp_jax/tracking.py",),
+    "mlflow": ("psp_jax/tracking.py",),
 }
 FORBIDDEN = {"tensorflow", "torch", "configs", "tests", "benchmarks"}
 SOURCES = sorted([*ROOT.glob("psp_jax/**/*.py"), *ROOT.glob("data_builders/**/*.py")])

@@ -16,7 +16,7 @@ CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"photograph
 FOREIGN = set(
     "array cpus-per-task dependency gpus gpus-per-node job-name nodes ntasks ntasks-per-node "
     "open-mode output requeue signal test-only time file tag filename dry-run dryrun editable "
-    "no-cache-dir env service_port small".split()
+    "no-cache-dir env service_port small name out seeds set slurm".split()
 )
 
 # Stands for Python: a run is finished at once, but for those named by FAIL, and the report is said.

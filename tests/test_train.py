@@ -40,7 +40,11 @@ def test_a_run_leaves_config_figures_pictures_and_checkpoints(trained):
     assert experiment.load(workdir) == config
     for name in ("curves.png", "test.png"):
         assert (workdir / name).read_bytes().startswith(b"\x89PNG")
-    assert any((workdir / "tensorboard").iterdir())
+    (events,) = (workdir / "tensorboard").iterdir()
+    sheets = sorted(path.name for path in (workdir / "validation").iterdir())
+    assert sheets == [f"{step:06}_depth.png" for step in (4, 6, 8, 12, 16)]
+    for tag in (b"validation_depth", b"learning_rate", b"gradient_norm", b"data_wait"):
+        assert tag in events.read_bytes()
     result = figures_of(workdir)
     names = {"rmse_m", "abs_rel", "delta1", "mad_levels", "silog", "rmse_m_affine", "boundary_f1"}
     assert names | {"max_depth_m", "images", "baselines"} <= result.keys()

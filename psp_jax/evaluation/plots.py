@@ -26,7 +26,7 @@ _COLORMAPS = ("turbo_r", "inferno")  # Of depth and of errors.
 ERROR_LIMIT_M = 1.0  # Errors are drawn from 0 to this; larger ones saturate.
 
 
-def depth_sheet(path: pathlib.Path, images: Sequence[PredictedImage]) -> None:
+def depth_sheet(path: pathlib.Path | io.BytesIO, images: Sequence[PredictedImage]) -> None:
     """Draws one row per image: RGB, depth, predicted depth and absolute error.
 
     Pixels without a reading are black.
@@ -54,7 +54,7 @@ def depth_sheet(path: pathlib.Path, images: Sequence[PredictedImage]) -> None:
 
 
 def frontier_sheet(
-    path: pathlib.Path,
+    path: pathlib.Path | io.BytesIO,
     images: Sequence[PredictedImage],
     probability: Sequence[np.ndarray],
     predicted: Sequence[np.ndarray],
@@ -62,7 +62,7 @@ def frontier_sheet(
     """Draws one row per image: RGB, true regions, probability of a frontier, predicted regions.
 
     Args:
-        path: PNG file to write.
+        path: PNG file to write, or where to put its content.
         images: the images.
         probability: `[H, W]` float32 of every image, that a pixel lies at a frontier.
         predicted: `[H, W]` int32 predicted partition of every image.

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 
 from psp_jax import data, steps
+from psp_jax.evaluation import predictions
 from psp_jax.experiment import ConfigError, Experiment
-from psp_jax.metrics import bootstrap, class_metrics, depth_metrics, edge_metrics
+from psp_jax.metrics import bootstrap, class_metrics, depth_metrics, directions, edge_metrics
 from psp_jax.objectives import edges
 from psp_jax.runtime.mesh import Mesh
 from psp_jax.state import Variables
@@ -110,6 +111,19 @@ class Scores:
                 self.classes.images, spaces, class_metrics.class_metrics
             )
         return intervals
+
+
+def check_metric(config: Experiment, model: Any, variables: Variables) -> None:
+    """Raises ConfigError if a validation of the network lacks the metric of the best step."""
+    kinds = predictions.BatchPredictor(config, model).kinds(variables)
+    known = [directions.LOSS]
+    for kind, metrics in directions.BY_KIND.items():
+        known += metrics if getattr(kinds, kind) is not None else ()
+    if config.best_metric and config.best_metric not in known:
+        raise ConfigError(
+            f"config.best_metric={config.best_metric}: expected one that this experiment has: "
+            f"{', '.join(known)}"
+        )
 
 
 class Evaluator:

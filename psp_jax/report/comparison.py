@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from psp_jax.metrics import bootstrap
-from psp_jax.report import runs, thesis
+from psp_jax.report import runs, seeds, thesis
 from psp_jax.report.runs import Run
 
 NOTHING = "–"
@@ -91,6 +91,8 @@ def make(all_runs: Iterable[Run]) -> list[Table]:
     tables = [
         _experiments(finished),
         _comparisons(finished),
+        _seeds(seeds.groups(finished)),
+        _seed_comparisons(seeds.groups(finished)),
         _depth([run for run in finished if run.predicts_depth]),
         _classes([run for run in by_labels if run.metric("accuracy") is not None]),
         _regions([run for run in by_labels if run.result.get("regions")]),
@@ -252,6 +254,37 @@ def _paired_interval(run: Run, other: Run, key: str) -> tuple[float, float] | No
     if not differences:
         return None
     return bootstrap.intervals({key: np.array(differences)}, spaces).get(key)
+
+
+def _seeds(groups: list[seeds.Group]) -> Table:
+    rows = []
+    for group in groups:
+        for key in _result_keys(group.runs[0]):
+            found = seeds.spread(group, lambda run, key=key: _value(run, key))
+            if found is not None:
+                cells = (_text(key, found.mean), _text(key, found.deviation))
+                rows.append((group.name, METRICS[key][0], str(found.count), *cells))
+    columns = ("runs", "metric", "seeds", "mean", "standard deviation")
+    return Table("Seeds", columns, rows, "Runs that differ in the seed alone.", text_columns=2)
+
+
+def _seed_comparisons(groups: list[seeds.Group]) -> Table:
+    rows = []
+    for one, other in seeds.pairs(groups):
+        for key in _result_keys(one.runs[0]):
+            spreads = [seeds.spread(g, lambda run, key=key: _value(run, key)) for g in (one, other)]
+            first, second = spreads
+            if first is None or second is None:
+                continue
+            answer = "within the spread" if seeds.is_within(first, second) else "larger"
+            cells = (_text(key, first.mean - second.mean, "+"), answer)
+            rows.append((one.name, other.name, METRICS[key][0], *cells))
+    note = (
+        "The difference of the means over seeds. Within the spread: no larger than the standard "
+        "deviation of the difference of two single runs with different seeds."
+    )
+    columns = ("runs", "compared with", "metric", "difference", "against the spread of seeds")
+    return Table("Differences and seeds", columns, rows, note, text_columns=3)
 
 
 def _depth(chosen: list[Run]) -> Table:

@@ -57,6 +57,11 @@ class Goodput:
             if time.monotonic() - self._written_s > _WRITE_INTERVAL_S:
                 self.write()
 
+    def spent(self, activity: str) -> float:
+        """Returns the seconds charged to an activity so far."""
+        self._charge()
+        return self.seconds[activity] + self._unsaved.get(activity, 0.0)
+
     def saved(self) -> None:
         """Records that nothing done so far can be lost any more."""
         self._charge()

@@ -86,7 +86,9 @@ class Mesh:
         return jax.jit(make, out_shardings=self.shardings(shapes))(variables)
 
     def local(self, tree: Any) -> Any:
-        """Copies a placed tree to this process's first device; all processes have to call it."""
+        """Returns a placed tree on this process's first device; all processes have to call it."""
+        if self.count == 1:
+            return tree
         whole = jax.jit(lambda tree: tree, out_shardings=self._replicated)(tree)
         return jax.tree.map(lambda leaf: leaf.addressable_data(0), whole)
 

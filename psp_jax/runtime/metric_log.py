@@ -1,17 +1,52 @@
 """Metrics of a run: `metrics.jsonl`, TensorBoard events, and a progress line."""
 
+import io
 import json
 import pathlib
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import tqdm
 
 from psp_jax.io import files
+from psp_jax.metrics import directions
+from psp_jax.tracking import MetricWriter
 
 METRICS_FILE = "metrics.jsonl"
+SHEETS_FOLDER = "validation"  # Within a workdir: sheets of predicted validation images, by step.
 REQUIRED = ("step", "train_loss", "validation_loss")  # The curves need these fields.
+
+
+class TensorBoard:
+    """Writes event files for TensorBoard."""
+
+    def __init__(self, folder: pathlib.Path, start: int):
+        """Opens a new file, in which the steps after `start` replace those of older files."""
+        # It imports torch where that is installed, which takes seconds.
+        import tensorboardX
+
+        purge_step = start + 1 if start else None
+        self._events = tensorboardX.SummaryWriter(str(folder), purge_step=purge_step)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes metrics by name."""
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
+
+    def images(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, `[H, W, 3]` uint8 RGB, by name."""
+        for name, pixels in pictures.items():
+            self._events.add_image(name, pixels, step, dataformats="HWC")
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._events.close()
 
 
 class MetricLog:
@@ -23,34 +58,57 @@ class MetricLog:
         records: all of them, in order.
     """
 
-    def __init__(self, folder: pathlib.Path, start: int):
-        """Opens the log of a workdir at the step that the run resumes from."""
+    def __init__(self, folder: pathlib.Path, start: int, writers: Sequence[MetricWriter] = ()):
+        """Opens the log of a workdir at the step that the run resumes from.
+
+        Args:
+            folder: the workdir.
+            start: the step.
+            writers: take the records and pictures, too.
+        """
         self._path = folder / METRICS_FILE
         old = self._path.read_bytes() if self._path.exists() else b""
-        records = map(_record, old.decode(errors="replace").splitlines())
-        self.records = [r for r in records if r is not None and r["step"] <= start]
+        self.records = [record for record in read(folder) if record["step"] <= start]
         text = "".join(json.dumps(record) + "\n" for record in self.records)
         if text.encode() != old:
             if old:
                 kept = files.keep_copy(self._path)
                 print(f"{self._path} resumes after step {start}; it is kept as {kept.name}")
             files.write(self._path, text)
-        # It imports torch where that is installed, which takes seconds.
-        import tensorboardX
-
-        self._events = tensorboardX.SummaryWriter(
-            str(folder / "tensorboard"), purge_step=start + 1 if start else None
-        )
+        self._writers = list(writers)
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record."""
         self.records.append(record)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "step":
-                self._events.add_scalar(name, value, record["step"])
-        self._events.flush()
+        values = {name: value for name, value in record.items() if name != "step"}
+        for writer in list(self._writers):
+            self._call(writer, "scalars", record["step"], values)
+
+    def write_sheets(self, step: int, sheets: Mapping[str, bytes]) -> None:
+        """Writes validation sheets, PNG files by name."""
+        pictures = {}
+        for name, png in sheets.items():
+            files.write(self._path.with_name(SHEETS_FOLDER) / f"{step:06}_{name}.png", png)
+            with PIL.Image.open(io.BytesIO(png)) as picture:
+                pictures[f"validation_{name}"] = np.asarray(picture.convert("RGB"))
+        for writer in list(self._writers):
+            self._call(writer, "images", step, pictures)
+
+    def _call(self, writer: MetricWriter, method: str, *given: Any) -> None:
+        """Calls a writer; one that fails, such as a service out of reach, is left out from then."""
+        try:
+            getattr(writer, method)(*given)
+        except Exception as error:  # Those of services have no common type.
+            self._writers.remove(writer)
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            print(f"{type(writer).__name__} gets no further metrics: {lines[0]}", file=sys.stderr)
+
+    def best_step(self, step: int | None = None, metric: str = "") -> int | None:
+        """Returns the best validated step, up to `step`, by a metric; empty for the loss."""
+        known = (record for record in self.records if step is None or record["step"] <= step)
+        return directions.best_step(known, metric)
 
     def skipped(self, step: int) -> int:
         """Returns how many of the first `step` steps were skipped; counted at validations."""
@@ -58,8 +116,10 @@ class MetricLog:
         return counts[-1] if counts else 0
 
     def close(self) -> None:
-        """Closes the event file."""
-        self._events.close()
+        """Closes the writers."""
+        for writer in list(self._writers):
+            self._call(writer, "close")
+        self._writers.clear()
 
 
 class Progress:
@@ -107,6 +167,14 @@ class Progress:
         """Prints a line above the bar."""
         tqdm.tqdm.write(line)
         sys.stdout.flush()
+
+
+def read(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads the complete records of a workdir; none if there is no log."""
+    path = workdir / METRICS_FILE
+    content = path.read_bytes() if path.exists() else b""
+    records = map(_record, content.decode(errors="replace").splitlines())
+    return [record for record in records if record is not None]
 
 
 def _record(line: str) -> dict | None:

@@ -46,6 +46,7 @@ class PhaseMonitor:
         self._progress = metric_log.Progress(step - span.start, phase.steps, self._images_per_step)
         self._counted = 0  # Steps since throughput was last measured, and when that was.
         self._since_s = time.monotonic()
+        self._data_s = clock.spent(goodput.DATA)  # When throughput was last measured.
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "PhaseMonitor":
@@ -91,7 +92,8 @@ class PhaseMonitor:
         """
         per_epoch = data.steps_per_epoch(self._examples, self._config.data)  # Batches.
         images = self._counted * self._images_per_step
-        images_per_s = images / (time.monotonic() - self._since_s)
+        elapsed_s = time.monotonic() - self._since_s
+        images_per_s, data_s = images / elapsed_s, self._clock.spent(goodput.DATA) - self._data_s
         losses, skipped = self._steps.take_losses(), self._steps.skipped
         updates = max(step - self._span.start - 1 - skipped, 0)  # Of the phase, before this step.
         epoch = round(experiment.batches_taken(self._config, step) / per_epoch, 2)
@@ -104,6 +106,7 @@ class PhaseMonitor:
             "gradient_norm": self._steps.gradient_norm,
             "train_images": images,  # Since the last record, or since the run was resumed.
             "images_per_s": round(images_per_s, 2),
+            "data_wait": round(data_s / elapsed_s, 4),  # Share of the time.
             "skipped_steps": self._log.skipped(self._span.start) + skipped,
         }
         self._log.write(record)
@@ -114,6 +117,7 @@ class PhaseMonitor:
             f"validation loss {validation['loss']:.4f}  {'  '.join(shown)}"
         )
         self._counted, self._since_s = 0, time.monotonic()
+        self._data_s += data_s
 
     def _handle(self, bad_steps: list[tuple[int, str]]) -> None:
         allowed = self._span.phase.skip_nonfinite

@@ -11,14 +11,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import checkpoints, data, experiment, optim, state
+from psp_jax import checkpoints, data, experiment, optim, state, tracking
 from psp_jax.batch import Batch
 from psp_jax.experiment import Experiment, PhaseSpan
 from psp_jax.io import files
+from psp_jax.metrics import directions
 from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinite, processes
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
 from psp_jax.state import TrainState, Variables
+
+# The first validation sheet is drawn after this step, since the first validation can be far off.
+FIRST_SHEET_STEP = 20
 
 
 class Session:
@@ -95,7 +99,8 @@ class Session:
             The placed variables; None if there is no checkpoint.
         """
         self._store.set_aside(self._start)
-        self.log = metric_log.MetricLog(self._output_dir, self._start)
+        self.log = metric_log.MetricLog(self._output_dir, self._start, self._writers())
+        self._stack.callback(self.log.close)
         if not self._start:
             return None
         variables = self._store.load_variables(self._start, like)
@@ -103,6 +108,14 @@ class Session:
         if changes := self._store.changes(self._start):
             print(f"not bit-exactly, since the environment changed ({'; '.join(changes)})")
         return variables
+
+    def _writers(self) -> list[tracking.MetricWriter]:
+        folder = self._output_dir / "tensorboard"
+        writers: list[tracking.MetricWriter] = [metric_log.TensorBoard(folder, self._start)]
+        print(f"curves and pictures: tensorboard --logdir={self.workdir / folder.name}")
+        if processes.is_primary():
+            writers += tracking.open_all(self.config.writers, self.workdir, self.config)
+        return writers
 
     def place(self, variables: Variables) -> Variables:
         """Puts initial variables on the devices; raises ConfigError if processes differ in them."""
@@ -168,17 +181,52 @@ class Session:
         files = {"workdir": self.workdir, "log": self.log}
         return PhaseMonitor(self.config, span, current, examples, clock=self.clock, **files)
 
+    def should_validate(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether a step is to be validated: on schedule, or at the end of a phase."""
+        return step % self.config.validate_every == 0 or step == span.last
+
+    def should_draw(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether to draw a validation sheet: at a validation, and once early."""
+        return step == FIRST_SHEET_STEP or self.should_validate(step, span)
+
+    def show(self, step: int, draw: Callable[[], dict[str, bytes]]) -> None:
+        """Logs the validation sheets that `draw` returns on the primary process."""
+        processes.broadcast_from_primary(lambda: self.log.write_sheets(step, draw()))
+
     def should_save(self, step: int, span: PhaseSpan) -> bool:
         """Returns whether a step is to be saved: on schedule, or because a signal asks for it."""
         self._preemption.poll()
         due = step == span.last or step % self.config.checkpoint_every == 0
+        due |= self.best_step(step) == step or self.should_stop(step, span)
         return due or bool(self._preemption.requested)
+
+    def best_step(self, step: int) -> int | None:
+        """Returns the best validated step up to `step`, by the metric of the config."""
+        return self.log.best_step(step, self.config.best_metric)
+
+    def should_stop(self, step: int, span: PhaseSpan) -> bool:
+        """Returns whether the patience of the config ends the last phase at a step."""
+        if not self.config.patience or span != experiment.spans(self.config)[-1]:
+            return False
+        since = max(self.best_step(step) or 0, span.start)
+        waited = [r for r in self.log.records if since < r["step"] <= step]
+        return len(waited) >= self.config.patience
+
+    def best_variables(self, current: TrainState) -> Variables:
+        """Returns the variables of the best step, and prints which it is."""
+        last, metric = int(current.step), self.config.best_metric or directions.LOSS
+        step = self.best_step(last)
+        if step is None or (step != last and not self._store.is_intact(step)):
+            print(f"step {last} is tested: the checkpoint of step {step}, the best, is not intact")
+            return current.variables
+        print(f"step {step} of {last} is tested: the best by validation {metric}")
+        return current.variables if step == last else self._store.load_variables(step)
 
     def save(self, current: TrainState) -> None:
         """Saves a state under its step; raises FloatingPointError if it is not finite."""
         nonfinite.check(current, int(current.step))
         self._check_lease()
-        self._store.save(current)
+        self._store.save(current, best_at=self.best_step)
         self.clock.saved()
 
     def exit_if_requested(self, step: int, span: PhaseSpan) -> None:

@@ -133,7 +133,7 @@ def verify(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Exports the newest checkpoint of WORKDIR as a model in FOLDER, which anyone can use."""
+    """Exports the best checkpoint of WORKDIR as a model in FOLDER, which anyone can use."""
     model = pretrained.export(arguments.WORKDIR, arguments.FOLDER)
     print(f"written: {arguments.FOLDER}, {model.config.name} at step {model.step}")
     if model.calibration is None:

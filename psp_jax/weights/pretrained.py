@@ -77,7 +77,7 @@ def is_exported(folder: pathlib.Path) -> bool:
 
 
 def load(folder: pathlib.Path) -> TrainedModel:
-    """Loads an exported model, or the newest intact checkpoint of a run.
+    """Loads an exported model, or the best intact checkpoint of a run.
 
     Raises:
         FileNotFoundError: if the folder holds neither.
@@ -95,7 +95,7 @@ def load(folder: pathlib.Path) -> TrainedModel:
     else:
         from psp_jax import checkpoints  # Orbax, which exported models do without, takes a second.
 
-        step, variables = checkpoints.load_newest(folder)
+        step, variables = checkpoints.load_best(folder)
         source = config.data.source
         size, color_scale = source.size(), source.color_scale
     fitted = calibration.load(path) if path.exists() else None
@@ -103,7 +103,7 @@ def load(folder: pathlib.Path) -> TrainedModel:
 
 
 def export(workdir: pathlib.Path, folder: pathlib.Path) -> TrainedModel:
-    """Exports the newest intact checkpoint of a run; returns what was written.
+    """Exports the best intact checkpoint of a run; returns what was written.
 
     Absolute paths in the config are shortened to their last part, since they name files of one
     machine, and `init_from` is emptied, since the variables are there.
@@ -119,7 +119,7 @@ def export(workdir: pathlib.Path, folder: pathlib.Path) -> TrainedModel:
     arrays = {path: _compact(path, value) for path, value in flatten(model.variables).items()}
     card = {"format": FORMAT, "step": model.step, "size": model.size}
     card["color_scale"] = model.color_scale
-    config = dataclasses.replace(model.config, init_from="", init_from_parts={})
+    config = dataclasses.replace(model.config, init_from="", init_from_parts={}, writers=())
     text = json.dumps(_without_paths(dataclass_json.to_plain(config)), indent=2)
     files.write(folder / experiment.CONFIG_FILE, text + "\n")
     if model.calibration is not None:
