@@ -16,7 +16,8 @@ import jax
 
 from psp_jax.models import parts
 from psp_jax.models.architecture import EFFICIENTNET_LITE, Architecture
-from psp_jax.models.layers import Convolution, DepthwiseConvolution, Padding, batch_norm
+from psp_jax.models.depthwise import DepthwiseConvolution
+from psp_jax.models.layers import Convolution, Padding, batch_norm
 from psp_jax.models.precision import Remat
 from psp_jax.models.trunk import adapt
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from psp_jax import experiment, objectives, optim, state, steps
-from psp_jax.models import architecture, decoder, layers, parts, resnet, segmenter
+from psp_jax.models import architecture, decoder, depthwise, layers, parts, resnet, segmenter
 from psp_jax.models.efficientnet_lite import EfficientNetLite
 from tests.batches import make_batch
 
@@ -138,7 +138,7 @@ def test_convolving_channels_is_the_grouped_convolution(size, stride, image, dty
         )
 
     def own(x, kernel):
-        return layers.convolve_channels(x, kernel, stride=stride)
+        return depthwise.convolve_channels(x, kernel, stride=stride)
 
     def results(function):
         output, back = jax.vjp(function, x, kernel)
