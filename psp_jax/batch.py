@@ -39,7 +39,8 @@ class Batch:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the labels: the grid of targets and predictions."""
-        return self.depth.shape[-2:]
+        height, width = self.depth.shape[-2:]
+        return height, width
 
     def __getitem__(self, index: int) -> "Batch":
         """Returns one example, without the batch axis."""

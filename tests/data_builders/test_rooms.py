@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ from psp_jax.recordings import images, scan_ids, sens
 
 SIZE = (24, 32)
 COLOR_SIZE = (48, 64)
-SMALL = {"spaces": 3, "frames_per_scan": 2, "depth_height": 24, "depth_width": 32}
+SMALL: dict[str, Any] = {"spaces": 3, "frames_per_scan": 2, "depth_height": 24, "depth_width": 32}
 SCANS = ["9000_00", "9001_00", "9001_01", "9002_00", "9002_01", "9002_02"]
 
 

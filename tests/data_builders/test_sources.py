@@ -1,4 +1,5 @@
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_colour_at_twice_the_size_and_one_label_set(small):
     small.color_scale, small.label_sets = 2, ("planar",)
     directory = pathlib.Path(small.prepare())
     assert directory.parent.name.endswith("_ideal_depth_label_sets_planar_color_scale_2")
-    features = tfds.builder_from_directory(directory).info.features
+    features: Any = tfds.builder_from_directory(directory).info.features
     assert features["image"].shape == (64, 96, 3)
     assert features["depth"].shape == features["frontier_planar"].shape == (32, 48)
     assert "frontier_seeds" not in features
@@ -81,7 +82,7 @@ def test_many_frames_are_built_by_processes_as_by_one(small, monkeypatch, tmp_pa
     small.data_dir = str(tmp_path / "other")
     again = data.open_splits(small.prepare())["validation"]
     assert len(first) == len(again)
-    for one, two in zip(first, again, strict=True):
+    for one, two in ((first[index], again[index]) for index in range(len(first))):
         assert one.keys() == two.keys()
         assert all(np.array_equal(one[name], two[name]) for name in one)
 

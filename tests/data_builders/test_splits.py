@@ -98,7 +98,8 @@ def write_lists(tmp_path):
         names = [tmp_path / name for name in splits.SPLITS]
         for name, lines in zip(names, lists, strict=True):
             name.write_text(lines)
-        return splits.FileSplit(*map(str, names))
+        train, validation, test = map(str, names)
+        return splits.FileSplit(train, validation, test)
 
     return write
 
@@ -166,6 +167,7 @@ def test_lists_of_any_editor_name_recordings_of_any_form(tmp_path, encoding):
     rooms = {"train": "attic", "validation": "b\u00fcro", "test": "hall"}
     for split, room in rooms.items():
         (tmp_path / split).write_bytes(f"{room}\r\n".encode(encoding))
-    split = splits.FileSplit(*(str(tmp_path / name) for name in splits.SPLITS))
+    train, validation, test = (str(tmp_path / name) for name in splits.SPLITS)
+    split = splits.FileSplit(train, validation, test)
     pieces = splits.pieces_of(split, dict.fromkeys([*rooms.values(), "shed"], 9))
     assert {piece.split: piece.scan for piece in pieces} == rooms
