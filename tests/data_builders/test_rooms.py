@@ -1,5 +1,6 @@
 """Tests of the procedural rooms."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -275,7 +276,7 @@ def test_many_frames_in_one_call_are_the_same_pictures(kind, path, monkeypatch):
 
 
 def test_ideal_depth_is_the_truth_and_colour_that_of_a_camera(generated, tmp_path):
-    rooms = generate.Rooms(**SMALL | {"spaces": 2, "ideal_depth": True})
+    rooms = dataclasses.replace(generate.Rooms(**SMALL), spaces=2, ideal_depth=True)
     generate.generate(rooms, tmp_path)
     name = "scans/scene9001_01/scene9001_01"
     truth = np.load(tmp_path / f"{name}_truth.npz")["depth_mm"]
@@ -291,7 +292,7 @@ def test_ideal_depth_is_the_truth_and_colour_that_of_a_camera(generated, tmp_pat
 
 
 def test_rooms_of_a_file_without_the_newest_fields_are_kept(tmp_path):
-    rooms = generate.Rooms(**SMALL | {"spaces": 2, "frames_per_scan": 1})
+    rooms = dataclasses.replace(generate.Rooms(**SMALL), spaces=2, frames_per_scan=1)
     generate.generate(rooms, tmp_path)
     record = json.loads((tmp_path / "rooms.json").read_text())
     del record["ideal_depth"]
@@ -315,7 +316,7 @@ def test_a_killed_worker_is_an_error_of_one_line():
 
 
 def test_another_version_or_other_fields_are_rebuilt(tmp_path, monkeypatch):
-    rooms = generate.Rooms(**SMALL | {"spaces": 2, "frames_per_scan": 1})
+    rooms = dataclasses.replace(generate.Rooms(**SMALL), spaces=2, frames_per_scan=1)
     generate.generate(rooms, tmp_path)
     before = times(tmp_path)
     monkeypatch.setattr(generate, "VERSION", "0.0.0")
@@ -343,7 +344,7 @@ def test_scans_of_unknown_origin_are_not_deleted(tmp_path):
 )
 def test_values_out_of_range_are_named(field, tmp_path):
     with pytest.raises(ValueError, match=next(iter(field))):
-        generate.generate(generate.Rooms(**SMALL | field), tmp_path)
+        generate.generate(generate.Rooms(**{**SMALL, **field}), tmp_path)
 
 
 def test_errors_of_the_command_line_are_one_line(tmp_path):
