@@ -241,7 +241,7 @@ def _explain_unknown_field(message: str, argv: list[str]) -> str:
     """Suggests the field that a misspelt flag may mean."""
     match = re.search(r"Field (\S+) not found on dataclass <class '([\w.]+)'>", message)
     if not match:
-        return message
+        return _explain_value(message)
     field, owner = match[1], pkgutil.resolve_name(match[2])
     known = [each.name for each in dataclasses.fields(owner)]
     close, config = difflib.get_close_matches(field, known, n=1), _load_config(argv)

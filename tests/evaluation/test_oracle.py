@@ -44,6 +44,7 @@ def test_outputs_at_an_eighth_express_areas_but_no_classes_of_single_pixels(meas
     assert 0.4 < chess["accuracy"] < 0.6
     result = {
         **areas,
+        "split": "test",
         "spaces": 3,
         "intervals": {name: (value, value) for name, value in areas.items()},
         "baselines": {"always_interior": areas},
