@@ -8,6 +8,7 @@ import pytest
 
 from psp_jax import explore
 from psp_jax.codec import transcode
+from psp_jax.predict import frames as predict_frames
 from psp_jax.recordings import depth_images, images, inputs, layouts, recording
 from tests.recordings import writers
 
@@ -56,7 +57,7 @@ def test_every_level_of_the_tree_gives_the_same_recordings(tmp_path, frames, nam
 
 
 @pytest.mark.parametrize("name", writers.LAYOUTS)
-def test_codec_and_explore_take_every_layout(tmp_path, frames, name):
+def test_codec_explore_and_predict_take_every_layout(tmp_path, frames, name):
     writers.LAYOUTS[name][0](tmp_path / "data", frames)
     found = inputs.find_depth(tmp_path / "data")
     count, coded = transcode.frames(found, 1)
@@ -65,6 +66,10 @@ def test_codec_and_explore_take_every_layout(tmp_path, frames, name):
         np.testing.assert_array_equal(read(), frame.depth_mm)
     for view in explore.views(found, 2)[0]:
         assert view.rgb is not None and view.depth_mm.any()
+    sequences = predict_frames.find([str(tmp_path / "data")], 1)
+    assert sum(sequence.count for sequence in sequences) == len(frames)
+    (first, *_) = (read() for sequence in sequences for _, read in sequence.frames(lambda _: True))
+    assert first.shape == frames[0].bgr.shape and first.dtype == np.uint8
 
 
 def test_patterns_name_any_files(tmp_path, frames):
