@@ -168,9 +168,12 @@ def _torch_globals(
     """Returns replacements of the globals in `torch.save`'s pickles, and a reader of storages."""
 
     def storage(reference: Any) -> _Storage:
-        tag, kind, key, _, count, *view = reference
-        if isinstance(kind, pickles.Opaque):
+        tag, kind, *rest = reference
+        if isinstance(kind, pickles.Opaque):  # Of a storage, or the class of a whole model.
             kind.refuse()
+        if len(rest) < 3:
+            raise DamagedError(f"its pickle refers to {tag!r}, expected a storage")
+        key, _, count, *view = rest
         if tag != "storage" or not isinstance(kind, _StorageType) or any(view):
             raise DamagedError(f"its pickle refers to {tag!r}, expected a storage")
         if not isinstance(count, int) or count < 0:
