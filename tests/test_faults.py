@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
 def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir, monkeypatch):
     config = make_tiny(data_dir)
     config.phases = (experiment.Phase(steps=5000, learning_rate=1e-4),)
-    config.checkpoint_every = 250
+    config.checkpoint_every, config.validate_every = 250, 100  # Every validation draws a sheet.
     measured, write = {}, metric_log.MetricLog.write
 
     def measuring(self, record):
@@ -144,5 +144,8 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
     (memory, files), (memory_late, files_late) = (np.median(each, axis=0) for each in (early, late))
     assert memory_late - memory < 30, f"{memory:.0f} -> {memory_late:.0f} MiB"
     assert files_late == files
-    events = sum(path.stat().st_size for path in (tmp_path / "run" / "tensorboard").iterdir())
-    assert events < 2**21
+    events, sheets = (
+        sum(path.stat().st_size for path in (tmp_path / "run" / name).iterdir())
+        for name in ("tensorboard", "validation")
+    )
+    assert events < 2**21 + 1.1 * sheets
