@@ -1,6 +1,5 @@
 """Formats of exported networks: StableHLO by `jax.export`, and ONNX by jax2onnx."""
 
-import dataclasses
 import functools
 import importlib.util
 import logging
@@ -11,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax.models.precision import Precision
+from psp_jax.models.precision import in_float32
 from psp_jax.partition import calibration
 from psp_jax.predict import predictor
 from psp_jax.weights import pretrained
@@ -61,18 +60,6 @@ def network_of(model: pretrained.TrainedModel) -> Network:
         return outputs
 
     return network
-
-
-def in_float32(config: Any) -> Any:
-    """Returns a network's config with every field `precision` set to float32."""
-    changes = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.name == "precision":
-            changes[field.name] = Precision.FLOAT32
-        elif dataclasses.is_dataclass(value):
-            changes[field.name] = in_float32(value)
-    return dataclasses.replace(config, **changes)
 
 
 def to_stablehlo(network: Network, size: Size) -> tuple[bytes, Network, dict[str, Any]]:

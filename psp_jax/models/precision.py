@@ -3,6 +3,7 @@
 Neither changes the names, shapes and types of the parameters, which are always float32.
 """
 
+import dataclasses
 import enum
 from typing import Any
 
@@ -54,3 +55,15 @@ def name_for_remat(x: jax.Array) -> jax.Array:
 def at_least_float32(x: jax.Array) -> jax.Array:
     """Casts bfloat16 to float32 and leaves wider types as they are."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def in_float32(config: Any) -> Any:
+    """Returns a network's config with every field `precision` set to float32."""
+    changes = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name == "precision":
+            changes[field.name] = Precision.FLOAT32
+        elif dataclasses.is_dataclass(value):
+            changes[field.name] = in_float32(value)
+    return dataclasses.replace(config, **changes)

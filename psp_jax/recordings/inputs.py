@@ -96,7 +96,7 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     """
     scale = reading.get("depth_scale")
     if path.is_dir():
-        survey = layouts.survey_all(path, **reading)
+        survey = layouts.survey(path, may_be_empty=True, **reading)
         depths, others = [], dict(survey.refused)
         for file in survey.loose:
             if is_depth(file):
@@ -132,7 +132,7 @@ def find_color(folder: pathlib.Path, **reading: Any) -> Inputs:
     Raises:
         FileNotFoundError: if there is none.
     """
-    survey = layouts.survey_all(folder, **reading)
+    survey = layouts.survey(folder, may_be_empty=True, **reading)
     root, unused = folder.resolve(), dict(survey.refused)
     pictures = [file for file in survey.loose if file.suffix.lower() in images.SUFFIXES]
     if any(_is_color_folder(file.parent) for file in pictures):

@@ -100,6 +100,7 @@ def survey(
     depth_glob: str | None = None,
     depth_scale: float | None = None,
     results: Collection[pathlib.Path] = (),
+    may_be_empty: bool = False,
 ) -> Survey:
     """Finds every recording in a folder; it may also be the folder of a single recording.
 
@@ -113,34 +114,12 @@ def survey(
         depth_scale: units of depth per metre, instead of those of the layouts.
         results: resolved paths of the output folder and its files, which are not read, like other
             folders of results; `root` itself may be one.
+        may_be_empty: whether a folder without recordings has a survey, too.
 
     Raises:
         FileNotFoundError: if there is none, with its content and the expected layouts.
         ValueError: if an option is wrong.
     """
-    found = survey_all(
-        root,
-        layout=layout,
-        color_glob=color_glob,
-        depth_glob=depth_glob,
-        depth_scale=depth_scale,
-        results=results,
-    )
-    if not found.recordings:
-        raise FileNotFoundError(nothing(root, found.refused))
-    return found
-
-
-def survey_all(
-    root: str | os.PathLike,
-    *,
-    layout: str = AUTO,
-    color_glob: str | None = None,
-    depth_glob: str | None = None,
-    depth_scale: float | None = None,
-    results: Collection[pathlib.Path] = (),
-) -> Survey:
-    """Does the same, but also returns a survey without recordings."""
     root = pathlib.Path(root).resolve()  # A relative path may lack the names of its last folders.
     if layout != AUTO and layout not in LAYOUTS:
         raise ValueError(f"--layout: expected {AUTO}, {', '.join(LAYOUTS)}, got {layout}")
@@ -153,7 +132,10 @@ def survey_all(
         search.match(root, color_glob, depth_glob)
     else:
         search.walk(root, results)
-    return Survey(search.unique(), search.refused, search.notes(), tuple(search.loose))
+    found = Survey(search.unique(), search.refused, search.notes(), tuple(search.loose))
+    if not (found.recordings or may_be_empty):
+        raise FileNotFoundError(nothing(root, found.refused))
+    return found
 
 
 def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileFrame | None:
