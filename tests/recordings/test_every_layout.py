@@ -243,10 +243,7 @@ def test_colour_in_any_format_is_decoded(tmp_path, frames, suffix):
 
 
 def test_heic_is_decoded_or_names_the_package(frames):
-    try:
-        import pillow_heif
-    except ImportError:
-        pytest.skip("pillow-heif is not installed")
+    pillow_heif = pytest.importorskip("pillow_heif")
     import io
 
     import PIL.Image
