@@ -124,8 +124,11 @@ def coloured_depth(
 
 
 def coloured_probability(probability: np.ndarray) -> np.ndarray:
-    """Colours `[H, W]` probabilities of a frontier, `[H, W, 3]` uint8 RGB."""
-    return _mapped((255 * probability).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    """Colours `[H, W]` probabilities of a frontier, `[H, W, 3]` uint8 RGB.
+
+    Brightness follows the square root: a frontier known to a pixel or two has less than 0.5.
+    """
+    return _mapped((255 * np.sqrt(probability)).astype(np.uint8), cv2.COLORMAP_MAGMA)
 
 
 def coloured_classes(classes: np.ndarray) -> np.ndarray:

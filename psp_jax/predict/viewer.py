@@ -65,8 +65,11 @@ def _layers(result: Result) -> list[dict[str, str]]:
     layers = [("image", "image", result.image)]
     if result.depth_m is not None:
         layers.append(("depth", "depth", drawing.coloured_depth(result.depth_m)))
-    if result.edges is not None:
-        probability = drawing.coloured_probability(result.edges.max(axis=-1))
+    if result.coarse.edges is not None:
+        # Between the network's pixels, not the image's: lines a pixel wide would be a grid.
+        probability = drawing.coloured_probability(result.coarse.edges.max(axis=-1))
+        height, width = result.image.shape[:2]
+        probability = np.asarray(cv2.resize(probability, (width, height)))
         layers.append(("edges", "probability of a frontier", probability))
     if result.classes is not None:
         layers.append(("classes", "frontier classes", drawing.coloured_classes(result.classes)))
