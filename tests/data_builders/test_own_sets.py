@@ -19,12 +19,23 @@ from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as
 from psp_jax import data, prepared
 from psp_jax.partition import planar, superpixels
 from psp_jax.recordings import layouts, sens
-from tests import captures
+from tests import captures, programs
 from tests.recordings import writers
 from tests.scans import make_frame, write_scan
 
 ROOT = pathlib.Path(__file__).parents[2]
 SIZE = (48, 64)
+# The variant `prepared` with a small network.
+CONFIG = """
+from configs import depth_mse
+from psp_jax.models import unet
+
+def get_config():
+    config = depth_mse.get_config("prepared")
+    config.model = unet.DepthCNN(width=2, levels=1)
+    config.phases[0].train = unet.DepthUNet.PARTS
+    return config
+"""
 
 
 def write_pairs(root, name, frames, size=SIZE, color_size=None):
@@ -67,31 +78,30 @@ def run(*arguments, cwd, module="data_builders.scannet_frontiers", timeout=300):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout)
 
 
-def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(tmp_path):
+def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(
+    tmp_path, monkeypatch, capsys
+):
     for space, size in enumerate([(48, 64), (96, 128), (60, 80), (90, 120)]):
         write_pairs(tmp_path / "office", f"scene900{space}_00", 3, size)
-    started = time.perf_counter()
     flags = ("--manual_dir=office", "--name=my_office", "--size=48x64")
     built = run(*flags, cwd=tmp_path)
     assert built.returncode == 0, built.stderr
     assert "Downloading" not in built.stdout and "WARNING" not in built.stderr
     assert "frames by the size of their depth image: 3 of " in built.stdout
-    trained = run(
-        f"--config={ROOT / 'configs' / 'depth_mse.py'}:prepared",
+    (tmp_path / "config.py").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    status = programs.train(
+        "--config=config.py",
         "--config.data.source.name=my_office",
-        "--config.model.trunk.layers=10",
-        "--config.model.trunk.width=4",
         "--config.phases[0].steps=4",
         "--config.phases[0].warmup_steps=1",
         "--config.data.batch_size=64",
-        module="psp_jax.main",
-        cwd=tmp_path,
     )
-    assert trained.returncode == 0, trained.stderr
-    assert "batches of 6 images, since the train split has no more" in trained.stdout
-    assert "mean depth image" in trained.stdout
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    assert "batches of 6 images, since the train split has no more" in printed.out
+    assert "mean depth image" in printed.out
     assert (tmp_path / "runs" / "depth_mse-prepared" / "test.json").exists()
-    print(f"{time.perf_counter() - started:.0f} s")
 
 
 @pytest.mark.slow
