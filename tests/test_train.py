@@ -167,7 +167,7 @@ def test_a_batch_that_the_loop_has_not_put_on_the_device_is_no_silent_transfer(
 def test_training_beats_what_it_started_from(tmp_path, data_dir, without_report):
     config = make_tiny(data_dir)
     config.phases = (experiment.Phase(steps=60, learning_rate=3e-3),)
-    config.checkpoint_every = 1000
+    config.checkpoint_every, config.validate_every = 1000, 10
     train.run(config, str(tmp_path / "run"))
     losses = [record["train_loss"] for record in records_of(tmp_path / "run")]
     assert losses[-1] < 0.7 * losses[0]
@@ -325,11 +325,10 @@ def test_interruptions_change_nothing_with_augmentation_and_validation_has_none(
 
     monkeypatch.setattr(metric_log.Progress, "advance", advance)
     first = train.run(tiny, str(tmp_path / "whole"))
-    breaks, broken = (1, 3), tmp_path / "broken"
+    breaks, broken = (2,), tmp_path / "broken"
     ends.clear()
-    for _ in breaks:
-        with pytest.raises(SystemExit):
-            train.run(tiny, str(broken))
+    with pytest.raises(SystemExit):
+        train.run(tiny, str(broken))
     second = train.run(tiny, str(broken))
     assert len(ends) == 4
     jax.tree.map(np.testing.assert_array_equal, first, second)
