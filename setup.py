@@ -91,7 +91,7 @@ setuptools.setup(
             "nbformat>=5.10",
             "pyright>=1.1.400",
             "pytest>=8.3",
-            "pytest-xdist>=3.6",
+            "pytest-xdist>=3.8",
             "pyyaml>=6.0",
             "ruff>=0.9",
             "scikit-learn>=1.5",

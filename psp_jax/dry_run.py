@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import experiment, init_from, steps, train
+from psp_jax import init_from, phases, steps, train
 from psp_jax.batch import Batch
 from psp_jax.evaluation import plots
 from psp_jax.experiment import Experiment
@@ -44,7 +44,7 @@ def run(config: Experiment, picture: str | pathlib.Path | None = None) -> pathli
             variables, sources = init_from.start(config, model)
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
-            for span in experiment.spans(config):
+            for span in phases.spans(config):
                 current = session.start_phase(span, variables)
                 batches = session.batches(splits["train"], span, span.start)
                 step = train.make_step(config, span.phase, model)

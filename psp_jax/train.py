@@ -16,15 +16,17 @@ from psp_jax import (
     experiment,
     init_from,
     optim,
+    phases,
     prepared,
     steps,
 )
 from psp_jax.batch import Batch
 from psp_jax.evaluation import run_report, scoring, tables, validation_sheets
-from psp_jax.experiment import Experiment, PhaseSpan
+from psp_jax.experiment import Experiment
 from psp_jax.io import files
 from psp_jax.metrics import depth_metrics
 from psp_jax.models import parts
+from psp_jax.phases import PhaseSpan
 from psp_jax.runtime import (
     accelerator,
     compile_cache,
@@ -76,7 +78,7 @@ def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> 
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
         scoring.check_metric(config, model, variables)
-        for span in experiment.spans(config):
+        for span in phases.spans(config):
             state = session.start_phase(span, variables)
             done = int(state.step)
             if done < span.last and not session.should_stop(done, span):

@@ -1,27 +1,16 @@
 """Small recordings and a small prepared data set that the tests share."""
 
-import os
 import pathlib
 
-import jax
 import numpy as np
 import pytest
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import experiment, train
+from psp_jax.evaluation import run_report
 from tests import untrained
 from tests.experiments import make_tiny
 from tests.scans import make_frame, small_config, write_scan
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """Lets runs in other processes reuse what this one has compiled, and the other way round."""
-    folder = str(tmp_path_factory.mktemp("jax_cache"))
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +38,12 @@ def data_dir(tmp_path_factory, scans_dir) -> pathlib.Path:
 def tiny(data_dir) -> experiment.Experiment:
     """`make_tiny` on the shared data set."""
     return make_tiny(data_dir)
+
+
+@pytest.fixture
+def without_report(monkeypatch) -> None:
+    """Leaves out the reports of runs, which take seconds to trace and to draw."""
+    monkeypatch.setattr(run_report, "report", lambda *unused: None)
 
 
 @pytest.fixture(scope="session")

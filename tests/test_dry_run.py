@@ -1,4 +1,3 @@
-import dataclasses
 import itertools
 import os
 
@@ -7,8 +6,9 @@ import numpy as np
 import pytest
 from matplotlib import image as image_files
 
-from psp_jax import augment, dry_run
+from psp_jax import augment, dry_run, experiment
 from psp_jax.evaluation import plots
+from psp_jax.models import unet
 from psp_jax.runtime import session
 
 
@@ -16,8 +16,11 @@ def test_a_dry_run_describes_every_phase_and_draws_the_first_inputs(
     tiny, tmp_path, capsys, monkeypatch
 ):
     tiny.data.augmentation = augment.Augmentation()
-    heads, every = tiny.phases
-    tiny.phases = (dataclasses.replace(every, steps=3, warmup_steps=0), heads)
+    tiny.model = unet.DepthCNN(width=2, levels=1)
+    parts = tiny.model.make(1).PARTS
+    tiny.phases = tuple(
+        experiment.Phase(steps=steps, train=train) for steps, train in ((3, parts), (6, parts[1:]))
+    )
     drawn, seen, compiled = [], [], []
     draw, loss, compile_step = plots.input_sheet, tiny.objective.loss, session.Session.compile
 

@@ -16,7 +16,7 @@ ROWS = (
     ("partition", "codec", "recordings", "batch"),
     ("models", "objectives", "metrics", "augment"),
     ("tracking",),
-    ("experiment", "prepared", "presets"),
+    ("experiment", "phases", "prepared", "presets"),
     ("optim", "state"),
     ("steps", "data", "runtime", "checkpoints", "weights"),
     ("evaluation", "init_from", "explore", "cache"),

@@ -6,12 +6,15 @@ import sys
 import pytest
 
 from psp_jax import experiment
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = f"--config={ROOT / 'configs' / 'depth_mse.py'}"
+SMALL = (CONFIG, "--config.model.trunk.layers=10", "--config.model.trunk.width=4")
 
 
 def main(*arguments, cwd):
+    """Runs the program in another process."""
     command = [sys.executable, "-m", "psp_jax.main", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
@@ -39,9 +42,9 @@ def main(*arguments, cwd):
         ([f"--config={ROOT / 'setup.py'}x"], "there is no file"),
         ([f"--config={ROOT / 'psp_jax' / 'batch.py'}"], "no function get_config()"),
         ([f"--config={ROOT / 'README.md'}"], "README.md"),
-        ([CONFIG, "--config.data.batch_size=1"], "batch_size=1 with config.phases[0].train"),
+        ([*SMALL, "--config.data.batch_size=1"], "batch_size=1 with config.phases[0].train"),
         (
-            [CONFIG, "--config.data.batch_size=1", "--config.phases[0].accumulate=4"],
+            [*SMALL, "--config.data.batch_size=1", "--config.phases[0].accumulate=4"],
             "use a batch of at least 2",
         ),
         ([CONFIG, "--resume_from=-1"], "resume_from"),
@@ -60,18 +63,23 @@ def main(*arguments, cwd):
     ],
 )
 def test_what_is_wrong_with_the_command_is_said_in_one_line_before_any_work(
-    tmp_path, arguments, message
+    tmp_path, monkeypatch, capsys, arguments, message
 ):
-    done = main(*arguments, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: "), done.stderr
+    monkeypatch.chdir(tmp_path)
+    status, error = programs.train(*arguments), capsys.readouterr().err
+    lines = error.strip().splitlines()
+    assert status == 2 and len(lines) == 1 and lines[0].startswith("error: "), error
     assert message in lines[0]
     assert not (tmp_path / "data" / "rooms").exists()
 
 
-def test_a_workdir_of_another_experiment_is_refused(tmp_path, trained):
-    done = main(CONFIG, f"--workdir={trained[0]}", cwd=tmp_path)
+def test_a_printed_config_is_that_of_a_workdir_which_refuses_another(tmp_path):
+    done = main(CONFIG, "--config.seed=3", "--print_config", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "run" / "checkpoints" / "1" / "variables").mkdir(parents=True)
+    (tmp_path / "run" / experiment.CONFIG_FILE).write_text(done.stdout)
+    assert experiment.load(tmp_path / "run").seed == 3
+    done = main(CONFIG, "--workdir=run", cwd=tmp_path)
     assert done.returncode == 2
     assert "holds another experiment" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -94,18 +102,9 @@ def test_help_lists_the_fields_of_a_config(tmp_path):
     assert any(line.startswith("--workdir:") for line in lines)
 
 
-def test_a_printed_config_is_that_of_the_workdir(tmp_path):
-    done = main(CONFIG, "--config.seed=3", "--print_config", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    (tmp_path / experiment.CONFIG_FILE).write_text(done.stdout)
-    assert experiment.load(tmp_path).seed == 3
-
-
 def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
     done = main(
-        CONFIG,
-        "--config.model.trunk.layers=10",
-        "--config.model.trunk.width=4",
+        *SMALL,
         "--config.phases[0].steps=12",
         "--config.phases[0].warmup_steps=2",
         "--config.phases[0].schedule=poly",

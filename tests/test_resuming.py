@@ -5,8 +5,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -14,6 +12,8 @@ import pytest
 
 from benchmarks import damage
 from psp_jax import checkpoints, experiment, train
+from psp_jax.runtime import metric_log
+from tests import programs
 
 CONFIG = "from psp_jax import experiment\ndef get_config():\n    return experiment.load({!r})\n"
 
@@ -26,14 +26,12 @@ def finished(trained, tmp_path):
 
 
 def main(config, workdir, *flags):
-    """Runs the program in another process."""
+    """Runs the program and returns its status."""
     folder = workdir.parent / "config"
     folder.mkdir(exist_ok=True)
     experiment.save(config, folder)
     (folder / "config.py").write_text(CONFIG.format(str(folder)))
-    command = [sys.executable, "-m", "psp_jax.main", f"--config={folder / 'config.py'}"]
-    command += [f"--workdir={workdir}", *flags]
-    return subprocess.run(command, capture_output=True, text=True)
+    return programs.train(f"--config={folder / 'config.py'}", f"--workdir={workdir}", *flags)
 
 
 def records_of(workdir, name="metrics.jsonl"):
@@ -45,17 +43,17 @@ def spoil(workdir, step, *, item="variables"):
     damage.flip(path, np.random.default_rng(0))
 
 
-def test_a_damaged_run_is_not_trained_again_without_being_asked(trained, finished):
+def test_a_damaged_run_is_not_trained_again_without_being_asked(trained, finished, capsys):
     _, config, state = trained
     spoil(finished, 16)
     before = damage.contents(finished)
-    refused = main(config, finished)
-    assert refused.returncode == 2 and len(refused.stderr.splitlines()) == 1, refused.stderr
+    assert main(config, finished) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1, error
     for each in ("step 16: variables/manifest.ocdbt", "step 15: intact", "--resume_from=15"):
-        assert each in refused.stderr
+        assert each in error
     assert damage.contents(finished) == before
-    resumed = main(config, finished, "--resume_from=15")
-    assert resumed.returncode == 0, resumed.stderr
+    assert main(config, finished, "--resume_from=15") == 0
     assert (finished / "unused_checkpoints" / "16").is_dir()
     variables = checkpoints.load_variables(finished)
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
@@ -83,7 +81,7 @@ def test_a_finished_run_without_checkpoints_is_not_trained_again(trained, finish
     assert damage.contents(finished) == before
 
 
-def test_from_scratch_the_old_log_is_kept(trained, finished):
+def test_from_scratch_the_old_log_is_kept(trained, finished, without_report):
     _, config, state = trained
     for step in checkpoints.saved_steps.steps_of(finished / "checkpoints"):
         spoil(finished, step)
@@ -93,7 +91,7 @@ def test_from_scratch_the_old_log_is_kept(trained, finished):
     assert records_of(finished, "metrics-2.jsonl") == records_of(trained[0])
 
 
-def test_a_finished_run_needs_no_optimizer(trained, finished, capsys):
+def test_a_finished_run_needs_no_optimizer(trained, finished, capsys, without_report):
     spoil(finished, 16, item="optimizer")
     again = train.run(trained[1], str(finished))
     assert int(again.step) == 16
@@ -109,7 +107,9 @@ def extended(config, **fields):
     return dataclasses.replace(config, phases=(first, dataclasses.replace(last, **fields)))
 
 
-def test_a_finished_run_is_extended_by_steps_and_by_a_phase(trained, finished, capsys):
+def test_a_finished_run_is_extended_by_steps_and_by_a_phase(
+    trained, finished, capsys, without_report
+):
     _, config, state = trained
     longer = extended(config, steps=12)
     longer.phases += (experiment.Phase(steps=2, train=("classifier",)),)
@@ -191,10 +191,18 @@ def test_the_phases_after_the_trained_ones_are_free(trained, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 99, b'{"step": "x"}\n', b"[]\n{}\n", None])
-def test_a_finished_run_whose_log_is_damaged_is_reported_again(trained, finished, capsys, content):
-    log = finished / "metrics.jsonl"
-    log.unlink() if content is None else log.write_bytes(content)
+def test_a_damaged_log_has_no_records_and_is_kept(tmp_path, content):
+    path = tmp_path / metric_log.METRICS_FILE
+    if content is not None:
+        path.write_bytes(content)
+    assert metric_log.MetricLog(tmp_path, 16).records == []
+    if content:
+        assert (tmp_path / "metrics-2.jsonl").read_bytes() == content
+
+
+def test_a_finished_run_whose_log_is_damaged_is_reported_again(trained, finished, capsys):
+    (finished / metric_log.METRICS_FILE).write_bytes(b"[]\n{}\n")
+    (finished / "test.json").unlink()
     train.run(trained[1], str(finished))
     assert "no curves are drawn" in capsys.readouterr().out
-    if content:
-        assert (finished / "metrics-2.jsonl").read_bytes() == content
+    assert (finished / "test.json").exists()

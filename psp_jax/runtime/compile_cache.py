@@ -57,6 +57,8 @@ def enable() -> pathlib.Path | None:
         return None
     clean(cache.parent)
     config.update("jax_compilation_cache_dir", str(cache))
+    # JAX would keep none that takes less than a second; a program has hundreds of them.
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return cache
 
 

@@ -5,7 +5,7 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from psp_jax import experiment
+from psp_jax import experiment, phases
 from psp_jax.experiment import Experiment
 
 _FIELD_OF_PHASE = re.compile(r"phases\.(\d+)\.?(.*)")
@@ -38,7 +38,7 @@ def changes(config: Experiment, workdir: pathlib.Path, step: int) -> Changes:
         return Changes([], [])
     if not step:
         return Changes([], differences)
-    starts = [span.start for span in experiment.spans(experiment.load(workdir))]
+    starts = [span.start for span in phases.spans(experiment.load(workdir))]
     last = max(index for index, start in enumerate(starts) if start < step)
     lasts = list(itertools.accumulate(phase.steps for phase in config.phases))
     suffices = len(lasts) > last and lasts[last] >= step

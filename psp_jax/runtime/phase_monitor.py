@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from psp_jax import checkpoints, data, experiment, optim
-from psp_jax.experiment import Experiment, PhaseSpan
+from psp_jax import checkpoints, data, optim, phases
+from psp_jax.experiment import Experiment
+from psp_jax.phases import PhaseSpan
 from psp_jax.runtime import goodput, metric_log, nonfinite
 from psp_jax.state import TrainState
 
@@ -96,7 +97,7 @@ class PhaseMonitor:
         images_per_s, data_s = images / elapsed_s, self._clock.spent(goodput.DATA) - self._data_s
         losses, skipped = self._steps.take_losses(), self._steps.skipped
         updates = max(step - self._span.start - 1 - skipped, 0)  # Of the phase, before this step.
-        epoch = round(experiment.batches_taken(self._config, step) / per_epoch, 2)
+        epoch = round(phases.batches_taken(self._config, step) / per_epoch, 2)
         record = {
             "step": step,
             "epoch": epoch,
@@ -135,7 +136,7 @@ class PhaseMonitor:
             self._progress.print(f"skipped: {message} ({skipped} of at most {allowed})")
 
     def _origins(self, step: int) -> str:
-        done, config = experiment.batches_taken(self._config, step), self._config
+        done, config = phases.batches_taken(self._config, step), self._config
         batches = range(done - self._span.phase.accumulate, done)
         return ", ".join(
             origin

@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from psp_jax import checkpoints, data, experiment, optim, state, tracking
+from psp_jax import checkpoints, data, experiment, optim, phases, state, tracking
 from psp_jax.batch import Batch
-from psp_jax.experiment import Experiment, PhaseSpan
+from psp_jax.experiment import Experiment
 from psp_jax.io import files
 from psp_jax.metrics import directions
+from psp_jax.phases import PhaseSpan
 from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinite, processes
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
@@ -124,7 +125,7 @@ class Session:
         return self.mesh.place(variables)
 
     def _needs_optimizer(self, step: int) -> bool:
-        return any(span.start < step < span.last for span in experiment.spans(self.config))
+        return any(span.start < step < span.last for span in phases.spans(self.config))
 
     def start_phase(self, span: PhaseSpan, variables: Variables) -> TrainState:
         """Returns the state in which a phase starts or resumes."""
@@ -149,7 +150,7 @@ class Session:
             examples,
             config,
             seed=self.config.seed,
-            first_step=experiment.batches_taken(self.config, step),
+            first_step=phases.batches_taken(self.config, step),
             rows=self.mesh.rows(config.batch_size),
         )
         for number in range(step + 1, span.last + 1):
@@ -206,7 +207,7 @@ class Session:
 
     def should_stop(self, step: int, span: PhaseSpan) -> bool:
         """Returns whether the patience of the config ends the last phase at a step."""
-        if not self.config.patience or span != experiment.spans(self.config)[-1]:
+        if not self.config.patience or span != phases.spans(self.config)[-1]:
             return False
         since = max(self.best_step(step) or 0, span.start)
         waited = [r for r in self.log.records if since < r["step"] <= step]

@@ -5,61 +5,34 @@ import pathlib
 import subprocess
 import sys
 import time
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from tensorflow_datasets.core import shuffle
 
 from data_builders.scannet_frontiers import __main__ as program
-from data_builders.scannet_frontiers import configurations, examples, report, shuffling, splits
+from data_builders.scannet_frontiers import configurations, examples, report
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import data, prepared
 from psp_jax.partition import planar, superpixels
-from psp_jax.recordings import layouts, sens
-from tests import captures
+from psp_jax.recordings import layouts
+from tests import captures, programs
+from tests.data_builders.own_sets import SIZE, build, opened, own, write_pairs
 from tests.recordings import writers
 from tests.scans import make_frame, write_scan
 
 ROOT = pathlib.Path(__file__).parents[2]
-SIZE = (48, 64)
+# The variant `prepared` with a small network.
+CONFIG = """
+from configs import depth_mse
+from psp_jax.models import unet
 
-
-def write_pairs(root, name, frames, size=SIZE, color_size=None):
-    """Writes a recording in the folders color/, depth/ and pose/, one file per frame."""
-    rng = np.random.default_rng(frames)
-    for kind in ("color", "depth", "pose"):
-        (root / name / kind).mkdir(parents=True, exist_ok=True)
-    for index in range(frames):
-        frame = make_frame(rng, size)
-        color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR)
-        assert color is not None
-        if color_size is not None:
-            color = cv2.resize(color, color_size[::-1])
-        depth = sens.decode_depth(frame.depth, size)
-        cv2.imwrite(str(root / name / "color" / f"{index}.jpg"), color)
-        cv2.imwrite(str(root / name / "depth" / f"{index}.png"), depth)
-        np.savetxt(root / name / "pose" / f"{index}.txt", np.eye(4))
-
-
-def own(**fields):
-    """Returns a configuration whose labels take little time."""
-    given = {"size": SIZE, "frame_stride": 1, "split": splits.HashSplit()} | fields
-    config = configurations.own("office", **given)
-    config.segmentations = {"seeds": config.segmentations["seeds"]}
+def get_config():
+    config = depth_mse.get_config("prepared")
+    config.model = unet.DepthCNN(width=2, levels=1)
+    config.phases[0].train = unet.DepthUNet.PARTS
     return config
-
-
-def build(root, data_dir, config=None, *, overwrite=False):
-    builder = dataset.Builder(config=config or own(), data_dir=data_dir)
-    dataset.build(builder, manual_dir=str(root), overwrite=overwrite)
-    return builder
-
-
-def opened(data_dir):
-    return data.open_splits(prepared.Prepared("office", str(data_dir)).prepare())
+"""
 
 
 def run(*arguments, cwd, module="data_builders.scannet_frontiers", timeout=300):
@@ -67,31 +40,30 @@ def run(*arguments, cwd, module="data_builders.scannet_frontiers", timeout=300):
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout)
 
 
-def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(tmp_path):
+def test_two_commands_from_a_folder_of_pairs_of_mixed_sizes_to_a_trained_table(
+    tmp_path, monkeypatch, capsys
+):
     for space, size in enumerate([(48, 64), (96, 128), (60, 80), (90, 120)]):
         write_pairs(tmp_path / "office", f"scene900{space}_00", 3, size)
-    started = time.perf_counter()
     flags = ("--manual_dir=office", "--name=my_office", "--size=48x64")
     built = run(*flags, cwd=tmp_path)
     assert built.returncode == 0, built.stderr
     assert "Downloading" not in built.stdout and "WARNING" not in built.stderr
     assert "frames by the size of their depth image: 3 of " in built.stdout
-    trained = run(
-        f"--config={ROOT / 'configs' / 'depth_mse.py'}:prepared",
+    (tmp_path / "config.py").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    status = programs.train(
+        "--config=config.py",
         "--config.data.source.name=my_office",
-        "--config.model.trunk.layers=10",
-        "--config.model.trunk.width=4",
         "--config.phases[0].steps=4",
         "--config.phases[0].warmup_steps=1",
         "--config.data.batch_size=64",
-        module="psp_jax.main",
-        cwd=tmp_path,
     )
-    assert trained.returncode == 0, trained.stderr
-    assert "batches of 6 images, since the train split has no more" in trained.stdout
-    assert "mean depth image" in trained.stdout
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    assert "batches of 6 images, since the train split has no more" in printed.out
+    assert "mean depth image" in printed.out
     assert (tmp_path / "runs" / "depth_mse-prepared" / "test.json").exists()
-    print(f"{time.perf_counter() - started:.0f} s")
 
 
 @pytest.mark.slow
@@ -305,62 +277,3 @@ def test_a_long_recording_is_built_in_parts_that_survive_an_interruption(tmp_pat
         for one, other in ((parts[index], whole[index]) for index in range(len(whole))):
             assert one["frame_index"] == other["frame_index"]
             np.testing.assert_array_equal(one["frontier_seeds"], other["frontier_seeds"])
-
-
-class TinyDepth(tfds.core.GeneratorBasedBuilder):
-    """Has the features of nyu_depth_v2, in metres."""
-
-    VERSION = tfds.core.Version("1.0.0")
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(*SIZE, 3), encoding_format="png"),
-            "depth": tfds.features.Tensor(shape=SIZE, dtype=np.float16),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {"train": self._generate_examples(8), "validation": self._generate_examples(4)}
-
-    def _generate_examples(self, count):
-        rng = np.random.default_rng(count)
-        for index in range(count):
-            frame = make_frame(rng, SIZE)
-            color = cv2.imdecode(np.frombuffer(frame.color, np.uint8), cv2.IMREAD_COLOR)
-            assert color is not None
-            png = cv2.imencode(".png", cv2.resize(color, SIZE[::-1]))[1].tobytes()
-            depth_m = sens.decode_depth(frame.depth, SIZE) / 1000
-            yield f"{index}", {"image": png, "depth": depth_m.astype(np.float16)}
-
-
-def test_another_tfds_data_set_is_a_source(tmp_path):
-    """Its larger split is divided in train and validation, the other one is the test split."""
-    source: Any = TinyDepth(data_dir=tmp_path, file_format="array_record")
-    source.download_and_prepare()
-    build(tmp_path, tmp_path, own(reading={"tfds": "tiny_depth"}))
-    made = opened(tmp_path)
-    assert {name: len(examples) for name, examples in made.items()} == {
-        "train": 5,
-        "validation": 2,
-        "test": 4,
-    }
-    originals = source.as_data_source("validation")
-    for example in (made["test"][index] for index in range(4)):
-        depth = np.round(originals[example["frame_index"]]["depth"].astype(float) * 1000)
-        has_reading = ~example["filled"]
-        np.testing.assert_array_equal(example["depth"][has_reading], depth[has_reading])
-        assert np.isnan(example["pose"]).all() and np.isnan(example["intrinsics"]).all()
-    with pytest.raises(FileNotFoundError, match="--tfds=nyu: there is no"):
-        build(tmp_path, tmp_path, own(reading={"tfds": "nyu"}))
-
-
-def test_records_are_ordered_on_disk_as_by_tfds(tmp_path):
-    ours, theirs = shuffling.DiskShuffler(tmp_path, "train"), shuffle.Shuffler(tmp_path, "train")
-    for index in range(100):
-        for shuffler in (ours, theirs):
-            shuffler.add(f"key{index}", bytes([index] * index))
-    assert list(ours) == list(theirs)
-    ours.add("key7", b"again")
-    with pytest.raises(shuffle.DuplicatedKeysError):
-        list(ours)
-    ours.close()

@@ -23,7 +23,7 @@ PSPNET = ("trunk", "pyramid", "head")
 PARTS, DECODED = "parts_before_joint_training", partition_scores.DECODED
 COMPONENTS = partition_scores.COMPONENTS
 KINDS = {
-    "depth": (NARROW, objectives.DepthMSE(), (*PSPNET, "classifier")),
+    "depth": (unet.DepthCNN(width=2, levels=1), objectives.DepthMSE(), unet.DepthUNet.PARTS),
     "depth and frontiers": (
         decoder.FullResolution(NARROW, decoder_width=4),
         objectives.DepthAndFrontier(),

@@ -9,7 +9,6 @@ COMPILES = """
 import jax
 from psp_jax.runtime import compile_cache
 print(compile_cache.enable())
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.jit(lambda x: x * 2 + 1)(3.0))
 """
 
@@ -34,7 +33,9 @@ def test_programs_are_kept_in_the_users_cache_folder(tmp_path):
 
 def test_another_folder_of_the_user_is_respected(tmp_path):
     chosen = str(tmp_path / "chosen")
-    assert compile_in(tmp_path / "home", JAX_COMPILATION_CACHE_DIR=chosen) == chosen
+    settings = {"JAX_COMPILATION_CACHE_DIR": chosen}
+    settings["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    assert compile_in(tmp_path / "home", **settings) == chosen
     assert os.listdir(chosen) and not (tmp_path / "home").exists()
 
 
