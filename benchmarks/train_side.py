@@ -5,10 +5,11 @@
 
 It draws rooms that are in no split of that run and predicts the calibrated logits of their edges.
 From them it fits the small network that judges edges given these logits, beginning with the one
-that knows none; `--steps=0` keeps it as it is. Then the mixture learns its weights and the
-table of the side information. All goes into `psp_jax/codec/contours.npz`, which is part of the
-format of streams with side information. Last, it prints the code length of the validation
-split, unconditional and conditional on the prediction.
+that knows none. Then the mixture learns its weights and the table of the side information.
+`--steps=0` keeps network and table, and only averages the weights with those it learns: so the
+second command follows the first one, and the start suits both models. All goes into
+`psp_jax/codec/contours.npz`, which is part of the format of streams with side information. Last, it
+prints the code length of the validation split, unconditional and conditional on the prediction.
 """
 
 import dataclasses
@@ -75,6 +76,15 @@ def write(arrays: dict[str, np.ndarray]) -> None:
     contours.side_start.cache_clear()
 
 
+def learned(start: contours.SideStart, examples: list[Example]) -> contours.SideStart:
+    """Returns what the mixture has learned from examples in order, beginning with `start`."""
+    result = contours.SideStart(*(part.copy() for part in start))
+    for labels, logits in examples:
+        contours.learn(labels, logits, result)
+    np.minimum(result.counts, MOST_COUNT, out=result.counts)
+    return result
+
+
 def main() -> None:
     """Predicts, fits, learns, compares, writes."""
     parser = command_line.Parser(prog="python -m benchmarks.train_side", description=__doc__)
@@ -95,11 +105,12 @@ def main() -> None:
     examples = predicted(trained, others, ("train", "validation", "test"))
     if arguments.steps:
         write(fit(examples, arguments.steps))
-    learned = contours.SideStart.blank()
-    for labels, logits in examples:
-        contours.learn(labels, logits, learned)
-    np.minimum(learned.counts, MOST_COUNT, out=learned.counts)
-    write({f"side_{name}": part for name, part in learned._asdict().items()})
+        start = learned(contours.SideStart.blank(), examples)
+    else:
+        start = contours.side_start()
+        weights = learned(start, examples).weights
+        start = start._replace(weights=(start.weights + weights) // 2)
+    write({f"side_{name}": part for name, part in start._asdict().items()})
     unconditional = sum(codec.code_length_bits(labels) for labels, _ in held_out)
     conditional = sum(codec.code_length_bits(labels, logits) for labels, logits in held_out)
     images = len(held_out)
