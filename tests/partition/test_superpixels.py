@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -212,6 +214,32 @@ def test_seeds_refuses_grids_on_which_opencv_ends_the_process():
     ]:
         with pytest.raises(ValueError, match="superpixels or levels"):
             cut(np.ones(shape, np.uint16))
+
+
+@pytest.mark.parametrize(
+    "slic",
+    [
+        superpixels.Slic(region_px=14, ruler=20.0, iterations=5),
+        superpixels.Slic(region_px=33, ruler=0.0, min_size_percent=0),
+        superpixels.Slic(region_px=8, ruler=1.0, min_size_percent=100),
+    ],
+)
+def test_slic_is_that_of_opencv_pixel_by_pixel(slic):
+    rng = np.random.default_rng(0)
+    for height, width in ((100, 150), (57, 41), (33, 90)):
+        depth_mm = (2000 + 900 * rng.random((height, width))).astype(np.uint16)
+        depth_mm[20:, 30:] += np.arange(width - 30, dtype=np.uint16) * 20
+        low, high = np.sort(depth_mm, axis=None)[
+            [math.ceil(share * depth_mm.size) - 1 for share in (0.005, 0.995)]
+        ].astype(np.float32)
+        gray = np.clip((depth_mm - low) * np.float32(255.0 / (high - low)), 0, 255)
+        theirs = cv2.ximgproc.createSuperpixelSLIC(
+            gray, cv2.ximgproc.SLIC, slic.region_px, slic.ruler
+        )
+        theirs.iterate(slic.iterations)
+        theirs.enforceLabelConnectivity(slic.min_size_percent)
+        expected = frontier_classes.split_connected(theirs.getLabels())
+        np.testing.assert_array_equal(slic(depth_mm), expected)
 
 
 def test_lsc_gives_opencv_its_threads_back():
