@@ -1,9 +1,15 @@
 """Compiled loops, kept on disk between runs where the disk allows it."""
 
+import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numba
+from numba.core import event
+
+NOTICE_S = 2.0  # After so many seconds of compiling, a line tells what takes so long.
 
 
 def compile_cached(function: Callable) -> Callable:
@@ -38,3 +44,35 @@ def _compile(function: Callable, options: dict[str, Any]) -> Callable:
         return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba has no place for its cache.
         return numba.njit(**options)(function)
+
+
+class _Notice(event.Listener):
+    """Prints a line, once in a process, when compiling has taken long."""
+
+    def __init__(self):
+        self._depth = 0  # Compiling a loop compiles the loops that it calls.
+        self._left_s = NOTICE_S
+        self._began_s = 0.0
+        self._timer = threading.Timer(0.0, _print_notice)
+
+    def on_start(self, event: event.Event) -> None:
+        self._depth += 1
+        if self._depth == 1 and self._left_s > 0:
+            self._began_s = time.monotonic()
+            self._timer = threading.Timer(self._left_s, _print_notice)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def on_end(self, event: event.Event) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._timer.cancel()
+            self._left_s -= time.monotonic() - self._began_s
+
+
+def _print_notice() -> None:
+    print("compiling loops, once: later runs load them from a cache", file=sys.stderr, flush=True)
+
+
+_NOTICE = _Notice()
+event.register("numba:compile", _NOTICE)

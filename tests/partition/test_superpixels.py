@@ -1,4 +1,9 @@
 import math
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
 
 import cv2
 import numpy as np
@@ -14,6 +19,33 @@ def test_where_numba_finds_no_place_for_its_cache_functions_compile_all_the_same
     namespace = {}
     exec("def twice(x):\n    return 2 * x", namespace)  # No file, so nothing to cache beside.
     assert compilation.compile_cached(namespace["twice"])(3) == 6
+
+
+def test_long_compiling_is_announced_once_and_a_cached_loop_is_silent(tmp_path):
+    loop = """
+        from psp_jax.partition import compilation
+
+        @compilation.compile_cached
+        def {name}(x):
+            return 4 * x
+    """
+    (tmp_path / "loops.py").write_text(
+        textwrap.dedent(loop.format(name="first")) + textwrap.dedent(loop.format(name="second"))
+    )
+    code = (
+        "from psp_jax.partition import compilation; compilation._NOTICE._left_s = 1e-3; "
+        "import loops; loops.first(1); loops.second(2)"
+    )
+    for expected in (1, 0):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr.count("compiling loops, once") == expected, done.stderr
 
 
 def filled_by_brute_force(depth_mm):
