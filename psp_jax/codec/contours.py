@@ -26,7 +26,7 @@ import numpy as np
 
 from psp_jax.codec import arithmetic, contour_network
 from psp_jax.codec.arithmetic import MOST_LOGIT, PROBABILITY_BITS, SQUASH, STRETCH, STRETCH_SHIFT
-from psp_jax.codec.contour_network import ABOVE, COLUMNS_ASIDE, LEFT, PAD, ROWS_UP, EdgeLogits
+from psp_jax.codec.contour_network import ABOVE, LEFT, PAD, ROWS_UP, EdgeLogits
 from psp_jax.partition import compilation, frontier_classes
 from psp_jax.partition.frontier_classes import Side
 
@@ -191,31 +191,28 @@ def _run(
         weights,
         logits=np.zeros(_INPUTS, np.int64),
         entries=np.zeros(_TABLES, np.int64),
-        units=(np.empty(network.hidden.shape[2], "i4"), np.empty(network.second.shape[2], "i4")),
+        units=(np.empty(contour_network.UNITS, "i4"), np.empty(contour_network.UNITS, "i2")),
     )
-    _code(coder, edges, model)
+    _code(coder, edges, model, np.empty((1, edges.coded.shape[1]), np.int64))
     if start is not None:
         own = slice(_SIDE_TABLE, _SIDE_TABLE + len(start.table))
         start.table[:], start.counts[:] = table[own], counts[own]
 
 
-@compilation.compile_cached
-def _code(coder, edges, model):
-    """Codes the edges in `edges.cut`, or decodes them into it."""
+@compilation.compile_uncounted
+def _code(coder, edges, model, cut_in_rows):
+    """Codes the edges in `edges.cut`, or decodes them into it.
+
+    `cut_in_rows` is room for a row of `edges.coded`: the coded edges of all rows of the window.
+    """
     cut, width, quiet, has_side = edges.cut, edges.width, model.quiet, edges.side.size > 0
-    row_step = width + 2 * PAD
-    columns = np.zeros(row_step, np.int64)  # Cut edges in the window's rows, by column.
+    row_step, coded = width + 2 * PAD, edges.coded
     for row in range(edges.height):
-        if row > ROWS_UP:
-            gone = (row - ROWS_UP - 1 + PAD) * row_step * 2
-            for column in range(row_step):
-                columns[column] -= cut[gone + 2 * column] + cut[gone + 2 * column + 1]
-        around = np.int64(0)  # Cut edges in the window.
-        for column in range(2 * COLUMNS_ASIDE + 1):
-            around += columns[column]
+        for word in range(coded.shape[1]):
+            cut_in_rows[0, word] = 0
+            for up in range(1, ROWS_UP + 1):
+                cut_in_rows[0, word] |= coded[row + PAD - up, word]
         for column in range(width):
-            around += columns[column + PAD + COLUMNS_ASIDE]
-            around -= columns[column + PAD - COLUMNS_ASIDE - 1]
             at = ((row + PAD) * row_step + column + PAD) * 2
             for edge in range(2):
                 if (column if edge == LEFT else row) == 0:
@@ -226,14 +223,17 @@ def _code(coder, edges, model):
                     at_vertex = np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * row_step]
                 if at_vertex < 2:
                     bit = at_vertex
-                elif around == 0 and not has_side:
-                    which = _quiet_index(row, edge)
-                    bit = arithmetic.code_adaptive_bit(coder, bit, quiet, which)
                 else:
-                    bit = _code_mixed(coder, edges, model, row, column, edge, around)
-                cut[at + edge] = bit
-                columns[column + PAD] += bit
-                around += bit
+                    around = contour_network.near(cut_in_rows, 0, column)
+                    if around == 0 and not has_side:
+                        which = _quiet_index(row, edge)
+                        bit = arithmetic.code_adaptive_bit(coder, bit, quiet, which)
+                    else:
+                        bit = _code_mixed(coder, edges, model, row, column, edge, around)
+                if bit:
+                    cut[at + edge] = bit
+                    contour_network.mark_coded(coded, row + PAD, column, edge, bit)
+                    contour_network.mark_coded(cut_in_rows, 0, column, edge, bit)
 
 
 @compilation.compile_cached
@@ -244,16 +244,16 @@ def _quiet_index(row, edge):
 
 @compilation.inlined
 def _code_mixed(coder, edges, model, row, column, edge, around):
-    """Codes one edge with the mixture; `around` edges are cut in its window. Returns the bit."""
+    """Codes one edge with the mixture; `around` are the cut ones in its window. Returns the bit."""
     cut, window, at = edges.cut, edges.windows[edge], contour_network.place_of(edges, row, column)
     has_side, quiet = edges.side.size > 0, _quiet_index(row, edge)
-    logit = STRETCH[model.quiet.probabilities[quiet] >> STRETCH_SHIFT]
-    if around > 0:
+    logit = np.int64(STRETCH[model.quiet.probabilities[quiet] >> STRETCH_SHIFT])
+    if around != 0:
         logit = contour_network.estimate(edges, model.network, model.units, row, column, edge)
     model.logits[_NETWORK] = logit
     chosen = level = np.int64(0)
     if has_side:
-        if around > 0 or contour_network.is_likely(edges.coarse_side, row, column, edge):
+        if around != 0 or contour_network.is_likely(edges.coarse_side, row, column, edge):
             logit = contour_network.estimate(edges, model.given, model.units, row, column, edge)
         model.logits[_GIVEN] = logit
         situation, logit = _look_at_side(edges, row, column, edge, around)
@@ -291,10 +291,11 @@ def _look_at_side(edges, row, column, edge, around):
 @compilation.compile_cached
 def _given_either(logit, other):
     """Returns the logit of an edge, given that it or another one is cut."""
-    probability, of_other = SQUASH[logit + MOST_LOGIT], SQUASH[other + MOST_LOGIT]
+    probability = np.int64(SQUASH[logit + MOST_LOGIT])
+    of_other = np.int64(SQUASH[other + MOST_LOGIT])
     either = probability + of_other - ((probability * of_other) >> PROBABILITY_BITS)
     share = min((probability << PROBABILITY_BITS) // either, (1 << PROBABILITY_BITS) - 1)
-    return STRETCH[share >> STRETCH_SHIFT]
+    return np.int64(STRETCH[share >> STRETCH_SHIFT])
 
 
 @compilation.inlined
@@ -317,7 +318,7 @@ def _mix(coder, bit, model, weights, has_side):
     for place in range(_INPUTS):
         total += logits[place] * weights[place]
     logit = min(max(total >> _MIX_BITS, -MOST_LOGIT), MOST_LOGIT)
-    probability = SQUASH[logit + MOST_LOGIT]
+    probability = np.int64(SQUASH[logit + MOST_LOGIT])
     bit = arithmetic.code_bit(coder, bit, probability)
     error = (bit << PROBABILITY_BITS) - probability
     rate = _SIDE_MIX_RATE if has_side else _MIX_RATE
