@@ -1,12 +1,15 @@
 """Trains the contour coder's use of predicted edge logits as side information.
 
-Run `python -m benchmarks.train_side --workdir=runs/frontier_edges [--spaces=150] [--steps=20000]`.
+    python -m benchmarks.train_side --workdir=runs/frontier_edges --spaces=150
+    python -m benchmarks.train_side --data=configs/photographs.py:calibration --spaces=48 --steps=0
+
 It draws rooms that are in no split of that run and predicts the calibrated logits of their edges.
 From them it fits the small network that judges edges given these logits, beginning with the one
-that knows none, and then lets the mixture learn its weights and the table of the side information.
-All goes into `psp_jax/codec/contours.npz`, which is part of the format of streams with
-side information. Last, it prints the code length of the run's validation split, unconditional and
-conditional on the prediction.
+that knows none. Then the mixture learns its weights and the table of the side information.
+`--steps=0` keeps network and table, and only averages the weights with those it learns: so the
+second command follows the first one, and the start suits both models. All goes into
+`psp_jax/codec/contours.npz`, which is part of the format of streams with side information. Last, it
+prints the code length of the validation split, unconditional and conditional on the prediction.
 """
 
 import dataclasses
@@ -18,12 +21,13 @@ import numpy as np
 
 from benchmarks import train_contours
 from data_builders import sources
-from psp_jax import checkpoints, codec, data, experiment
+from psp_jax import calibrate, codec, data
 from psp_jax.codec import contour_network, contours
 from psp_jax.codec.contour_network import ABOVE, LEFT
 from psp_jax.evaluation import predictions
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
+from psp_jax.weights import pretrained
 
 MOST_COUNT = 60  # Of an entry of the table; a frame may still be another one.
 TARGET = train_contours.TARGET
@@ -33,16 +37,16 @@ Example = tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]
 
 
 def predicted(
-    folder: pathlib.Path, config: experiment.Experiment, splits: Iterable[str]
+    trained: pretrained.TrainedModel, source: sources.EmbeddedRooms, splits: Iterable[str]
 ) -> list[Example]:
-    """Predicts splits of the config's data with the newest checkpoint of a run."""
-    model = config.model.make(config.objective.channels)
-    calibrated = calibration.load(folder / calibration.FILE)
-    predict = predictions.BatchPredictor(config, model)
-    variables = checkpoints.load_variables(folder)
-    opened, examples = data.open_splits(config.data.source.prepare()), []
+    """Predicts splits of a data set with a trained model; without calibration it takes none."""
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(trained.config.data))
+    config.data.source = source
+    calibrated = trained.calibration or calibration.Calibration()
+    predict = predictions.BatchPredictor(config, config.model.make(config.objective.channels))
+    opened, examples = data.open_splits(source.prepare()), []
     for name in splits:
-        for image in predict.split(variables, opened[name]):
+        for image in predict.split(trained.variables, opened[name]):
             logits = calibrated(image.edge_logits)
             examples.append((image.true_labels, (logits.across, logits.along)))
     return examples
@@ -72,27 +76,41 @@ def write(arrays: dict[str, np.ndarray]) -> None:
     contours.side_start.cache_clear()
 
 
+def learned(start: contours.SideStart, examples: list[Example]) -> contours.SideStart:
+    """Returns what the mixture has learned from examples in order, beginning with `start`."""
+    result = contours.SideStart(*(part.copy() for part in start))
+    for labels, logits in examples:
+        contours.learn(labels, logits, result)
+    np.minimum(result.counts, MOST_COUNT, out=result.counts)
+    return result
+
+
 def main() -> None:
     """Predicts, fits, learns, compares, writes."""
     parser = command_line.Parser(prog="python -m benchmarks.train_side", description=__doc__)
-    parser.add_argument("--workdir", type=pathlib.Path, required=True, help="of a frontier run")
-    parser.add_argument("--spaces", type=int, default=150, help="rooms to train on")
-    parser.add_argument("--steps", type=int, default=20_000, help="of the optimizer, per network")
+    add = parser.add_argument
+    add("--workdir", type=pathlib.Path, help="of a frontier run (default: the model that ships)")
+    add("--data", metavar="FILE[:VARIANT]", help="config file whose rooms are used")
+    add("--spaces", type=int, default=150, help="rooms to train on")
+    add("--steps", type=int, default=20_000, help="of the optimizer, per network")
     arguments = parser.parse()
-    config = experiment.load(arguments.workdir)
-    source = config.data.source
+    trained = pretrained.load(pretrained.locate(arguments.workdir))
+    used = calibrate.load_data(arguments.data) if arguments.data else trained.config.data
+    trained.config.data, source = used, used.source
     if not isinstance(source, sources.EmbeddedRooms):
-        parser.error(f"--workdir={arguments.workdir}: expected a run on the embedded rooms")
-    held_out = predicted(arguments.workdir, config, ("validation",))
-    others = dataclasses.replace(source.rooms, seed=source.rooms.seed + 1, spaces=arguments.spaces)
-    config.data.source = dataclasses.replace(source, rooms=others)
-    examples = predicted(arguments.workdir, config, ("train", "validation", "test"))
-    write(fit(examples, arguments.steps))
-    learned = contours.SideStart.blank()
-    for labels, logits in examples:
-        contours.learn(labels, logits, learned)
-    np.minimum(learned.counts, MOST_COUNT, out=learned.counts)
-    write({f"side_{name}": part for name, part in learned._asdict().items()})
+        parser.error("--data: expected an experiment on the embedded rooms")
+    held_out = predicted(trained, source, ("validation",))
+    rooms = dataclasses.replace(source.rooms, seed=source.rooms.seed + 1, spaces=arguments.spaces)
+    others = dataclasses.replace(source, rooms=rooms)
+    examples = predicted(trained, others, ("train", "validation", "test"))
+    if arguments.steps:
+        write(fit(examples, arguments.steps))
+        start = learned(contours.SideStart.blank(), examples)
+    else:
+        start = contours.side_start()
+        weights = learned(start, examples).weights
+        start = start._replace(weights=(start.weights + weights) // 2)
+    write({f"side_{name}": part for name, part in start._asdict().items()})
     unconditional = sum(codec.code_length_bits(labels) for labels, _ in held_out)
     conditional = sum(codec.code_length_bits(labels, logits) for labels, logits in held_out)
     images = len(held_out)

@@ -29,7 +29,8 @@ PARTS = ("trunk", "pyramid", "head", "decoder")
 def get_config(variant: str = "rooms") -> experiment.Experiment:
     """Returns the experiment on `rooms`, `large`, `scannet`, `prepared` or `prepared_full`.
 
-    `calibration` is `rooms` with other rooms and larger regions, for `psp_jax.calibrate`.
+    `calibration` is other rooms with the depth and the regions of a sensor, for
+    `psp_jax.calibrate`.
     """
     large = presets.pick(variant, rooms=False, calibration=False, scannet=True, large=True)
     drawn, scans = drawn_rooms(variant), sources.ScanNet(config="planar")
@@ -83,6 +84,7 @@ def drawn_rooms(variant: str) -> sources.EmbeddedRooms:
         source.rooms = dataclasses.replace(rooms, spaces=2100, frames_per_scan=12)
         source.fractions = (0.97, 0.02, 0.01)
     if variant == "calibration":
-        source.rooms = dataclasses.replace(rooms, spaces=48, frames_per_scan=4, seed=1)
+        # As on photographs: regions of depth that has the noise and holes of a sensor.
+        source.rooms = generate.Rooms(variety=True, spaces=48, frames_per_scan=4, seed=1)
         source.label_sets, source.fractions = ("surfaces",), (0.02, 0.96, 0.02)
     return source

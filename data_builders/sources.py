@@ -92,9 +92,9 @@ class EmbeddedRooms:
             named after the fields that differ from the defaults, such as `rooms_spaces_9/`, so
             that experiments on different rooms do not overwrite each other's.
         rooms: the rooms.
-        label_sets: which labels are made, of `seeds` and `planar`. Of ideal depth, `planar` are
-            the regions of `configurations.PLANAR_IDEAL_ROOMS`, and there are `surfaces`, the
-            larger ones of `Planar()`.
+        label_sets: which labels are made, of `seeds`, `planar` and `surfaces`, which are the
+            regions of `Planar()`. Of ideal depth, `planar` are those of
+            `configurations.PLANAR_IDEAL_ROOMS`.
         color_scale: images have `color_scale` times the height and width of depth, 1 or 2.
         fractions: fractions of the scans in train, validation and test; whole rooms.
     """
@@ -161,10 +161,9 @@ class EmbeddedRooms:
         from data_builders.scannet_frontiers import configurations, splits
 
         config = configurations.named("rooms")
-        known = dict(config.segmentations)
+        known = {**config.segmentations, "surfaces": planar.Planar()}
         if self.rooms.ideal_depth:
             known["planar"] = configurations.PLANAR_IDEAL_ROOMS
-            known["surfaces"] = planar.Planar()
         unknown = [name for name in self.label_sets if name not in known]
         if unknown or not self.label_sets:
             raise ValueError(f"label_sets: expected some of {tuple(known)}, got {self.label_sets}")

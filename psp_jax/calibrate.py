@@ -42,7 +42,7 @@ def calibrate(
     folder = pathlib.Path(workdir)
     config = experiment.load(folder)
     if data_of:
-        config = dataclasses.replace(config, data=_load_data(data_of))
+        config = dataclasses.replace(config, data=load_data(data_of))
     variables = checkpoints.load_variables(folder)
     predict = predictions.BatchPredictor(config, config.model.make(config.objective.channels))
     if predict.kinds(variables).edges is None:
@@ -54,8 +54,12 @@ def calibrate(
     return fitted
 
 
-def _load_data(config_file: str) -> experiment.Data:
-    """Returns the data of the experiment that a config file, or a variant of it, describes."""
+def load_data(config_file: str) -> experiment.Data:
+    """Returns the data of an experiment, given as `FILE` or `FILE:VARIANT`.
+
+    Raises:
+        ValueError: if there is no such config file or variant.
+    """
     path, _, variant = config_file.partition(":")
     try:
         get_config = runpy.run_path(path)["get_config"]

@@ -5,7 +5,7 @@ solid is the part of x^2 + y^2 + a z^2 + b z + c <= 0 inside. Each tile of the i
 solids near its rays, so the cost hardly depends on the number of small objects in a room.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -72,31 +72,68 @@ def fold(
     """
     if jax.default_backend() != "cpu":
         return _fold_all(solids, center, origin, rays, step, start)
+    table = _table(solids, center)
+
+    def test(intersect: Callable) -> Callable:
+        return lambda state, row, origin, rays: step(
+            state, row, *intersect(*_in_unit(table[row], origin, rays))
+        )
+
+    return fold_near(
+        jnp.asarray(center),
+        jnp.asarray(solids.radius_m),
+        origin,
+        rays,
+        reach=reach,
+        steps=((solids.first_round, test(_in_box)), (len(table), test(_in_round))),
+        start=start,
+        size=size,
+    )
+
+
+def fold_near(
+    center: jax.Array,
+    radius_m: jax.Array,
+    origin: jax.Array,
+    rays: jax.Array,
+    *,
+    reach: jax.Array,
+    steps: Sequence[tuple[jax.Array | int, Callable]],
+    start: Any,
+    size: tuple[int, int],
+) -> Any:
+    """Folds over the solids near the rays of each tile of an image.
+
+    Args:
+        center: `[S, 3]` centres of the solids.
+        radius_m: `[S]` radii of their bounding spheres; negative for solids to skip.
+        origin, rays, reach, start, size: as for `fold`.
+        steps: pairs of a row and a function that is folded over the solids before that row and
+            after the previous pair: (state, row, origin, rays) -> state, all of a tile.
+    """
     if origin.ndim == 1:
         origin = jnp.broadcast_to(origin[:, None], rays.shape)
     origins, directions = _to_tiles(origin, size), _to_tiles(rays, size)
     ends = _to_tiles(origin + reach[None] * rays, size)
-    near = _near_tiles(solids, jnp.asarray(center), origins, ends)  # [T, S]
+    near = _near_tiles(center, radius_m, origins, ends)  # [T, S]
     order = jnp.argsort(~near, axis=1, stable=True)
-    boxes = jnp.count_nonzero(near & (jnp.arange(near.shape[1]) < solids.first_round), axis=1)
-    table = _table(solids, center)
+    rows = jnp.arange(len(center))
+    counts = [jnp.count_nonzero(near & (rows < last), axis=1) for last, _ in steps]
 
     def tile(of):
-        order, boxes, total, origin, rays, state = of
+        order, counts, origin, rays, state = of
+        first = 0
+        for count, (_, step) in zip(counts, steps, strict=True):
 
-        def test(intersect: Callable):
-            def body(i: jax.Array, state):
-                row = order[i]
-                return step(state, row, *intersect(*_in_unit(table[row], origin, rays)))
+            def body(i: jax.Array, state, step: Callable = step):
+                return step(state, order[i], origin, rays)
 
-            return body
+            state = lax.fori_loop(first, count, body, state)
+            first = count
+        return state
 
-        state = lax.fori_loop(0, boxes, test(_in_box), state)
-        return lax.fori_loop(boxes, total, test(_in_round), state)
-
-    total = jnp.count_nonzero(near, axis=1)
     states = jax.tree.map(lambda leaf: _to_tiles(leaf, size), start)
-    states = lax.map(tile, (order, boxes, total, origins, directions, states))
+    states = lax.map(tile, (order, counts, origins, directions, states))
     return jax.tree.map(lambda leaf: _from_tiles(leaf, size), states)
 
 
@@ -182,7 +219,7 @@ def _in_round(p: list, d: list, conic: tuple) -> tuple[jax.Array, jax.Array]:
 
 
 def _near_tiles(
-    solids: Solids, center: jax.Array, origins: jax.Array, ends: jax.Array
+    center: jax.Array, radius_m: jax.Array, origins: jax.Array, ends: jax.Array
 ) -> jax.Array:
     """Returns `[T, S]` bool: whether a solid's bounding sphere may touch a segment of the tile.
 
@@ -202,7 +239,7 @@ def _near_tiles(
     gap = jnp.sqrt((along - place) ** 2 + away * away)
     radius = first_radius[:, None] + (last_radius - first_radius)[:, None] * place / length
     # The margin covers rounding.
-    return (gap < radius + solids.radius_m[None] + 0.01) & (solids.radius_m[None] > 0)
+    return (gap < radius + radius_m[None] + 0.01) & (radius_m[None] > 0)
 
 
 def _ball(points: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -77,8 +77,8 @@ def _over_boxes(
 
     Hits beyond `reach` must not change the state.
     """
+    reach = jnp.broadcast_to(jnp.asarray(reach), rays.shape[1:])
     if scene.solids is not None:
-        reach = jnp.broadcast_to(jnp.asarray(reach), rays.shape[1:])
         return shapes.fold(
             scene.solids,
             jnp.asarray(scene.center),
@@ -89,12 +89,11 @@ def _over_boxes(
             start=start,
             size=size,
         )
-    x0, y0, z0 = origin[0], origin[1], origin[2]
-    boxes = jax.tree.map(jnp.asarray, (scene.center, scene.half, scene.cos_sin))
+    center, half, cos_sin = jax.tree.map(jnp.asarray, (scene.center, scene.half, scene.cos_sin))
 
-    def step(row: jax.Array, state):
-        (cx, cy, cz), (hx, hy, hz), (cos, sin) = (array[row] for array in boxes)
-        px, py, pz = x0 - cx, y0 - cy, z0 - cz
+    def step(state, row: jax.Array, origin: jax.Array, rays: jax.Array):
+        (cx, cy, cz), (hx, hy, hz), (cos, sin) = center[row], half[row], cos_sin[row]
+        px, py, pz = origin[0] - cx, origin[1] - cy, origin[2] - cz
         dx, dy, dz = cos * rays[0] + sin * rays[1], cos * rays[1] - sin * rays[0], rays[2]
         middle_x, reach_x = -(cos * px + sin * py) / dx, hx / jnp.abs(dx)
         middle_y, reach_y = -(cos * py - sin * px) / dy, hy / jnp.abs(dy)
@@ -105,10 +104,26 @@ def _over_boxes(
 
     if jax.default_backend() != "cpu":
         # A loop of known length runs without asking the host, and unrolled with few kernels.
-        return lax.fori_loop(SHELL_ROWS, len(scene.half), step, start, unroll=BOXES_PER_KERNEL)
-    # Boxes of size 0 come last and are skipped.
-    end = SHELL_ROWS + jnp.count_nonzero(scene.half[SHELL_ROWS:, 0])
-    return lax.fori_loop(SHELL_ROWS, end, step, start)
+        return lax.fori_loop(
+            SHELL_ROWS,
+            len(half),
+            lambda row, state: step(state, row, origin, rays),
+            start,
+            unroll=BOXES_PER_KERNEL,
+        )
+    # The room itself comes first and is not tested; unused boxes of size 0 come last.
+    tested = (jnp.arange(len(half)) >= SHELL_ROWS) & (half[:, 0] > 0)
+    radius_m = jnp.where(tested, jnp.sqrt((half * half).sum(axis=1)), -1.0)
+    return shapes.fold_near(
+        center,
+        radius_m,
+        origin,
+        rays,
+        reach=reach,
+        steps=((len(half), step),),
+        start=start,
+        size=size,
+    )
 
 
 @functools.partial(jax.jit, static_argnames="size")

@@ -41,11 +41,10 @@ def squashed(logit: int) -> int:
 
 # The logistic function from -MOST_LOGIT to MOST_LOGIT. No value lies within 1e-5 of a rounding tie,
 # so every machine computes the same table.
-SQUASH = np.array([squashed(logit) for logit in range(-MOST_LOGIT, MOST_LOGIT + 1)], np.int64)
+SQUASH = np.array([squashed(logit) for logit in range(-MOST_LOGIT, MOST_LOGIT + 1)], np.int32)
 # The logit of a probability: how many entries of the other table lie below it.
-STRETCH = (
-    np.searchsorted(SQUASH, (np.arange(ONE >> STRETCH_SHIFT) << STRETCH_SHIFT) + 32) - MOST_LOGIT
-)
+_MIDDLES = (np.arange(ONE >> STRETCH_SHIFT, dtype=np.int32) << STRETCH_SHIFT) + 32
+STRETCH = (np.searchsorted(SQUASH, _MIDDLES) - MOST_LOGIT).astype(np.int16)
 
 
 class Coder(NamedTuple):

@@ -19,6 +19,7 @@ from psp_jax.partition import compilation
 
 LEFT, ABOVE = 0, 1  # The two edges of a pixel.
 ROWS_UP, COLUMNS_ASIDE = 6, 7  # The window.
+PLACES = 2 * (2 * COLUMNS_ASIDE + 1)  # Edges in a row of it.
 PAD = COLUMNS_ASIDE + 1
 BORDER_INPUTS = 2 * COLUMNS_ASIDE + 2 * ROWS_UP  # The distances to the four borders, if small.
 # Weights are in steps of 1/1024 and below 4, activations, biases and logits in steps of 1/256 and
@@ -32,6 +33,11 @@ SIDE_INPUTS = 2 * (2 * SIDE_REACH + 1) ** 2
 LIKELY = -64
 _SIDE_WEIGHT_SHIFT = 6  # From steps of 1/16 times those of a weight to those of an activation.
 FILE = pathlib.Path(__file__).parent / "contours.npz"
+UNITS, LAST_UNITS = 32, 16  # Of the hidden layers.
+WORD_BITS = 32  # Of a word of packed edges, so that two of them can be joined in 64 bits.
+# The exponent of a power of 2 by its remainder: 2 generates all remainders of the prime 37.
+_EXPONENTS = np.zeros(37, np.int64)
+_EXPONENTS[[2**exponent % 37 for exponent in range(PLACES)]] = np.arange(PLACES)
 EdgeLogits = tuple[np.ndarray, np.ndarray]
 
 
@@ -45,6 +51,8 @@ class Network(NamedTuple):
     quiet: `[3]` probabilities of a cut edge where no edge in the window is cut: of an edge to the
         left, of one in the first row, and of one above.
     side_hidden: `[2, SIDE_INPUTS, U]` weights of predicted logits; `[2, 0, U]` without.
+    by_place: `[2, ROWS_UP + 1, PLACES, U]`, the weights of the window's edges by rows up and place.
+    turned: `[2, V, U]` int16, `second` by its outputs.
     """
 
     hidden: np.ndarray
@@ -55,16 +63,24 @@ class Network(NamedTuple):
     last_bias: np.ndarray
     quiet: np.ndarray
     side_hidden: np.ndarray
+    by_place: np.ndarray
+    turned: np.ndarray
 
 
 @functools.cache
 def load(given_side: bool) -> Network:
     """Loads the network that ships with the package, without or with side information."""
-    names, prefix = Network._fields[:-1], "given_" if given_side else ""
+    names, prefix = Network._fields[:7], "given_" if given_side else ""
     with np.load(FILE) as stored:
         layers = [stored[prefix + name].astype(np.int32) for name in names]
         side = stored["given_side"].astype(np.int32) if given_side else layers[0][:, :0]
-    return Network._make([*layers, np.ascontiguousarray(side)])
+    by_place = np.zeros((2, ROWS_UP + 1, PLACES, UNITS), np.int32)
+    for edge in (LEFT, ABOVE):
+        up, aside, other = window(edge).T
+        place = 2 * (aside + COLUMNS_ASIDE) + other
+        by_place[edge, up, place] = layers[0][edge, : len(place)]
+    turned = np.ascontiguousarray(layers[2].transpose(0, 2, 1), np.int16)
+    return Network._make([*layers, np.ascontiguousarray(side), by_place, turned])
 
 
 class Edges(NamedTuple):
@@ -77,6 +93,7 @@ class Edges(NamedTuple):
     sizes: `[2]` int64, how many of the N there are for each edge.
     side: `[H, W, 2]` int64 predicted logits in the coder's units; `[0, 0, 2]` without.
     coarse_side: `[H + 2 * SIDE_REACH, W + 2 * SIDE_REACH, 2]` int8, the same for the network.
+    coded: `[H + PAD, N]` int64 words of `WORD_BITS` bits: the edges of `cut` that are coded so far.
     """
 
     cut: np.ndarray
@@ -86,6 +103,7 @@ class Edges(NamedTuple):
     sizes: np.ndarray
     side: np.ndarray
     coarse_side: np.ndarray
+    coded: np.ndarray
 
 
 def edges(cut: np.ndarray, size: tuple[int, int], edge_logits: EdgeLogits | None) -> Edges:
@@ -103,7 +121,9 @@ def edges(cut: np.ndarray, size: tuple[int, int], edge_logits: EdgeLogits | None
         across = places[:, 1] - places[:, 0] * cut.shape[1]
         offsets[edge, : len(places)] = 2 * across + places[:, 2]
     side = _in_coder_units(edge_logits, size)
-    return Edges(cut.reshape(-1), *size, offsets, sizes, side, _coarse(side))
+    words = 2 * cut.shape[1] // WORD_BITS + 2
+    coded = np.zeros((cut.shape[0], words), np.int64)
+    return Edges(cut.reshape(-1), *size, offsets, sizes, side, _coarse(side), coded)
 
 
 def window(edge: int) -> np.ndarray:
@@ -187,51 +207,65 @@ def is_likely(coarse_side, row, column, edge):
 
 
 @compilation.inlined
+def mark_coded(words, row, column, edge, bit):
+    """Adds an edge to the coded ones of a row, counted from the first one of `Edges.coded`."""
+    place = 2 * (column + PAD) + edge
+    words[row, place // WORD_BITS] |= bit << (place % WORD_BITS)
+
+
+@compilation.inlined
+def near(words, row, column):
+    """Returns the coded edges of a row that are in the window around a column, a bit each."""
+    place = 2 * (column + PAD - COLUMNS_ASIDE)
+    word, shift = place // WORD_BITS, place % WORD_BITS
+    both = words[row, word] | (words[row, word + 1] << WORD_BITS)
+    return (both >> shift) & ((1 << PLACES) - 1)
+
+
+@compilation.inlined
 def estimate(edges, network, units, row, column, edge):
     """Returns the network's logit of an edge, in the coder's units.
 
     Its inputs are bits, most of them 0, and predicted logits. `units` is room for both hidden
     layers.
     """
-    first, then = units
-    first[:] = 0
-    # Fields are read once: each read of an array in a tuple counts references.
-    side_hidden, hidden, hidden_bias = (
-        network.side_hidden[edge],
-        network.hidden[edge],
-        network.hidden_bias[edge],
-    )
-    second, second_bias, last = network.second[edge], network.second_bias[edge], network.last[edge]
-    cut, offsets, coarse_side = edges.cut, edges.windows[edge], edges.coarse_side
-    for place in range(side_hidden.shape[0]):
+    first, active = units
+    # Arrays are read from the tuples once: each reading counts references.
+    hidden, by_place, hidden_bias = network.hidden, network.by_place, network.hidden_bias
+    second, second_bias, last = network.turned, network.second_bias, network.last
+    side_hidden, coarse_side, coded = network.side_hidden, edges.coarse_side, edges.coded
+    for unit in range(first.size):
+        first[unit] = 0
+    for place in range(side_hidden.shape[1]):
         line, across = divmod(place // 2, 2 * SIDE_REACH + 1)
         value = np.int32(coarse_side[row + line, column + across, place % 2])
         for unit in range(first.size):
-            first[unit] += value * side_hidden[place, unit]
+            first[unit] += value * side_hidden[edge, place, unit]
     for unit in range(first.size):
-        first[unit] = (first[unit] >> _SIDE_WEIGHT_SHIFT) + hidden_bias[unit]
-    at, place = place_of(edges, row, column), edges.sizes[edge]
-    for near in range(place):
-        if cut[at + offsets[near]]:
+        first[unit] = (first[unit] >> _SIDE_WEIGHT_SHIFT) + hidden_bias[edge, unit]
+    for up in range(ROWS_UP + 1):
+        bits = near(coded, row + PAD - up, column)
+        while bits:
+            lowest = bits & -bits
+            place = _EXPONENTS[lowest % 37]
             for unit in range(first.size):
-                first[unit] += hidden[near, unit]
+                first[unit] += by_place[edge, up, place, unit]
+            bits -= lowest
     borders = (column, edges.width - 1 - column, row, edges.height - 1 - row)
+    place = edges.sizes[edge]
     for border in range(4):
         reach = COLUMNS_ASIDE if border < 2 else ROWS_UP
         if borders[border] < reach:
             for unit in range(first.size):
-                first[unit] += hidden[place + borders[border], unit]
+                first[unit] += hidden[edge, place + borders[border], unit]
         place += reach
-    for other in range(then.size):
-        then[other] = second_bias[other] << WEIGHT_BITS
     for unit in range(first.size):
-        if first[unit] > 0:
-            active = np.int32(min(first[unit], MOST_ACTIVE))
-            for other in range(then.size):
-                then[other] += active * second[unit, other]
-    logit = network.last_bias[edge] << WEIGHT_BITS
-    for other in range(then.size):
-        if then[other] > 0:
-            logit += min(then[other] >> WEIGHT_BITS, MOST_ACTIVE) * last[other]
+        active[unit] = min(max(first[unit], 0), MOST_ACTIVE)
+    logit = np.int64(network.last_bias[edge]) << WEIGHT_BITS
+    for other in range(LAST_UNITS):
+        total = np.int32(second_bias[edge, other] << WEIGHT_BITS)
+        for unit in range(active.size):
+            total = np.int32(total + active[unit] * second[edge, other, unit])
+        logit += min(max(total >> WEIGHT_BITS, 0), MOST_ACTIVE) * last[edge, other]
     logit >>= WEIGHT_BITS
     return min(max(logit, -MOST_LOGIT), MOST_LOGIT)

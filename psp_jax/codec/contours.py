@@ -11,11 +11,12 @@ Their logits are mixed with adaptive weights (Mahoney 2005). Where no edge in th
 adaptive probability is used alone.
 
 Predicted edge logits, such as a network's from the colour image, may be given as side information.
-Then another small network is used, which also gets the predicted logits around the edge. The logit
-of the edge itself is one more input of the mixture and extends the contexts; where a frontier
-arrives at a vertex and must continue, it is that of the edge given that one of the two is cut. This
-network, and what the mixture starts from, were trained on rooms (`benchmarks/train_side.py`). The
-decoder needs the very same logits.
+Then the mixture gets a second estimate, by a small network that also sees the predicted logits
+around the edge; the first one keeps the code short where the prediction is wrong. The logit of the
+edge itself is one more input and extends the contexts; where a frontier arrives at a vertex and
+must continue, it is that of the edge given that one of the two is cut. The second network, and what
+the mixture starts from, were trained on rooms (`benchmarks/train_side.py`). The decoder needs the
+very same logits.
 """
 
 import functools
@@ -25,7 +26,7 @@ import numpy as np
 
 from psp_jax.codec import arithmetic, contour_network
 from psp_jax.codec.arithmetic import MOST_LOGIT, PROBABILITY_BITS, SQUASH, STRETCH, STRETCH_SHIFT
-from psp_jax.codec.contour_network import ABOVE, COLUMNS_ASIDE, LEFT, PAD, ROWS_UP, EdgeLogits
+from psp_jax.codec.contour_network import ABOVE, LEFT, PAD, ROWS_UP, EdgeLogits
 from psp_jax.partition import compilation, frontier_classes
 from psp_jax.partition.frontier_classes import Side
 
@@ -42,19 +43,19 @@ _SIDE_TABLE = 2 * _TABLE_SIZE  # Where the table of the side information begins.
 _LIMIT = 250
 _FIRST_COUNT = 6  # The initial value of an entry counts as so many symbols.
 _QUIET_COUNT, _QUIET_LIMIT = 900, 1023
-# The mixture: network, two tables, side information and its table.
-_INPUTS = 5
-_NETWORK, _SIDE = 0, 3
+# The mixture: network, two tables; side information, its table and the network that sees it.
+_INPUTS = 6
+_NETWORK, _SIDE, _GIVEN = 0, 3, 5
 _MIX_BITS = 16
 _MIX_RATE, _SIDE_MIX_RATE = 4, 16  # Side information is worth learning fast.
-_WEIGHTS = (np.array([0.6, 0.2, 0.2, 0.0, 0.0]) * (1 << _MIX_BITS)).astype(np.int64)
-_SIDE_WEIGHTS = (np.array([0.5, 0.05, 0.05, 0.35, 0.25]) * (1 << _MIX_BITS)).astype(np.int64)
+_WEIGHTS = (np.array([0.6, 0.2, 0.2, 0.0, 0.0, 0.0]) * (1 << _MIX_BITS)).astype(np.int64)
+_SIDE_WEIGHTS = (np.array([0.1, 0.05, 0.05, 0.35, 0.25, 0.4]) * (1 << _MIX_BITS)).astype(np.int64)
 
 
 class SideStart(NamedTuple):
     """What the mixture starts from where there is side information; coding changes it in place.
 
-    weights: `[2 * situations * levels, 5]` int64.
+    weights: `[2 * situations * levels, 6]` int64.
     table: `[2 ** 6 * levels * 2]` int32 probabilities by the nearest edges and the level.
     counts: like `table`, uint8, how many symbols an entry stands for; 0 marks one never used.
     """
@@ -86,15 +87,17 @@ class _Model(NamedTuple):
     """The state of the model, and room for what it computes at an edge.
 
     network: its integers.
+    given: those of the network that sees the side information.
     quiet: `[3]` adaptive bits where no edge in the window is cut, as `Network.quiet`.
     tables: `[3 * 2 ** 17]` adaptive bits by the nearest edges.
-    weights: `[2 * contexts, 5]` int64 of the mixture.
-    logits: `[5]` int64 inputs of the mixture.
+    weights: `[2 * contexts, 6]` int64 of the mixture.
+    logits: `[6]` int64 inputs of the mixture.
     entries: `[3]` int64, the entries of `tables` used at an edge.
     units: room for the network's hidden layers.
     """
 
     network: contour_network.Network
+    given: contour_network.Network
     quiet: arithmetic.AdaptiveBits
     tables: arithmetic.AdaptiveBits
     weights: np.ndarray
@@ -171,7 +174,7 @@ def _run(
     """Codes all edges of `cut`, or decodes them into it; learns into `start` if it is given."""
     size = cut.shape[0] - PAD, cut.shape[1] - 2 * PAD
     edges = contour_network.edges(cut, size, edge_logits)
-    network = contour_network.load(edge_logits is not None)
+    network, given = contour_network.load(False), contour_network.load(True)
     quiet = network.quiet.astype(np.int64)
     table = np.zeros(_TABLES * _TABLE_SIZE, np.int32)
     counts = np.zeros(_TABLES * _TABLE_SIZE, np.uint8)
@@ -182,36 +185,34 @@ def _run(
         weights, table[own], counts[own] = start
     model = _Model(
         network,
+        given,
         arithmetic.AdaptiveBits(quiet, np.full(len(quiet), _QUIET_COUNT), _QUIET_LIMIT),
         arithmetic.AdaptiveBits(table, counts, _LIMIT),
         weights,
         logits=np.zeros(_INPUTS, np.int64),
         entries=np.zeros(_TABLES, np.int64),
-        units=(np.empty(network.hidden.shape[2], "i4"), np.empty(network.second.shape[2], "i4")),
+        units=(np.empty(contour_network.UNITS, "i4"), np.empty(contour_network.UNITS, "i2")),
     )
-    _code(coder, edges, model)
+    _code(coder, edges, model, np.empty((1, edges.coded.shape[1]), np.int64))
     if start is not None:
         own = slice(_SIDE_TABLE, _SIDE_TABLE + len(start.table))
         start.table[:], start.counts[:] = table[own], counts[own]
 
 
-@compilation.compile_cached
-def _code(coder, edges, model):
-    """Codes the edges in `edges.cut`, or decodes them into it."""
+@compilation.compile_uncounted
+def _code(coder, edges, model, cut_in_rows):
+    """Codes the edges in `edges.cut`, or decodes them into it.
+
+    `cut_in_rows` is room for a row of `edges.coded`: the coded edges of all rows of the window.
+    """
     cut, width, quiet, has_side = edges.cut, edges.width, model.quiet, edges.side.size > 0
-    row_step = width + 2 * PAD
-    columns = np.zeros(row_step, np.int64)  # Cut edges in the window's rows, by column.
+    row_step, coded = width + 2 * PAD, edges.coded
     for row in range(edges.height):
-        if row > ROWS_UP:
-            gone = (row - ROWS_UP - 1 + PAD) * row_step * 2
-            for column in range(row_step):
-                columns[column] -= cut[gone + 2 * column] + cut[gone + 2 * column + 1]
-        around = np.int64(0)  # Cut edges in the window.
-        for column in range(2 * COLUMNS_ASIDE + 1):
-            around += columns[column]
+        for word in range(coded.shape[1]):
+            cut_in_rows[0, word] = 0
+            for up in range(1, ROWS_UP + 1):
+                cut_in_rows[0, word] |= coded[row + PAD - up, word]
         for column in range(width):
-            around += columns[column + PAD + COLUMNS_ASIDE]
-            around -= columns[column + PAD - COLUMNS_ASIDE - 1]
             at = ((row + PAD) * row_step + column + PAD) * 2
             for edge in range(2):
                 if (column if edge == LEFT else row) == 0:
@@ -222,14 +223,17 @@ def _code(coder, edges, model):
                     at_vertex = np.int64(cut[at]) + cut[at - 1] + cut[at - 2 * row_step]
                 if at_vertex < 2:
                     bit = at_vertex
-                elif around == 0 and not has_side:
-                    which = _quiet_index(row, edge)
-                    bit = arithmetic.code_adaptive_bit(coder, bit, quiet, which)
                 else:
-                    bit = _code_mixed(coder, edges, model, row, column, edge, around)
-                cut[at + edge] = bit
-                columns[column + PAD] += bit
-                around += bit
+                    around = contour_network.near(cut_in_rows, 0, column)
+                    if around == 0 and not has_side:
+                        which = _quiet_index(row, edge)
+                        bit = arithmetic.code_adaptive_bit(coder, bit, quiet, which)
+                    else:
+                        bit = _code_mixed(coder, edges, model, row, column, edge, around)
+                if bit:
+                    cut[at + edge] = bit
+                    contour_network.mark_coded(coded, row + PAD, column, edge, bit)
+                    contour_network.mark_coded(cut_in_rows, 0, column, edge, bit)
 
 
 @compilation.compile_cached
@@ -240,16 +244,18 @@ def _quiet_index(row, edge):
 
 @compilation.inlined
 def _code_mixed(coder, edges, model, row, column, edge, around):
-    """Codes one edge with the mixture; `around` edges are cut in its window. Returns the bit."""
+    """Codes one edge with the mixture; `around` are the cut ones in its window. Returns the bit."""
     cut, window, at = edges.cut, edges.windows[edge], contour_network.place_of(edges, row, column)
     has_side, quiet = edges.side.size > 0, _quiet_index(row, edge)
-    if around == 0 and not contour_network.is_likely(edges.coarse_side, row, column, edge):
-        logit = STRETCH[model.quiet.probabilities[quiet] >> STRETCH_SHIFT]
-    else:
+    logit = np.int64(STRETCH[model.quiet.probabilities[quiet] >> STRETCH_SHIFT])
+    if around != 0:
         logit = contour_network.estimate(edges, model.network, model.units, row, column, edge)
     model.logits[_NETWORK] = logit
     chosen = level = np.int64(0)
     if has_side:
+        if around != 0 or contour_network.is_likely(edges.coarse_side, row, column, edge):
+            logit = contour_network.estimate(edges, model.given, model.units, row, column, edge)
+        model.logits[_GIVEN] = logit
         situation, logit = _look_at_side(edges, row, column, edge, around)
         model.logits[_SIDE] = logit
         level = (logit + MOST_LOGIT) * _SIDE_LEVELS // (2 * MOST_LOGIT + 1)
@@ -285,10 +291,11 @@ def _look_at_side(edges, row, column, edge, around):
 @compilation.compile_cached
 def _given_either(logit, other):
     """Returns the logit of an edge, given that it or another one is cut."""
-    probability, of_other = SQUASH[logit + MOST_LOGIT], SQUASH[other + MOST_LOGIT]
+    probability = np.int64(SQUASH[logit + MOST_LOGIT])
+    of_other = np.int64(SQUASH[other + MOST_LOGIT])
     either = probability + of_other - ((probability * of_other) >> PROBABILITY_BITS)
     share = min((probability << PROBABILITY_BITS) // either, (1 << PROBABILITY_BITS) - 1)
-    return STRETCH[share >> STRETCH_SHIFT]
+    return np.int64(STRETCH[share >> STRETCH_SHIFT])
 
 
 @compilation.inlined
@@ -297,10 +304,10 @@ def _mix(coder, bit, model, weights, has_side):
     logits, entries, tables = model.logits, model.entries, model.tables
     probabilities, counts = tables.probabilities, tables.counts
     used = _TABLES if has_side else _TABLES - 1
-    start = logits[_NETWORK]
+    start = logits[_GIVEN] if has_side else logits[_NETWORK]
     for table in range(used):
         if table == 2:
-            start = (logits[_NETWORK] + logits[_SIDE]) >> 1
+            start = (logits[_GIVEN] + logits[_SIDE]) >> 1
         entry = entries[table]
         if counts[entry] == 0:
             probabilities[entry] = SQUASH[start + MOST_LOGIT]
@@ -311,7 +318,7 @@ def _mix(coder, bit, model, weights, has_side):
     for place in range(_INPUTS):
         total += logits[place] * weights[place]
     logit = min(max(total >> _MIX_BITS, -MOST_LOGIT), MOST_LOGIT)
-    probability = SQUASH[logit + MOST_LOGIT]
+    probability = np.int64(SQUASH[logit + MOST_LOGIT])
     bit = arithmetic.code_bit(coder, bit, probability)
     error = (bit << PROBABILITY_BITS) - probability
     rate = _SIDE_MIX_RATE if has_side else _MIX_RATE

@@ -5,10 +5,8 @@ import numpy as np
 from psp_jax.codec import arithmetic
 from psp_jax.partition import compilation
 
-# Coded neighbours that make the context: rows up and columns to the right.
-TEMPLATE = np.array(
-    [(0, -1), (0, -2), (0, -3), (1, -2), (1, -1), (1, 0), (1, 1), (1, 2), (2, -1), (2, 0), (2, 1)]
-)
+# Coded neighbours that make the context: 3 before a pixel, 5 above it and 3 above those.
+_CONTEXT_BITS = 11
 _LIMIT = 500
 
 
@@ -27,19 +25,26 @@ def decode(data: bytes, size: tuple[int, int]) -> np.ndarray:
 
 
 def _contexts() -> arithmetic.AdaptiveBits:
-    return arithmetic.adaptive_bits(1 << len(TEMPLATE), _LIMIT)
+    return arithmetic.adaptive_bits(1 << _CONTEXT_BITS, _LIMIT)
 
 
 @compilation.compile_cached
 def _code(coder, contexts, holes):
     """Codes all pixels of `holes`, or decodes them into it."""
     height, width = holes.shape
+    # Rows above, with two pixels before and after them that are no holes.
+    above, higher = np.zeros((2, width + 4), np.int64)
     for row in range(height):
+        before = np.int64(0)  # The bits of each row of neighbours, the latest one last.
+        next_above = (above[2] << 1) | above[3]
+        next_higher = higher[2]
         for column in range(width):
-            context = 0
-            for place in range(TEMPLATE.shape[0]):
-                r, c = row - TEMPLATE[place, 0], column + TEMPLATE[place, 1]
-                if r >= 0 and 0 <= c < width:
-                    context |= np.int64(holes[r, c]) << place
+            next_above = (next_above << 1 | above[column + 4]) & 31
+            next_higher = (next_higher << 1 | higher[column + 3]) & 7
+            context = before << 8 | next_above << 3 | next_higher
             bit = np.int64(holes[row, column])
-            holes[row, column] = arithmetic.code_adaptive_bit(coder, bit, contexts, context)
+            bit = arithmetic.code_adaptive_bit(coder, bit, contexts, context)
+            holes[row, column] = bit
+            before = (before << 1 | bit) & 7
+        higher[:] = above
+        above[2:-2] = holes[row]

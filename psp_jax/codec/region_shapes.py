@@ -77,33 +77,35 @@ def _list_pixels(labels, number):
 @compilation.compile_cached
 def _measure(regions, step):
     """Computes the middles and means, and the steps and extents of the coefficients."""
-    values, squares = np.empty(FUNCTIONS, np.int64), np.empty(FUNCTIONS)
+    values = np.empty(FUNCTIONS, np.int64)
+    squares, extents = np.empty(FUNCTIONS), np.empty(FUNCTIONS)
+    columns, rows = np.empty((2, regions.pixels.size), np.int32)
     for region in range(regions.x.size):
         pixels = regions.pixels[regions.first[region] : regions.first[region + 1]]
+        number = pixels.size
+        _split(pixels, regions.width, columns, rows)
         sum_x = sum_y = sum_xx = sum_xy = sum_yy = np.int64(0)
-        for pixel in pixels:
-            sum_x += pixel % regions.width
-            sum_y += pixel // regions.width
-        middle_x = (sum_x + pixels.size // 2) // pixels.size
-        middle_y = (sum_y + pixels.size // 2) // pixels.size
-        for pixel in pixels:
-            x, y = pixel % regions.width - middle_x, pixel // regions.width - middle_y
+        for index in range(number):
+            sum_x += columns[index]
+            sum_y += rows[index]
+        middle_x, middle_y = (sum_x + number // 2) // number, (sum_y + number // 2) // number
+        for index in range(number):
+            x, y = columns[index] - middle_x, rows[index] - middle_y
             sum_xx += x * x
             sum_xy += x * y
             sum_yy += y * y
         regions.x[region], regions.y[region] = middle_x, middle_y
-        regions.xx[region] = sum_xx // pixels.size
-        regions.xy[region] = sum_xy // pixels.size
-        regions.yy[region] = sum_yy // pixels.size
-        squares[:] = 0
-        for pixel in pixels:
-            evaluate(regions, region, pixel % regions.width, pixel // regions.width, values)
+        regions.xx[region] = sum_xx // number
+        regions.xy[region] = sum_xy // number
+        regions.yy[region] = sum_yy // number
+        squares[:], extents[:] = 0, 0
+        for index in range(number):
+            evaluate(regions, region, columns[index], rows[index], values)
             for function in range(FUNCTIONS):
                 value = np.float64(values[function])
                 squares[function] += value * value
-                regions.extents[region, function] = max(
-                    regions.extents[region, function], abs(value)
-                )
+                extents[function] = max(extents[function], abs(value))
+        regions.extents[region] = extents
         for function in range(FUNCTIONS):
             if squares[function] > 0:
                 exponent = math.frexp(squares[function])[1] - 1
@@ -113,9 +115,20 @@ def _measure(regions, step):
 
 
 @compilation.compile_cached
+def _split(pixels, width, columns, rows):
+    """Writes the columns and rows of ascending flat indices, without a division for each."""
+    row = pixels[0] // width
+    for index in range(pixels.size):
+        while pixels[index] >= (row + 1) * width:
+            row += 1
+        columns[index], rows[index] = pixels[index] - row * width, row
+
+
+@compilation.compile_cached
 def _find_neighbours(regions, labels):
     """Finds the neighbour of every region and the middle of their contact."""
     height, width = labels.shape
+    touching = _touching(labels)
     contacts = np.zeros((regions.x.size, 3), np.int64)  # Edges to a region, and sums of its x, y.
     for region in range(regions.x.size):
         pixels = regions.pixels[regions.first[region] : regions.first[region + 1]]
@@ -123,6 +136,8 @@ def _find_neighbours(regions, labels):
         # First all contacts are counted, then the longest is taken and they are cleared.
         for counting in (True, False):
             for pixel in pixels:
+                if not touching[pixel]:
+                    continue
                 for side in range(4):
                     r = pixel // width + (side == 0) - (side == 1)
                     c = pixel % width + (side == 2) - (side == 3)
@@ -141,6 +156,25 @@ def _find_neighbours(regions, labels):
                         regions.contact_y[region] = contact[2] // most
                     if not counting:
                         contact[:] = 0
+
+
+@compilation.compile_cached
+def _touching(labels):
+    """Marks the pixels that touch a region of a smaller number, `[H * W]` bool."""
+    height, width = labels.shape
+    touching = np.empty((height, width), np.bool_)
+    for row in range(height):
+        above, own = labels[max(row - 1, 0)], labels[row]
+        below = labels[min(row + 1, height - 1)]
+        for column in range(width):
+            label = own[column]
+            touching[row, column] = (
+                (above[column] < label)
+                | (below[column] < label)
+                | (own[max(column - 1, 0)] < label)
+                | (own[min(column + 1, width - 1)] < label)
+            )
+    return touching.reshape(-1)
 
 
 @compilation.compile_cached

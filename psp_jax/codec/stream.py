@@ -25,7 +25,7 @@ VERSION = 1
 MAX_PIXELS = 1 << 23
 MAX_SIDE_PX = 65535
 DEFAULT_TRADE = 1e-3
-_HOLES, _RESIDUALS, _SIDE = 1, 2, 4  # Flags.
+_HOLES, _RESIDUALS, _OLD_SIDE, _SIDE = 1, 2, 4, 8  # Flags.
 _HEADER = struct.Struct("<2sBBHHHHb")
 _CHECKSUM = struct.Struct("<I")
 _STEPS = (-56, 24)  # Of the logarithm to base 2 of the squared step.
@@ -217,6 +217,8 @@ def _opened(data: bytes) -> tuple[_Header, list[int], bytes]:
     body, checksum = data[: -_CHECKSUM.size], data[-_CHECKSUM.size :]
     if _CHECKSUM.unpack(checksum)[0] != zlib.crc32(body):
         raise ValueError("the checksum is wrong: the stream is damaged or truncated")
+    if header.flags & _OLD_SIDE:
+        raise ValueError("side information of psp_jax 0.1: decode this stream with that version")
     if not 0 < header.height * header.width <= MAX_PIXELS:
         raise ValueError(
             f"expected 1 to {MAX_PIXELS} pixels, got {header.height}x{header.width} pixels"

@@ -31,21 +31,27 @@ def region_sums(labels, values, regions):
     sums = np.zeros((regions, SUMS))
     height, width = labels.shape
     for row in range(height):
-        y = np.float64(row)
-        for column in range(width):
-            x = np.float64(column)
-            q = values[row, column]
-            region = sums[labels[row, column]]
-            region[0] += 1.0
+        y, last = np.float64(row), 0
+        while last < width:  # One run of equal labels after the other.
+            first, label = last, labels[row, last]
+            region = sums[label]
+            sum_q, sum_xq, sum_yq, sum_qq = region[3], region[7], region[8], region[9]
+            while last < width and labels[row, last] == label:
+                q = values[row, last]
+                sum_q += q
+                sum_xq += np.float64(last) * q
+                sum_yq += y * q
+                sum_qq += q * q
+                last += 1
+            region[3], region[7], region[8], region[9] = sum_q, sum_xq, sum_yq, sum_qq
+            n, x = last - first, (last - first) * (first + last - 1) // 2
+            xx = ((last - 1) * last * (2 * last - 1) - (first - 1) * first * (2 * first - 1)) // 6
+            region[0] += n
             region[1] += x
-            region[2] += y
-            region[3] += q
-            region[4] += x * x
-            region[5] += x * y
-            region[6] += y * y
-            region[7] += x * q
-            region[8] += y * q
-            region[9] += q * q
+            region[2] += y * n
+            region[4] += xx
+            region[5] += y * x
+            region[6] += y * y * n
     return sums
 
 
@@ -102,13 +108,48 @@ def adjacency(labels: np.ndarray, regions: int) -> tuple[np.ndarray, np.ndarray]
         `[E, 2]` int64 pairs, first < second, sorted; and `[E]` int64, the number of inter-pixel
         (crack) edges between the two.
     """
-    keys = []
-    for first, second in ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])):
-        cut = first != second
-        one, other = first[cut].astype(np.int64), second[cut].astype(np.int64)
-        keys.append(np.minimum(one, other) * regions + np.maximum(one, other))
-    pairs, cracks = np.unique(np.concatenate(keys), return_counts=True)
-    return np.stack([pairs // regions, pairs % regions], axis=1), cracks.astype(np.int64)
+    return _adjacency(labels, regions)
+
+
+@compilation.compile_cached
+def _adjacency(labels, regions):
+    height, width = labels.shape
+    first, second = np.empty((2, 2 * labels.size), np.int32)
+    number = 0
+    for row in range(height):
+        for column in range(width):
+            label = labels[row, column]
+            for other in (
+                labels[row, min(column + 1, width - 1)],
+                labels[min(row + 1, height - 1), column],
+            ):
+                if other != label:
+                    first[number], second[number] = min(label, other), max(label, other)
+                    number += 1
+    order = _sort(first, _sort(second, np.arange(number), regions), regions)
+    pairs, cracks = np.empty((number, 2), np.int64), np.empty(number, np.int64)
+    used = 0
+    for crack in order:
+        if used == 0 or pairs[used - 1, 0] != first[crack] or pairs[used - 1, 1] != second[crack]:
+            pairs[used, 0], pairs[used, 1], cracks[used] = first[crack], second[crack], 0
+            used += 1
+        cracks[used - 1] += 1
+    return pairs[:used].copy(), cracks[:used].copy()
+
+
+@compilation.compile_cached
+def _sort(keys, order, regions):
+    """Sorts indices stably by their keys, which are regions, by counting."""
+    place = np.zeros(regions + 1, np.int64)
+    for index in order:
+        place[keys[index] + 1] += 1
+    for region in range(regions):
+        place[region + 1] += place[region]
+    ordered = np.empty_like(order)
+    for index in order:
+        ordered[place[keys[index]]] = index
+        place[keys[index]] += 1
+    return ordered
 
 
 @compilation.compile_cached
@@ -130,7 +171,7 @@ def merge_greedily(sums, pairs, cracks, trade):
     regions, edges = sums.shape[0], pairs.shape[0]
     sums, cracks = sums.copy(), cracks.copy()
     owner = np.arange(regions)
-    error = np.empty(regions)
+    error, both = np.empty(regions), np.empty(SUMS)
     for region in range(regions):
         error[region] = plane(sums[region])[3]
     # Half-edge 2 * e + s is edge e seen from its end s; every region chains its half-edges.
@@ -144,7 +185,7 @@ def merge_greedily(sums, pairs, cracks, trade):
     for edge in range(edges):
         for side in range(2):
             _chain(following, head, tail, pairs[edge, side], 2 * edge + side)
-        cost[edge] = _rise(sums, error, pairs[edge, 0], pairs[edge, 1]) / cracks[edge]
+        cost[edge] = _rise(sums, error, pairs[edge, 0], pairs[edge, 1], both) / cracks[edge]
         _lift(heap, place, cost, edge)
     last_edge = np.full(regions, -1, np.int64)  # The edge by which a neighbour was last reached,
     last_step = np.full(regions, -1, np.int64)  # and the step at which it was.
@@ -181,7 +222,7 @@ def merge_greedily(sums, pairs, cracks, trade):
         while half >= 0:
             edge = half // 2
             other = find(owner, pairs[edge, 1 - half % 2])
-            cost[edge] = _rise(sums, error, kept, other) / cracks[edge]
+            cost[edge] = _rise(sums, error, kept, other, both) / cracks[edge]
             _lift(heap, place, cost, edge)
             _sink(heap, place, cost, edge)
             half = following[half]
@@ -211,9 +252,11 @@ def _chain(following, head, tail, region, half):
 
 
 @compilation.compile_cached
-def _rise(sums, error, first, second):
-    """Returns by how much the squared error rises if two regions are merged."""
-    both = np.empty(SUMS)
+def _rise(sums, error, first, second, both):
+    """Returns by how much the squared error rises if two regions are merged.
+
+    `both` is room for a sum vector.
+    """
     for entry in range(SUMS):
         both[entry] = sums[first, entry] + sums[second, entry]
     return plane(both)[3] - error[first] - error[second]

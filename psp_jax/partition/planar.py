@@ -58,9 +58,11 @@ class Planar:
         Raises:
             ValueError: as `base` does, or if the depth image has holes.
         """
-        labels = self.base(depth_mm)
+        labels = frontier_classes.split_connected(self.base(depth_mm))
+        inverse_depth_per_m = _inverse_depth(depth_mm)
         for trade in (self.trade * EARLY, self.trade):
-            labels = refine(merge(labels, depth_mm, trade), depth_mm, self.trade)
+            labels = _merge(labels, inverse_depth_per_m, trade)
+            labels = _refine(labels, inverse_depth_per_m, self.trade)
         return labels
 
 
@@ -81,8 +83,12 @@ def merge(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray:
         ValueError: if the depth image has holes.
     """
     labels = frontier_classes.split_connected(labels)
+    return _merge(labels, _inverse_depth(depth_mm), trade)
+
+
+def _merge(labels: np.ndarray, inverse_depth_per_m: np.ndarray, trade: float) -> np.ndarray:
     regions = int(labels.max()) + 1
-    sums = merging.region_sums(labels, _inverse_depth(depth_mm), regions)
+    sums = merging.region_sums(labels, inverse_depth_per_m, regions)
     pairs, cracks = merging.adjacency(labels, regions)
     owner = merging.merge_greedily(sums, pairs, cracks, float(trade))
     # Merged regions touched, so they stay 4-connected; only their numbers need closing up. Labels
@@ -105,8 +111,11 @@ def refine(labels: np.ndarray, depth_mm: np.ndarray, trade: float) -> np.ndarray
     Raises:
         ValueError: if the depth image has holes.
     """
+    return _refine(labels, _inverse_depth(depth_mm), trade)
+
+
+def _refine(labels: np.ndarray, inverse_depth_per_m: np.ndarray, trade: float) -> np.ndarray:
     regions = int(labels.max()) + 1
-    inverse_depth_per_m = _inverse_depth(depth_mm)
     moved = refining.refine(labels, inverse_depth_per_m, regions, float(trade), SWEEPS)
     return frontier_classes.renumber(moved)
 

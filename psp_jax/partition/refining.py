@@ -27,19 +27,18 @@ def refine(labels, values, regions, trade, sweeps):
     Returns:
         `[H, W]` int32, as many regions, every one 4-connected.
     """
+    labels, rimmed = labels.copy(), with_rim(labels)
     height, width = labels.shape
-    # With a rim that belongs to no region, the border needs no special case.
-    rimmed = np.full((height + 2, width + 2), -1, np.int32)
-    rimmed[1:-1, 1:-1] = labels
+    at_frontier = np.zeros(width + 1, np.bool_)
     for _ in range(sweeps):
-        planes = merging.planes(merging.region_sums(rimmed[1:-1, 1:-1], values, regions))
+        planes = merging.planes(merging.region_sums(labels, values, regions))
         moved = 0
         for row in range(height):
+            mark_frontiers(rimmed, row, at_frontier)
             for column in range(width):
-                own = rimmed[row + 1, column + 1]
-                if _is_interior(rimmed, row + 1, column + 1, own):
+                if not at_frontier[column]:
                     continue
-                value = values[row, column]
+                own, value = labels[row, column], values[row, column]
                 best, least = own, _cost(rimmed, planes, row, column, value, own, trade)
                 for side in range(0, 8, 2):
                     other = rimmed[row + 1 + _ROWS[side], column + 1 + _COLUMNS[side]]
@@ -49,21 +48,41 @@ def refine(labels, values, regions, trade, sweeps):
                     if cost < least:
                         best, least = other, cost
                 if best != own and _can_leave(rimmed, row + 1, column + 1, own):
-                    rimmed[row + 1, column + 1] = best
+                    labels[row, column] = rimmed[row + 1, column + 1] = best
+                    at_frontier[column + 1] = True
                     moved += 1
         if moved == 0:
             break
-    return rimmed[1:-1, 1:-1].copy()
+    return labels
 
 
 @compilation.compile_cached
-def _is_interior(rimmed, row, column, own):
-    """Tells whether all 4-neighbours inside the image are of the pixel's region."""
-    for side in range(0, 8, 2):
-        other = rimmed[row + _ROWS[side], column + _COLUMNS[side]]
-        if other != own and other >= 0:
-            return False
-    return True
+def with_rim(labels):
+    """Surrounds `[H, W]` labels by pixels of -1, so that the border needs no special case."""
+    height, width = labels.shape
+    rimmed = np.full((height + 2, width + 2), -1, np.int32)
+    rimmed[1:-1, 1:-1] = labels
+    return rimmed
+
+
+@compilation.compile_cached
+def mark_frontiers(rimmed, row, at_frontier):
+    """Marks the pixels of a row that have a 4-neighbour of another region, or the rim.
+
+    Args:
+        rimmed: `[H + 2, W + 2]` int32, as from `with_rim`.
+        row: of the image.
+        at_frontier: `[W + 1]` bool, changed in place; the last one is not used.
+    """
+    above, own, below = rimmed[row], rimmed[row + 1], rimmed[row + 2]
+    for column in range(own.size - 2):
+        label = own[column + 1]
+        at_frontier[column] = (
+            (above[column + 1] != label)
+            | (below[column + 1] != label)
+            | (own[column] != label)
+            | (own[column + 2] != label)
+        )
 
 
 @compilation.compile_cached
@@ -73,7 +92,7 @@ def _cost(rimmed, planes, row, column, value, region, trade):
     cracks = 0
     for side in range(0, 8, 2):
         other = rimmed[row + 1 + _ROWS[side], column + 1 + _COLUMNS[side]]
-        cracks += other != region and other >= 0
+        cracks += (other != region) & (other >= 0)
     return error * error + trade * cracks
 
 

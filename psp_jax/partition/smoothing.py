@@ -10,7 +10,13 @@ import dataclasses
 import numpy as np
 
 from psp_jax.io.units import MM_PER_M
-from psp_jax.partition import compilation, merging, planar, superpixels
+from psp_jax.partition import (
+    compilation,
+    merging,
+    planar,
+    refining,
+    superpixels,
+)
 
 # Shares of the trade at which frontiers move after a merge: planes part before they settle.
 ROUNDS = (0.1, 1.0, 1.0)
@@ -59,52 +65,58 @@ def smooth(labels: np.ndarray, depth_mm: np.ndarray, *, trade: float) -> np.ndar
     inverse_depth_per_m = MM_PER_M / depth_mm.astype(np.float64)
     for share in ROUNDS:
         labels = planar.merge(labels, depth_mm, share * trade)
-        regions = int(labels.max()) + 1
-        for sweep in range(SWEEPS):
-            sums = merging.region_sums(labels, inverse_depth_per_m, regions)
-            if not _move(labels, inverse_depth_per_m, sums, share * trade, sweep % 2 == 1):
-                break
+        labels = _settle(labels, inverse_depth_per_m, int(labels.max()) + 1, share * trade, SWEEPS)
     return planar.merge(labels, depth_mm, trade)
 
 
 @compilation.compile_cached
-def _move(labels, values, sums, trade, backwards):
-    """Does one sweep of iterated conditional modes (Besag 1986).
+def _settle(labels, values, regions, trade, sweeps):
+    """Moves frontiers in sweeps of iterated conditional modes (Besag 1986), there and back.
 
-    Gives every pixel at a frontier the best region around it; returns how many changed."""
+    In every sweep the planes are fitted, then each pixel at a frontier joins the best region
+    around it. Returns `[H, W]` int32; a region may be in several pieces then.
+    """
     height, width = labels.shape
-    planes = merging.planes(sums)
-    moved = 0
-    for index in range(labels.size):
-        pixel = labels.size - 1 - index if backwards else index
-        row, column = pixel // width, pixel % width
-        own = labels[row, column]
-        if not (
-            (row > 0 and labels[row - 1, column] != own)
-            or (row + 1 < height and labels[row + 1, column] != own)
-            or (column > 0 and labels[row, column - 1] != own)
-            or (column + 1 < width and labels[row, column + 1] != own)
-        ):
+    labels, rimmed = labels.copy(), refining.with_rim(labels)
+    at_frontier = np.zeros(width + 1, np.bool_)
+    for sweep in range(sweeps):
+        planes = merging.planes(merging.region_sums(labels, values, regions))
+        rows, columns, step = (0, height), (0, width), 1
+        if sweep % 2 == 1:
+            rows, columns, step = (height - 1, -1), (width - 1, -1), -1
+        moved = 0
+        for row in range(rows[0], rows[1], step):
+            refining.mark_frontiers(rimmed, row, at_frontier)
+            for column in range(columns[0], columns[1], step):
+                if at_frontier[column]:
+                    best = _best_region(rimmed, planes, row, column, values[row, column], trade)
+                    if best != labels[row, column]:
+                        labels[row, column] = rimmed[row + 1, column + 1] = best
+                        at_frontier[column + step] = True
+                        moved += 1
+        if moved == 0:
+            break
+    return labels
+
+
+@compilation.compile_cached
+def _best_region(rimmed, planes, row, column, value, trade):
+    """Returns the region that costs a pixel least: its own, or one of its 4-neighbours'."""
+    around = rimmed[row : row + 3, column : column + 3]
+    best = evaluated = around[1, 1]
+    least = np.inf
+    edge, corner = trade * EDGE_LENGTH, trade * CORNER_LENGTH
+    for region in (around[1, 1], around[2, 1], around[0, 1], around[1, 2], around[1, 0]):
+        if region < 0 or (region == evaluated and least < np.inf):
             continue
-        best, least = own, np.inf
-        for side in range(5):  # Itself first, which wins ties.
-            r = row + (side == 1) - (side == 2)
-            c = column + (side == 3) - (side == 4)
-            if not (0 <= r < height and 0 <= c < width):
-                continue
-            region = labels[r, c]
-            if side > 0 and region == own:
-                continue
-            plane = planes[region]
-            error = values[row, column] - plane[0] * column - plane[1] * row - plane[2]
-            cost = error * error
-            for other in range(9):
-                r, c = row + other // 3 - 1, column + other % 3 - 1
-                if other != 4 and 0 <= r < height and 0 <= c < width and labels[r, c] != region:
-                    cost += trade * (EDGE_LENGTH if other % 2 == 1 else CORNER_LENGTH)
-            if cost < least:
-                least, best = cost, region
-        if best != own:
-            labels[row, column] = best
-            moved += 1
-    return moved
+        evaluated = region
+        plane = planes[region]
+        error = value - plane[0] * column - plane[1] * row - plane[2]
+        cost = error * error
+        for other in range(9):
+            label = around[other // 3, other % 3]
+            if other != 4 and label >= 0 and label != region:
+                cost += edge if other % 2 == 1 else corner
+        if cost < least:
+            best, least = region, cost
+    return best

@@ -13,7 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from psp_jax.partition import flooding, frontier_classes
+from psp_jax.partition import flooding, frontier_classes, slic
 
 MIN_SIDE_PX = 16  # OpenCV's algorithms hang or crash on images of 5 to 10 pixels.
 GRAY_LEVELS = 255.0  # The stretched depth goes from 0 to this.
@@ -132,15 +132,9 @@ class Slic:
     def __call__(self, depth_mm: np.ndarray) -> np.ndarray:
         """Segments a depth image into superpixels; arguments, result and errors: see `Seeds`."""
         _check(depth_mm, self.region_px)
-        slic = cv2.ximgproc.createSuperpixelSLIC(
-            _stretched(depth_mm, *_percentiles(depth_mm)),
-            cv2.ximgproc.SLIC,
-            self.region_px,
-            self.ruler,
-        )
-        slic.iterate(self.iterations)
-        slic.enforceLabelConnectivity(self.min_size_percent)
-        return frontier_classes.split_connected(slic.getLabels())
+        gray = _stretched(depth_mm, *_percentiles(depth_mm))
+        labels = slic.cluster(gray, self.region_px, self.ruler, self.iterations)
+        return slic.join_small(labels, self.region_px, self.min_size_percent)
 
 
 @dataclasses.dataclass(frozen=True)

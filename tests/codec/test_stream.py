@@ -204,6 +204,14 @@ def test_a_header_that_claims_too_much_is_refused_before_anything_is_made():
         codec.decode(resealed(bytes(body)))
 
 
+def test_side_information_of_the_older_coder_is_refused_by_name():
+    depth, labels = room()
+    body = bytearray(codec.encode(depth, labels)[:-4])
+    body[3] |= 4
+    with pytest.raises(ValueError, match="psp_jax 0.1"):
+        codec.decode(resealed(bytes(body)))
+
+
 def test_unfit_arguments_are_refused():
     depth, labels = room()
     for arguments, message in (

@@ -1,3 +1,10 @@
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +19,33 @@ def test_where_numba_finds_no_place_for_its_cache_functions_compile_all_the_same
     namespace = {}
     exec("def twice(x):\n    return 2 * x", namespace)  # No file, so nothing to cache beside.
     assert compilation.compile_cached(namespace["twice"])(3) == 6
+
+
+def test_long_compiling_is_announced_once_and_a_cached_loop_is_silent(tmp_path):
+    loop = """
+        from psp_jax.partition import compilation
+
+        @compilation.compile_cached
+        def {name}(x):
+            return 4 * x
+    """
+    (tmp_path / "loops.py").write_text(
+        textwrap.dedent(loop.format(name="first")) + textwrap.dedent(loop.format(name="second"))
+    )
+    code = (
+        "from psp_jax.partition import compilation; compilation._NOTICE._left_s = 1e-3; "
+        "import loops; loops.first(1); loops.second(2)"
+    )
+    for expected in (1, 0):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr.count("compiling loops, once") == expected, done.stderr
 
 
 def filled_by_brute_force(depth_mm):
@@ -212,6 +246,32 @@ def test_seeds_refuses_grids_on_which_opencv_ends_the_process():
     ]:
         with pytest.raises(ValueError, match="superpixels or levels"):
             cut(np.ones(shape, np.uint16))
+
+
+@pytest.mark.parametrize(
+    "slic",
+    [
+        superpixels.Slic(region_px=14, ruler=20.0, iterations=5),
+        superpixels.Slic(region_px=33, ruler=0.0, min_size_percent=0),
+        superpixels.Slic(region_px=8, ruler=1.0, min_size_percent=100),
+    ],
+)
+def test_slic_is_that_of_opencv_pixel_by_pixel(slic):
+    rng = np.random.default_rng(0)
+    for height, width in ((100, 150), (57, 41), (33, 90)):
+        depth_mm = (2000 + 900 * rng.random((height, width))).astype(np.uint16)
+        depth_mm[20:, 30:] += np.arange(width - 30, dtype=np.uint16) * 20
+        low, high = np.sort(depth_mm, axis=None)[
+            [math.ceil(share * depth_mm.size) - 1 for share in (0.005, 0.995)]
+        ].astype(np.float32)
+        gray = np.clip((depth_mm - low) * np.float32(255.0 / (high - low)), 0, 255)
+        theirs = cv2.ximgproc.createSuperpixelSLIC(
+            gray, cv2.ximgproc.SLIC, slic.region_px, slic.ruler
+        )
+        theirs.iterate(slic.iterations)
+        theirs.enforceLabelConnectivity(slic.min_size_percent)
+        expected = frontier_classes.split_connected(theirs.getLabels())
+        np.testing.assert_array_equal(slic(depth_mm), expected)
 
 
 def test_lsc_gives_opencv_its_threads_back():
