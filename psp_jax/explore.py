@@ -129,9 +129,8 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("frame", "algorithm", *METRICS))
-    for view in progress.bar(chosen, desc="explore", unit="frame"):
+    for view in progress.bar(_distinct(chosen), desc="explore", unit="frame"):
         filled_mm, _ = fill.fill_nearest(view.depth_mm)
-        picture = own.path(f"{view.name}.png")
         try:
             measured = {name: measure(each, view, filled_mm) for name, each in ALGORITHMS.items()}
         except ValueError as error:
@@ -142,7 +141,7 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
             rows[name].append(metrics)
             table.writerow((view.name, name, *(f"{value:.6g}" for value in metrics.values())))
         plots.partition_sheet(
-            picture,
+            own.path(f"{view.name}.png"),
             filled_mm / np.float32(units.MM_PER_M),
             view.rgb,
             partitions,
@@ -156,6 +155,16 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
         floatfmt=("", *METRICS.values()),
     )
     return means, skipped
+
+
+def _distinct(chosen: Sequence[View]) -> list[View]:
+    """Numbers the views whose name another one has already."""
+    views: dict[str, View] = {}
+    for view in chosen:
+        names = (f"{view.name}_{number}" for number in itertools.count(2))
+        name = next(each for each in itertools.chain([view.name], names) if each not in views)
+        views[name] = dataclasses.replace(view, name=name)
+    return list(views.values())
 
 
 def _mean(values: list[float]) -> float:
@@ -226,7 +235,9 @@ def main(arguments: argparse.Namespace) -> int:
     table, not_segmented = explore(chosen, arguments.out)
     skipped += not_segmented
     print(table)
-    print(f"pictures and table.csv are in {arguments.out}")
+    total = sum(len(each.depths) for each in found)
+    total += sum(scan.count(1) for each in found for scan in each.recordings)
+    print(f"{len(chosen)} of {total} frames are in {arguments.out} (--frames), with table.csv")
     for line in inputs.lines_of({p: why for each in found for p, why in each.unused.items()}):
         print(line)
     if skipped:

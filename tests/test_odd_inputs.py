@@ -11,7 +11,7 @@ import psp_jax.codec.__main__ as codec_program
 import psp_jax.report.__main__ as report_program
 from psp_jax import explore
 from psp_jax.predict import frames
-from psp_jax.recordings import inputs
+from psp_jax.recordings import inputs, layouts
 
 LATIN = os.fsdecode(b"caf\xe9")
 NAMES = ["12:30 talk", "-v", "a%03d", "a b", "x.y", "~", "$HOME", "你好", LATIN, "[1]", "*"]
@@ -116,3 +116,54 @@ def test_a_page_without_markers_stops_a_report_before_it_writes(tmp_path, depth_
     with pytest.raises(ValueError, match="README.md: expected"):
         run(report_program, depth_run, f"--out={tmp_path / 'out'}", f"--into={page}")
     assert page.read_text() == "mine" and not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A recording, with a photo, a film and another recording in its folder, and a film outside."""
+    root = tmp_path / "mixed"
+    for folder in ("walk", "walk/later"):
+        photo(root / folder / "color" / "0.jpg")
+        depth_png(root / folder / "depth" / "0.png")
+    photo(root / "walk" / "holiday.jpg")
+    for film in ("walk/film.mp4", "film.avi"):
+        (root / film).write_bytes(b"film")
+    return root
+
+
+@pytest.mark.parametrize("find", [inputs.find_depth, inputs.find_color])
+def test_what_is_in_the_folder_of_a_recording_is_used_or_named(mixed, find):
+    found = find(mixed)
+    assert [scan.id for scan in found.recordings] == ["walk"]
+    unused = {os.path.relpath(path, mixed) for path in found.unused}
+    assert unused >= {"walk/later", "walk/holiday.jpg", "walk/film.mp4"}
+    assert ("film.avi" in unused) == (find is inputs.find_depth) == (not found.videos)
+
+
+def test_the_data_set_builder_names_what_is_no_recording(mixed):
+    unused = layouts.survey(mixed).unused()
+    assert {os.path.relpath(path, mixed) for path in unused} == {
+        *("walk/later", "walk/holiday.jpg", "walk/film.mp4", "film.avi")
+    }
+
+
+def test_decode_ignores_hidden_streams_and_follows_links_once(tmp_path):
+    depth_png(tmp_path / "in" / "depth" / "a.png")
+    coded = tmp_path / "coded"
+    assert run(codec_program, "encode", tmp_path / "in", f"--out={coded}") == 0
+    (coded / ".hidden").mkdir()
+    for name in (".hidden/b.pdr", "._a.pdr"):
+        (coded / name).write_bytes(b"AppleDouble")
+    (coded / "again").symlink_to(coded)
+    assert run(codec_program, "decode", coded, f"--out={tmp_path / 'out'}") == 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_explore_counts_frames_and_keeps_those_of_one_name_apart(tmp_path, capsys):
+    for name in ("x/depth/0.png", "y/x/depth/0.png", "z/depth/0.png"):
+        depth_png(tmp_path / "in" / name)
+    assert run(explore, tmp_path / "in", f"--out={tmp_path / 'all'}", "--frames=9") == 0
+    assert len(list((tmp_path / "all").glob("*.png"))) == 3
+    assert run(explore, tmp_path / "in", f"--out={tmp_path / 'two'}", "--frames=2") == 0
+    output = capsys.readouterr().out
+    assert "3 of 3 frames" in output and "2 of 3 frames" in output

@@ -13,7 +13,7 @@ from psp_jax import codec
 from psp_jax.io import own_files, png_kinds, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
-from psp_jax.recordings import inputs, recording
+from psp_jax.recordings import inputs, listing, recording
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
@@ -177,7 +177,8 @@ def encode_all(
 
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
     """Decodes every stream of every path to `out`/depth and `out`/regions."""
-    listed = [pair for path in paths for pair in _streams(path)]
+    unused: dict[str, str] = {}
+    listed = [pair for path in paths for pair in _streams(path, unused)]
     own = own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     with progress.bar(desc="decode", unit="frame", total=len(listed)) as bar:
@@ -194,7 +195,7 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                 else:
                     numbers = labels.astype(np.uint16)
                     own.write(f"regions/{name}.png", _png(numbers, png_kinds.REGIONS))
-            except (ValueError, FileExistsError) as error:
+            except (ValueError, OSError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:
@@ -203,14 +204,19 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                 height, width = depth_mm.shape
                 bar.write(f"{name}: {height}x{width}, {regions} regions, {len(data)} bytes")
             bar.update()
-    return Summary(done, data_bytes, pixels, skipped)
+    return Summary(done, data_bytes, pixels, skipped, unused)
 
 
-def _streams(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+def _streams(path: pathlib.Path, unused: dict[str, str]) -> list[tuple[str, pathlib.Path]]:
+    """Lists the streams of a path with their names; adds folders that can't be read to `unused`."""
     if path.is_file():
         return [(path.stem, path)]
     if path.is_dir():
-        streams = sorted(path.glob(f"**/*{SUFFIX}"))
+        streams, walk = [], listing.Walk(path)
+        for folder in walk:
+            streams += folder.having((SUFFIX,))
+            walk.enter(folder.folders)
+        unused |= walk.skipped
         if streams:
             return [(str(file.relative_to(path).with_suffix("")), file) for file in streams]
     raise FileNotFoundError(f"{path}: expected a {SUFFIX} file or a folder of them")
