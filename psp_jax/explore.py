@@ -25,7 +25,7 @@ import tabulate
 from psp_jax.evaluation import plots
 from psp_jax.io import command_line, own_files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import images, inputs, recording, scan_ids
+from psp_jax.recordings import file_frames, image_faults, images, inputs, recording, scan_ids
 
 _T = TypeVar("_T")
 _Chosen = tuple[str, recording.Frame, np.ndarray | None]
@@ -71,13 +71,15 @@ def views(found: inputs.Inputs, frames: int) -> tuple[list[View], list[str]]:
     """Reads about `frames` evenly spaced frames of inputs.
 
     Returns:
-        The frames, and a line for every one that can't be read.
+        The frames, and a line for every one, or its colour, that can't be read.
     """
     read: list[View] = []
     skipped: list[str] = []
     for name, frame, instance in _chosen(found, frames, skipped):
         try:
-            read.append(_view(name, frame, instance))
+            view, damage = _view(name, frame, instance)
+            read.append(view)
+            skipped += [f"the colour of {name}: {damage}"] if damage else []
         except (recording.Damaged, OSError) as error:
             skipped.append(f"{name}: {error}")
     return read, skipped
@@ -201,17 +203,21 @@ def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_
             skipped.append(f"the rest of {scan.id} can't be read: {error}")
 
 
-def _view(name: str, frame: recording.Frame, instance: np.ndarray | None) -> View:
+def _view(
+    name: str, frame: recording.Frame, instance: np.ndarray | None
+) -> tuple[View, Exception | None]:
+    """Reads a frame; also returns why its colour can't be read, if there is any."""
     depth_mm = frame.read_depth()
     if not depth_mm.any():
         raise recording.Damaged("no depth reading")
     try:
         bgr = images.decode_color(frame.read_color(), None)
-        height, width = depth_mm.shape
-        rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
-    except (recording.Damaged, OSError):
-        rgb = None
-    return View(name, depth_mm, rgb, instance)
+    except (recording.Damaged, OSError) as error:
+        is_there = not isinstance(frame, file_frames.FileFrame) or "color" in frame.files
+        return View(name, depth_mm, None, instance), error if is_there else None
+    height, width = depth_mm.shape
+    rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
+    return View(name, depth_mm, rgb, instance), None
 
 
 def _spaced(items: Sequence[_T], count: int) -> list[_T]:
@@ -221,6 +227,7 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Explores every path of the command line; returns 1 if frames were skipped."""
+    image_faults.POLICY.tolerant = arguments.tolerant
     reading = inputs.reading(arguments)
     reading["results"] = own_files.listed(arguments.out)
     found = [inputs.find_depth(path, **reading) for path in arguments.paths]
@@ -268,6 +275,7 @@ def parser() -> command_line.Parser:
         help="number of frames, evenly spaced over each recording (default: %(default)s)",
     )
     inputs.add_flags(parser)
+    inputs.add_color_flags(parser)
     return parser
 
 

@@ -149,12 +149,12 @@ def check_pixels(size: tuple[int, int]) -> None:
 def decode(data: bytes, flags: int) -> np.ndarray:
     """Decodes with OpenCV, whose `flags` are `cv2.IMREAD_*`.
 
-    A JPEG that lost blocks is damaged. Unless the pixels are to stay unchanged, a transparent PNG
-    becomes opaque.
+    A JPEG that lost blocks is damaged, see `image_faults.POLICY`. Unless the pixels are to stay
+    unchanged, a transparent PNG becomes opaque.
     """
     makes_opaque = False
     if data.startswith(_JPEG_MAGIC):
-        data = image_faults.intact(data)
+        data = image_faults.decodable(data)
     elif flags != cv2.IMREAD_UNCHANGED and image_faults.has_alpha(data):
         flags, makes_opaque = cv2.IMREAD_UNCHANGED, True
     try:

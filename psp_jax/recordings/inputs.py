@@ -76,6 +76,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_color_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that says how colour images are read, for `image_faults.POLICY`."""
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="read JPEGs that are truncated or lost blocks, gray where they are damaged",
+    )
+
+
 def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the flags of `add_flags` as keyword arguments of `layouts.survey`."""
     names = ("layout", "color_glob", "depth_glob", "depth_scale")
