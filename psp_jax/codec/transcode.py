@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.io import own_files, png_kinds, progress
+from psp_jax.io import image_kinds, own_files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
 from psp_jax.recordings import inputs, listing, recording
@@ -188,13 +188,13 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                own.write(f"depth/{name}.png", _png(depth_mm, png_kinds.DEPTH))
+                own.write(f"depth/{name}.png", _png(depth_mm, image_kinds.DEPTH))
                 regions = int(labels.max()) + 1
                 if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
                     numbers = labels.astype(np.uint16)
-                    own.write(f"regions/{name}.png", _png(numbers, png_kinds.REGIONS))
+                    own.write(f"regions/{name}.png", _png(numbers, image_kinds.REGIONS))
             except (ValueError, OSError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
@@ -225,4 +225,4 @@ def _streams(path: pathlib.Path, unused: dict[str, str]) -> list[tuple[str, path
 def _png(pixels: np.ndarray, holds: str) -> bytes:
     done, data = cv2.imencode(".png", pixels)
     assert done
-    return png_kinds.mark(data.tobytes(), holds)
+    return image_kinds.mark(data.tobytes(), holds)
