@@ -256,20 +256,32 @@ def of_workdir(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> li
         if path.is_file() and path.stat().st_size:
             way(path, rng)
         (path.parent / f"Thumbs{rng.integers(9)}.db").write_bytes(b"icons")
+    first, wrong = _resume(workdir, setup)
+    again, more = _resume(workdir, setup)
+    wrong += [f"again: {each}" for each in more]
+    return wrong + ([] if first == again else [f"again: {again} after {first}"])
+
+
+def _resume(workdir: pathlib.Path, setup: Setup) -> tuple[str, list[str]]:
+    """Repeats the command of a run; returns how it ended, and what is wrong."""
     before, output = damage.contents(workdir), io.StringIO()
+    strays = sorted(path for path in before if "Thumbs" in path)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             state = train.run(setup.config, str(workdir))
     except (ValueError, OSError) as error:
-        changed = [n for n, data in damage.contents(workdir).items() if before.get(n) != data]
-        changed = [name for name in changed if pathlib.Path(name).name not in (".lock",)]
-        return [f"refused, but changed {changed}: {error}"] if changed else []
+        after = damage.contents(workdir)
+        changed = [name for name, data in before.items() if after.get(name) != data]
+        changed = [name for name in changed if pathlib.Path(name).name != ".lock"]
+        message = f"refused, but changed {changed}: {error}"
+        return f"refused: {error}", [message] if changed else []
     except Exception as error:  # What no command may show.
-        return [f"unexpected {error!r}"]
-    finally:
-        strays = [path.name for path in workdir.rglob("Thumbs*.db")]
-    wrong = [] if int(state.step) == 2 and strays else ["the run ended elsewhere"]
-    return wrong + (["trained again"] if "resuming" not in output.getvalue() else [])
+        return "failed", [f"unexpected {error!r}"]
+    after = damage.contents(workdir)
+    wrong = [f"{name} changed" for name in strays if after.get(name) != before[name]]
+    wrong += [] if int(state.step) == 2 else ["the run ended elsewhere"]
+    wrong += [] if "resuming" in output.getvalue() else ["trained again"]
+    return f"ended at step {int(state.step)}", wrong
 
 
 def main(arguments: argparse.Namespace) -> int:
