@@ -141,7 +141,7 @@ def _plant_results(
     folder: pathlib.Path, rng: np.random.Generator, results: Sequence[pathlib.Path]
 ) -> None:
     """Copies the results of a command, or one file of them."""
-    source = results[rng.integers(len(results))]
+    source = results[int(rng.integers(len(results)))]
     if rng.random() < 0.5:
         shutil.copytree(source, folder / f"earlier {source.name}")
         return

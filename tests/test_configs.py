@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import math
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def numbers_of(tree, path=()):
                 yield at, field, tree
 
 
-def replaced(tree, path, value):
+def replaced(tree: Any, path, value) -> Any:
     """Returns a copy of a tree in which one number has another value."""
     if not path:
         return value
