@@ -1,11 +1,11 @@
 """Runs the commands on random folders, and checks what they promise for any of them.
 
 Run `python -m benchmarks.fuzz_commands [--trees=300] [--seed=0]`. A tree holds images, depth
-images, videos, recordings and coded depth, some of them damaged, beside files of other kinds, under
-unusual names, with links and earlier outputs. A command then runs on it twice. There must be no
-traceback, no input may change, an error has one line and status 2, predict must use or name every
-image, video and recording, and the second run must give the outputs of the first. Ends with status
-1 otherwise, and prints the seed of each such tree.
+images, videos, recordings and coded depth, some of them damaged, next to files of other kinds,
+under unusual names, with links and results of earlier commands. A command then runs on it twice.
+There must be no traceback, no input may change, an error has one line and status 2, every image,
+video and recording must be used or named, and the second run must give the outputs of the first.
+Ends with status 1 otherwise, and prints the seed of each such tree.
 """
 
 import argparse
@@ -19,189 +19,96 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Collection, Mapping
+from unittest import mock
 
-import av
-import cv2
 import jax
 import numpy as np
 
 import data_builders.scannet_frontiers.__main__ as builder_program
 import psp_jax.codec.__main__ as codec_program
 import psp_jax.predict.__main__ as predict_program
-from benchmarks import damage
+from benchmarks import damage, random_trees
 from configs import depth_mse
 from data_builders import sources
 from data_builders.rooms import generate
-from psp_jax import codec, experiment, explore, train
+from psp_jax import experiment, explore, train
 from psp_jax.io import command_line
 from psp_jax.models import resnet, segmenter
-from psp_jax.partition import frontier_classes
-from psp_jax.recordings import scan_ids
+from psp_jax.recordings import inputs, scan_ids
 
-SIZE = (64, 96)
-FOLDERS = (
-    "color",
-    "depth",
-    "a b",
-    "é 你",
-    b"caf\xe9",
-    "12:30",
-    "scans",
-    ".hidden",
-    "-x",
-    "%d",
-    "out",
-)
-NAMES = (
-    "0",
-    "000001",
-    "photo",
-    "a b",
-    "é 你",
-    b"caf\xe9",
-    "12:30 talk",
-    "._photo",
-    "-v",
-    "a%03d",
-    "x.y",
-)
-Write = Callable[[np.random.Generator], bytes]
+# Kinds of files that commands read, and those of them that decode reads.
+READ, CODED = (".jpg", ".png", ".avi", ".sens"), (".pdr",)
+TIMED = "table.csv"  # Of explore: the same but for its times.
 
 
-def _encoded(suffix: str, pixels: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, pixels)[1].tobytes()
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a command did.
+
+    Attributes:
+        status: its exit status.
+        output: what it printed.
+        unused: why a path was not used, by path, as it was printed.
+    """
+
+    status: int
+    output: str
+    unused: Mapping[str, str]
 
 
-def photo(rng: np.random.Generator) -> np.ndarray:
-    """Draws blocks of random colours."""
-    return np.kron(rng.integers(0, 255, (4, 6, 3)), np.ones((16, 16, 1), int)).astype(np.uint8)
-
-
-def depth(rng: np.random.Generator) -> np.ndarray:
-    """Draws blocks of random depth, millimetres."""
-    return np.kron(rng.integers(1, 5, (4, 6)) * 900, np.ones((16, 16), int)).astype(np.uint16)
-
-
-def film(rng: np.random.Generator) -> bytes:
-    """Encodes an AVI of six frames."""
-    data = io.BytesIO()
-    with av.open(data, "w", format="avi") as container:
-        stream: Any = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "yuv420p"
-        for _ in range(6):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(photo(rng), format="rgb24")))
-        container.mux(stream.encode(None))
-    return data.getvalue()
-
-
-def coded(rng: np.random.Generator) -> bytes:
-    """Codes a depth image."""
-    depth_mm = depth(rng)
-    return codec.encode(depth_mm, frontier_classes.split_connected(depth_mm), trade=1e-3)
-
-
-def kinds(recording: bytes) -> dict[str, tuple[str, Write]]:
-    """Returns suffix and content of every kind of file."""
-
-    def rgba(rng: np.random.Generator) -> bytes:
-        alpha = rng.integers(0, 256, (*SIZE, 1)).astype(np.uint8)
-        return _encoded(".png", np.concatenate([photo(rng), alpha], -1))
-
-    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
-    return {
-        "jpeg": (".jpg", lambda rng: _encoded(".jpg", photo(rng))),
-        "JPEG": (".JPG", lambda rng: _encoded(".jpg", photo(rng)) + b"tail"),
-        "png": (".png", lambda rng: _encoded(".png", photo(rng))),
-        "transparent png": (".png", rgba),
-        "depth": (".png", lambda rng: _encoded(".png", depth(rng))),
-        "small depth": (".png", lambda rng: _encoded(".png", depth(rng)[:20, :20])),
-        "video": (".avi", film),
-        "recording": (".sens", lambda rng: recording),
-        "coded depth": (".pdr", coded),
-        "pointer": (".jpg", lambda rng: pointer),
-        "web page": (".png", lambda rng: b"<!doctype html><html>"),
-        "text": (".txt", lambda rng: b"notes"),
-        "icons": (".db", lambda rng: b"icons"),
-        "list": (".json", lambda rng: b'{"settings": {}}'),
-    }
-
-
-def plant(root: pathlib.Path, rng: np.random.Generator, every: dict) -> None:
-    """Fills a folder at random."""
-    folders = [root]
-    for _ in range(rng.integers(0, 5)):
-        name = os.fsdecode(FOLDERS[rng.integers(len(FOLDERS))])
-        folders.append(folders[rng.integers(len(folders))] / name)
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        for _ in range(rng.integers(0, 4)):
-            suffix, write = every[list(every)[rng.integers(len(every))]]
-            path = folder / (os.fsdecode(NAMES[rng.integers(len(NAMES))]) + suffix)
-            if path.exists() or path.is_symlink():
-                continue
-            if rng.random() < 0.08:
-                path.symlink_to(
-                    [root, folder / "nowhere", *folders][rng.integers(len(folders) + 2)]
-                )
-                continue
-            path.write_bytes(write(rng))
-            if rng.random() < 0.2 and path.stat().st_size:
-                ways = [damage.flip, damage.truncate, damage.empty, damage.zero]
-                ways[rng.integers(len(ways))](path, rng)
-            if rng.random() < 0.05:
-                path.chmod(0)
-
-
-def plant_recordings(root: pathlib.Path, rng: np.random.Generator, recording: bytes) -> None:
-    """Adds recordings, mostly enough for a data set; one may be damaged."""
-    for number in range(rng.integers(2, 7)):
-        path = root / f"walk{number}.sens"
-        path.write_bytes(recording)
-        if rng.random() < 0.1:
-            [damage.flip, damage.truncate, damage.empty][rng.integers(3)](path, rng)
-
-
-def contents(folder: pathlib.Path) -> dict[str, bytes]:
-    """Returns the content of the regular files of a folder by their names."""
-    found = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = pathlib.Path(parent, name)
-            if path.is_file() and not path.is_symlink() and os.access(path, os.R_OK):
-                found[os.path.relpath(path, folder)] = path.read_bytes()
-    return found
-
-
-def call(program, arguments: list[str], scratch: pathlib.Path) -> tuple[int, str]:
-    """Runs a command as its own process would; returns its status and what it printed."""
-    output = io.StringIO()
+def call(program, arguments: list[str], scratch: pathlib.Path) -> Outcome:
+    """Runs a command as its own process would."""
+    output, unused = io.StringIO(), {}
     tempfile.tempdir = str(scratch)  # Where unexpected errors leave their traceback.
     argv, sys.argv = sys.argv, [program.__name__, *arguments]
+    lines_of, status = inputs.lines_of, 0
+
+    def noted(paths: Mapping[str, str]) -> list[str]:
+        unused.update(paths)
+        return lines_of(paths)
+
     try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        with (
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(output),
+            mock.patch.object(inputs, "lines_of", noted),
+        ):
             command_line.run(program.main, program.parser())
     except SystemExit as done:
-        return int(done.code or 0), output.getvalue()
+        status = int(done.code or 0)
     finally:
         sys.argv, tempfile.tempdir = argv, None
+    return Outcome(status, output.getvalue(), unused)
 
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """What the commands need: a recording, and a finished run with its config."""
+    """What the commands need.
+
+    Attributes:
+        recording: a `.sens` file.
+        config: of the run.
+        workdir: a finished run.
+        results: folders with the results of each command.
+    """
 
     recording: bytes
     config: experiment.Experiment
     workdir: pathlib.Path
+    results: tuple[pathlib.Path, ...]
 
 
 def prepare(root: pathlib.Path) -> Setup:
-    """Draws rooms and trains a run for two steps."""
+    """Draws rooms, trains a run for two steps, and runs each command once."""
     jax.config.update("jax_compilation_cache_dir", str(root / "cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    rooms = generate.Rooms(spaces=3, frames_per_scan=3, depth_height=SIZE[0], depth_width=SIZE[1])
+    rooms = generate.Rooms(
+        spaces=3,
+        frames_per_scan=3,
+        depth_height=random_trees.SIZE[0],
+        depth_width=random_trees.SIZE[1],
+    )
     config = depth_mse.get_config("rooms")
     config.data.source = sources.EmbeddedRooms(str(root / "data"), rooms)
     config.data.batch_size = 2
@@ -210,71 +117,125 @@ def prepare(root: pathlib.Path) -> Setup:
     config.checkpoint_every, config.pictures = 1, 1
     train.run(config, str(root / "run"))
     recording = next((root / "data").rglob("*.sens")).read_bytes()
-    return Setup(recording, config, root / "run")
+    return Setup(recording, config, root / "run", _results(root / "results", root / "run"))
+
+
+def _results(root: pathlib.Path, workdir: pathlib.Path) -> tuple[pathlib.Path, ...]:
+    rng = np.random.default_rng(0)
+    photo, depth = root / "in" / "photo.png", root / "in" / "depth.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(random_trees.encoded(".png", random_trees.photo(rng)))
+    depth.write_bytes(random_trees.encoded(".png", random_trees.depth(rng)))
+    every = [root / name for name in ("predicted", "coded", "decoded", "explored")]
+    predicted, coded, decoded, explored = map(str, every)
+    for program, arguments in (
+        (predict_program, [str(photo), f"--workdir={workdir}", f"--out={predicted}", "--page"]),
+        (codec_program, ["encode", str(depth), f"--out={coded}"]),
+        (codec_program, ["decode", coded, f"--out={decoded}"]),
+        (explore, [str(depth), f"--out={explored}"]),
+    ):
+        done = call(program, arguments, root)
+        assert done.status == 0, done.output
+    return tuple(every)
 
 
 def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> list[str]:
     """Runs a random command on a random folder; returns what is wrong."""
     given, scratch = tree / "in", tree / "scratch"
     scratch.mkdir(parents=True)
-    plant(given, rng, kinds(setup.recording))
+    random_trees.plant(given, rng, random_trees.kinds(setup.recording), setup.results)
     out = [tree / "result", given / "result", given, given / "out"][rng.integers(4)]
     program, arguments = [
         (predict_program, [f"--workdir={setup.workdir}", "--page"]),
         (codec_program, ["encode", "--overwrite"]),
         (codec_program, ["decode", "--overwrite"]),
         (explore, ["--frames=2"]),
+        (explore, ["--frames=99"]),
         (builder_program, ["--name=own", "--size=32x48", "--num_workers=1"]),
-    ][rng.integers(5)]
+    ][rng.integers(6)]
+    suffixes = CODED if "decode" in arguments else READ
     if program is builder_program:
-        plant_recordings(given, rng, setup.recording)
+        random_trees.plant_recordings(given, rng, setup.recording)
         arguments = [*arguments, f"--manual_dir={given}", f"--data_dir={out}"]
     else:
         arguments = [*arguments, str(given), f"--out={out}"]
-    before, wrong = contents(given), []
-    results = []
+    before, wrong, ends = random_trees.contents(given), [], []
     for _ in range(2):
-        status, output = call(program, arguments, scratch)
-        wrong += _wrong_with(status, output, scratch)
-        after = contents(given)
-        wrong += [f"{name} changed" for name, data in before.items() if after.get(name) != data]
-        results.append((status, contents(tree)))
-        if program is predict_program and status < 2:
-            made = results[-1][1].keys() - {f"in/{name}" for name in before}
-            wrong += _unaccounted(before, made, output)
-    same = results[0][0] == results[1][0] and results[0][1].keys() == results[1][1].keys()
-    if not same:
-        differ = sorted(results[0][1].keys() ^ results[1][1].keys())[:5]
-        wrong.append(f"again: status {results[1][0]} after {results[0][0]}, files {differ}")
+        outcome = call(program, arguments, scratch)
+        wrong += _wrong_with(outcome, scratch)
+        after = random_trees.contents(tree)
+        wrong += [f"{name} changed" for name in before if after.get(f"in/{name}") != before[name]]
+        if outcome.status < 2 and "--frames=2" not in arguments:  # Which counts the others.
+            made = after.keys() - {f"in/{name}" for name in before}
+            paths = [name for name in before if _is_input(given / name, suffixes)]
+            reports = b"".join(after[name] for name in made if name.endswith("metadata.json"))
+            wrong += _unaccounted(given.resolve(), paths, made, outcome, reports.decode())
+        ends.append((outcome.status, after))
+    if ends[0] != ends[1]:
+        (first, files), (second, again) = ends
+        differ = [n for n in sorted(files.keys() | again.keys()) if files.get(n) != again.get(n)]
+        if first != second or [name for name in differ if not name.endswith(TIMED)]:
+            wrong.append(f"again: status {second} after {first}, other files {differ[:5]}")
     return [f"{program.__name__} {' '.join(arguments)}: {each}" for each in wrong]
 
 
-def _unaccounted(given: Iterable[str], made: Iterable[str], output: str) -> list[str]:
-    """Returns the inputs of predict, in `in`, that have no output and are not named or counted."""
-    paths = [pathlib.PurePath(name) for name in given]
-    counted = sum(int(count) - 1 for count in re.findall(r"^(\d+) not used, such as", output, re.M))
-    used = {
-        part
-        for name in made
-        for part in (*pathlib.PurePath(name).parts, pathlib.PurePath(name).stem)
-    }
-    # A photograph and a depth image of one name are a recording with the name of their folder.
-    numbered = {re.sub(r"/\d{6}\.\w+$", "", name) for name in made}
-    recordings = {pathlib.PurePath(name).name for name in numbered - set(made)}
+def _is_input(path: pathlib.Path, suffixes: tuple[str, ...]) -> bool:
+    """Returns whether a command reads files of this kind; a link to nothing is no file."""
+    return path.suffix.lower() in suffixes and path.is_file()
+
+
+def _unaccounted(
+    root: pathlib.Path, names: list[str], made: Collection[str], outcome: Outcome, reports: str
+) -> list[str]:
+    """Returns the inputs in a folder that have no output and are neither named nor counted.
+
+    Args:
+        root: the folder.
+        names: of the inputs in it.
+        made: names of the outputs.
+        outcome: of the command.
+        reports: the metadata of data sets that it built, which name their recordings.
+    """
+    unpaired = re.findall(r"^(\d+) (?:colour|depth) files? without a partner", outcome.output, re.M)
     missing = [
-        f"{path} is neither used nor named"
-        for path in paths
-        if path.suffix.lower() in (".jpg", ".png", ".avi", ".sens")
-        and not any(part.startswith(".") for part in path.parts)  # Hidden.
-        and not {path.stem, scan_ids.clean(path.stem)} & used
-        and scan_ids.clean(path.parent.name or "in") not in recordings
-        and path.name not in output
-        and not (path.parent.name and f"{path.parent}: " in output)
+        f"{name} is neither used nor named"
+        for name in names
+        if not any(part.startswith(".") for part in pathlib.PurePath(name).parts)  # Hidden.
+        and not _is_used(pathlib.PurePath(name), made)
+        and not _is_named(root, pathlib.PurePath(name), outcome)
+        and not (
+            name.endswith(".sens") and f'"{scan_ids.clean(pathlib.PurePath(name).stem)}' in reports
+        )
     ]
-    return missing if len(missing) > counted else []
+    return missing if len(missing) > sum(map(int, unpaired)) else []
 
 
-def _wrong_with(status: int, output: str, scratch: pathlib.Path) -> list[str]:
+def _is_used(path: pathlib.PurePath, made: Collection[str]) -> bool:
+    """Returns whether there are outputs of a file, or of the recording that it belongs to."""
+    stem, clean = path.with_suffix("").as_posix(), scan_ids.clean
+    names = {
+        f"/{stem}.",  # Of predict and codec.
+        f"/{path.as_posix()}.",  # Where two differ in their suffixes only.
+        f"/{clean(path.parent.name or 'in')}_{clean(path.stem)}.png",  # Of explore.
+    }
+    folder = path.parents[1 if path.parent.name in ("color", "depth") else 0].name or "in"
+    for recording in {path.stem if path.suffix == ".sens" else folder}:
+        names |= {f"/{clean(recording)}/", f"/{clean(recording)}_", f"_{clean(recording)}/"}
+    names |= {f"/{stem}/"}  # A video.
+    return any(name in f"/{each}" for each in made for name in names)
+
+
+def _is_named(root: pathlib.Path, path: pathlib.PurePath, outcome: Outcome) -> bool:
+    """Returns whether a file was reported, alone or with a folder above it."""
+    real = {os.path.realpath(each) for each in outcome.unused} | outcome.unused.keys()
+    places = [root / path, *(root / folder for folder in path.parents)]
+    if path.suffix.lower() not in (".jpg", ".png"):
+        places.remove(root)  # Its reason is about images.
+    return any(str(place) in real for place in places) or path.name in outcome.output
+
+
+def _wrong_with(outcome: Outcome, scratch: pathlib.Path) -> list[str]:
+    status, output = outcome.status, outcome.output
     wrong = [path.read_text() for path in scratch.glob("psp_jax_*.txt")]
     if status not in (0, 1, 2) or "Traceback" in output:
         wrong.append(f"status {status}: {output[-500:]}")
@@ -295,20 +256,32 @@ def of_workdir(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> li
         if path.is_file() and path.stat().st_size:
             way(path, rng)
         (path.parent / f"Thumbs{rng.integers(9)}.db").write_bytes(b"icons")
+    first, wrong = _resume(workdir, setup)
+    again, more = _resume(workdir, setup)
+    wrong += [f"again: {each}" for each in more]
+    return wrong + ([] if first == again else [f"again: {again} after {first}"])
+
+
+def _resume(workdir: pathlib.Path, setup: Setup) -> tuple[str, list[str]]:
+    """Repeats the command of a run; returns how it ended, and what is wrong."""
     before, output = damage.contents(workdir), io.StringIO()
+    strays = sorted(path for path in before if "Thumbs" in path)
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             state = train.run(setup.config, str(workdir))
     except (ValueError, OSError) as error:
-        changed = [n for n, data in damage.contents(workdir).items() if before.get(n) != data]
-        changed = [name for name in changed if pathlib.Path(name).name not in (".lock",)]
-        return [f"refused, but changed {changed}: {error}"] if changed else []
+        after = damage.contents(workdir)
+        changed = [name for name, data in before.items() if after.get(name) != data]
+        changed = [name for name in changed if pathlib.Path(name).name != ".lock"]
+        message = f"refused, but changed {changed}: {error}"
+        return f"refused: {error}", [message] if changed else []
     except Exception as error:  # What no command may show.
-        return [f"unexpected {error!r}"]
-    finally:
-        strays = [path.name for path in workdir.rglob("Thumbs*.db")]
-    wrong = [] if int(state.step) == 2 and strays else ["the run ended elsewhere"]
-    return wrong + (["trained again"] if "resuming" not in output.getvalue() else [])
+        return "failed", [f"unexpected {error!r}"]
+    after = damage.contents(workdir)
+    wrong = [f"{name} changed" for name in strays if after.get(name) != before[name]]
+    wrong += [] if int(state.step) == 2 else ["the run ended elsewhere"]
+    wrong += [] if "resuming" in output.getvalue() else ["trained again"]
+    return f"ended at step {int(state.step)}", wrong
 
 
 def main(arguments: argparse.Namespace) -> int:

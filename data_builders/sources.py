@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
 from collections.abc import Mapping
 
 from data_builders.rooms import generate, render
-from psp_jax.io import files
+from psp_jax.io import files, ranges
 from psp_jax.partition import planar, superpixels
 
 DATASET = "scannet_frontiers"
@@ -102,8 +101,8 @@ class EmbeddedRooms:
     data_dir: str = "data"
     rooms: generate.Rooms = dataclasses.field(default_factory=generate.Rooms)
     label_sets: tuple[str, ...] = ("seeds", "planar")
-    color_scale: int = 1
-    fractions: tuple[float, float, float] = (0.6, 0.25, 0.15)
+    color_scale: int = ranges.number(1, least=1, most=render.COLOR_SCALE)
+    fractions: tuple[float, float, float] = ranges.number((0.6, 0.25, 0.15), above=0)
 
     def segmentations(self) -> Mapping[str, superpixels.Superpixels]:
         """Returns the segmentation by label set."""
@@ -115,11 +114,7 @@ class EmbeddedRooms:
 
     def check(self) -> None:
         """Raises ValueError or OSError if the rooms can't be rendered or written."""
-        generate.check(self.rooms)
-        if not 1 <= self.color_scale <= render.COLOR_SCALE:
-            raise ValueError(
-                f"color_scale: expected 1 to {render.COLOR_SCALE}, got {self.color_scale}"
-            )
+        ranges.check(self, "config.data.source")
         self._config()
         message = f"config.data.source.data_dir={self.data_dir} can't be written"
         try:
@@ -174,8 +169,6 @@ class EmbeddedRooms:
         }
         train, validation, test = self.fractions
         fractions = float(train), float(validation), float(test)
-        if not (min(fractions) > 0 and sum(fractions) < math.inf):
-            raise ValueError(f"fractions: expected three positive numbers, got {self.fractions}")
         name = _named(self._rooms_name(), fields, EmbeddedRooms())
         if name == config.name:
             return config

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from psp_jax.batch import Array, Batch
+from psp_jax.io import ranges
 from psp_jax.objectives import edges
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG.
@@ -47,40 +48,31 @@ class Augmentation:
         border: its largest width on each side, as a share of height and width.
     """
 
-    crop: float = 0.5
-    aspect: float = 0.1
-    gamma: float = 0.25
-    gain: float = 0.2
-    channel_gain: float = 0.08
-    contrast: float = 0.2
-    saturation: float = 0.4
-    hue: float = 0.0
-    gray_probability: float = 0.1
-    blur_probability: float = 0.3
-    blur_px: float = 1.5
-    noise_probability: float = 0.5
-    noise: float = 0.05
-    jpeg_probability: float = 0.3
-    jpeg_quality: tuple[int, int] = (25, 90)
-    border_probability: float = 0.1
-    border: float = 0.1
+    crop: float = ranges.number(0.5, above=0, most=1)
+    aspect: float = ranges.number(0.1, least=0)
+    gamma: float = ranges.number(0.25, least=0)
+    gain: float = ranges.number(0.2, least=0)
+    channel_gain: float = ranges.number(0.08, least=0)
+    contrast: float = ranges.number(0.2, least=0)
+    saturation: float = ranges.number(0.4, least=0)
+    hue: float = ranges.number(0.0, least=0)
+    gray_probability: float = ranges.number(0.1, least=0, most=1)
+    blur_probability: float = ranges.number(0.3, least=0, most=1)
+    blur_px: float = ranges.number(1.5, least=0)
+    noise_probability: float = ranges.number(0.5, least=0, most=1)
+    noise: float = ranges.number(0.05, least=0)
+    jpeg_probability: float = ranges.number(0.3, least=0, most=1)
+    jpeg_quality: tuple[int, int] = ranges.number((25, 90), least=1, most=100)
+    border_probability: float = ranges.number(0.1, least=0, most=1)
+    border: float = ranges.number(0.1, least=0, below=0.5)
 
     def check(self) -> None:
-        """Raises ValueError, naming the field, if a value is out of range."""
-        for name, value in vars(self).items():
-            if name == "jpeg_quality":
-                low, high = value if len(value) == 2 else (0, 0)
-                valid, expected = 1 <= low <= high <= 100, "two numbers in order, from 1 to 100"
-            elif name == "crop":
-                valid, expected = 0 < value <= 1, "above 0, up to 1"
-            elif name == "border":
-                valid, expected = 0 <= value < 0.5, "from 0 to less than 0.5"
-            elif name.endswith("probability"):
-                valid, expected = 0 <= value <= 1, "from 0 to 1"
-            else:
-                valid, expected = value >= 0, "0 or more"
-            if not valid:
-                raise ValueError(f"config.data.augmentation.{name}={value}: expected {expected}")
+        """Raises ValueError unless the qualities are two, in order."""
+        quality = self.jpeg_quality
+        if len(quality) != 2 or quality[0] > quality[1]:
+            raise ValueError(
+                f"config.data.augmentation.jpeg_quality={quality}: expected two numbers in order"
+            )
 
 
 class Span(NamedTuple):

@@ -5,12 +5,11 @@ import enum
 import json
 import math
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from psp_jax import augment, models, objectives, tracking
-from psp_jax.io import dataclass_json, files
+from psp_jax.io import dataclass_json, files, ranges
 from psp_jax.metrics import directions
 from psp_jax.partition import superpixels
 
@@ -85,13 +84,13 @@ class Data:
 
     source: Source
     labels: str = "seeds"
-    train_fraction: float = 1.0
-    batch_size: int = 8
-    flip_probability: float = 0.5
+    train_fraction: float = ranges.number(1.0, above=0, most=1)
+    batch_size: int = ranges.number(8, least=1)
+    flip_probability: float = ranges.number(0.5, least=0, most=1)
     augmentation: augment.Augmentation | None = None
     ignore_filled: bool = True
-    max_depth_m: float = 10.0  # ScanNet's sensor is unreliable beyond.
-    threads: int = 2
+    max_depth_m: float = ranges.number(10.0, above=0)  # ScanNet's sensor is unreliable beyond.
+    threads: int = ranges.number(2, least=1)
     cache: bool = False
     skip_damaged: bool = False
 
@@ -140,21 +139,21 @@ class Phase:
             finite; one more ends the run.
     """
 
-    steps: int
+    steps: int = ranges.number(least=1)
     train: tuple[str, ...] = ("trunk", "pyramid", "head", "classifier")
-    learning_rate: float = 1e-3
-    warmup_steps: int = 0
+    learning_rate: float = ranges.number(1e-3, above=0)
+    warmup_steps: int = ranges.number(0, least=0, below="steps")
     schedule: Schedule = Schedule.COSINE
-    final_lr_fraction: float = 1.0
-    power: float = 0.9
+    final_lr_fraction: float = ranges.number(1.0, least=0, most=1)
+    power: float = ranges.number(0.9, above=0)
     lr_multipliers: dict[str, float] = dataclasses.field(default_factory=dict)
     optimizer: Optimizer = Optimizer.ADAM
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    clip_norm: float = 10.0
-    accumulate: int = 1
-    ema_decay: float = 0.0
-    skip_nonfinite: int = 0
+    momentum: float = ranges.number(0.9, least=0, below=1)
+    weight_decay: float = ranges.number(0.0, least=0)
+    clip_norm: float = ranges.number(10.0, above=0)
+    accumulate: int = ranges.number(1, least=1)
+    ema_decay: float = ranges.number(0.0, least=0, below=1)
+    skip_nonfinite: int = ranges.number(0, least=0)
 
 
 @dataclasses.dataclass
@@ -197,13 +196,13 @@ class Experiment:
     phases: tuple[Phase, ...]
     init_from: str = ""
     init_from_parts: dict[str, str] = dataclasses.field(default_factory=dict)
-    seed: int = 0
-    checkpoint_every: int = 500
-    validate_every: int = 200
-    keep_checkpoints: int = 2
+    seed: int = ranges.number(0, least=0, below=2**31)
+    checkpoint_every: int = ranges.number(500, least=1)
+    validate_every: int = ranges.number(200, least=1)
+    keep_checkpoints: int = ranges.number(2, least=1)
     best_metric: str = ""
-    patience: int = 0
-    pictures: int = 6
+    patience: int = ranges.number(0, least=0)
+    pictures: int = ranges.number(6, least=1)
     writers: tuple[tracking.Service, ...] = ()
     shard_parameters: bool = False
 
@@ -211,29 +210,17 @@ class Experiment:
 def check(experiment: Experiment) -> None:
     """Raises ConfigError, naming field and value, if a value is out of range."""
     _expect(len(experiment.phases) > 0, "phases", experiment.phases, "at least one phase")
-    for name, value in dataclass_json.flatten(experiment).items():
-        finite = not isinstance(value, float) or math.isfinite(value)
-        _expect(finite, re.sub(r"\.(\d+)", r"[\1]", name), value, "a finite number")
     for index, phase in enumerate(experiment.phases):
         _check_phase(f"phases[{index}]", phase)
-    data = experiment.data
-    _expect(data.batch_size >= 1, "data.batch_size", data.batch_size, "at least 1")
-    share = data.train_fraction
-    _expect(0 < share <= 1, "data.train_fraction", share, "above 0, up to 1")
-    _expect(data.max_depth_m > 0, "data.max_depth_m", data.max_depth_m, "above 0")
-    _expect(data.threads >= 1, "data.threads", data.threads, "at least 1")
-    probability = data.flip_probability
-    _expect(0 <= probability <= 1, "data.flip_probability", probability, "from 0 to 1")
-    if data.augmentation is not None:
-        data.augmentation.check()
-    for name in ("checkpoint_every", "validate_every", "keep_checkpoints", "pictures"):
-        value = getattr(experiment, name)
-        _expect(value >= 1, name, value, "at least 1")
+    try:
+        ranges.check(experiment, "config")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if experiment.data.augmentation is not None:
+        experiment.data.augmentation.check()
     known = directions.IS_HIGHER_BETTER
     metric = experiment.best_metric
     _expect(metric in ("", *known), "best_metric", metric, f"one of {', '.join(known)}")
-    _expect(experiment.patience >= 0, "patience", experiment.patience, "0 or more")
-    _expect(0 <= experiment.seed < 2**31, "seed", experiment.seed, "from 0 to 2**31 - 1")
     sources = experiment.init_from_parts
     valid = isinstance(sources, dict) and all(isinstance(x, str) and x for x in sources.values())
     _expect(valid, "init_from_parts", sources, "a dict, such as {'depth': 'runs/depth_mse'}")
@@ -242,7 +229,6 @@ def check(experiment: Experiment) -> None:
             "config.init_from and config.init_from_parts are both set; clear one of them, such as "
             "--config.init_from_parts={}"
         )
-    experiment.objective.check()
     experiment.model.make(experiment.objective.channels)
     for service in experiment.writers:
         service.check()
@@ -254,25 +240,14 @@ def _check_phase(name: str, phase: Phase) -> None:
     def expect(condition: bool, field: str, expected: str) -> None:
         _expect(condition, f"{name}.{field}", getattr(phase, field), expected)
 
-    expect(phase.steps >= 1, "steps", "at least 1")
-    expect(0 < phase.learning_rate < math.inf, "learning_rate", "a positive number")
-    expect(0 <= phase.warmup_steps < phase.steps, "warmup_steps", "less than steps")
     expect(phase.schedule in list(Schedule), "schedule", f"one of {', '.join(Schedule)}")
-    expect(0 <= phase.final_lr_fraction <= 1, "final_lr_fraction", "from 0 to 1")
     falls = phase.schedule != Schedule.POLY or phase.final_lr_fraction < 1
     expect(falls, "final_lr_fraction", "less than 1 (0 as published) with the schedule poly")
-    expect(0 < phase.power < math.inf, "power", "a positive number")
     factors = phase.lr_multipliers
     expect(isinstance(factors, dict), "lr_multipliers", "a dict, such as {'head': 10}")
     positive = all(isinstance(x, int | float) and 0 < x < math.inf for x in factors.values())
     expect(positive, "lr_multipliers", "positive numbers by part, such as {'head': 10}")
     expect(phase.optimizer in list(Optimizer), "optimizer", f"one of {', '.join(Optimizer)}")
-    expect(0 <= phase.momentum < 1, "momentum", "from 0 to less than 1")
-    expect(0 <= phase.weight_decay < math.inf, "weight_decay", "0 or more")
-    expect(phase.clip_norm > 0, "clip_norm", "above 0")
-    expect(phase.accumulate >= 1, "accumulate", "at least 1")
-    expect(0 <= phase.ema_decay < 1, "ema_decay", "from 0 to less than 1")
-    expect(phase.skip_nonfinite >= 0, "skip_nonfinite", "0 or more")
 
 
 def _expect(condition: bool, field: str, value: Any, expected: str) -> None:

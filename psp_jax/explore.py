@@ -25,7 +25,7 @@ import tabulate
 from psp_jax.evaluation import plots
 from psp_jax.io import command_line, own_files, progress, units
 from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, superpixels
-from psp_jax.recordings import images, inputs, recording, scan_ids
+from psp_jax.recordings import file_frames, image_faults, images, inputs, recording, scan_ids
 
 _T = TypeVar("_T")
 _Chosen = tuple[str, recording.Frame, np.ndarray | None]
@@ -71,13 +71,15 @@ def views(found: inputs.Inputs, frames: int) -> tuple[list[View], list[str]]:
     """Reads about `frames` evenly spaced frames of inputs.
 
     Returns:
-        The frames, and a line for every one that can't be read.
+        The frames, and a line for every one, or its colour, that can't be read.
     """
     read: list[View] = []
     skipped: list[str] = []
     for name, frame, instance in _chosen(found, frames, skipped):
         try:
-            read.append(_view(name, frame, instance))
+            view, damage = _view(name, frame, instance)
+            read.append(view)
+            skipped += [f"the colour of {name}: {damage}"] if damage else []
         except (recording.Damaged, OSError) as error:
             skipped.append(f"{name}: {error}")
     return read, skipped
@@ -129,9 +131,8 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("frame", "algorithm", *METRICS))
-    for view in progress.bar(chosen, desc="explore", unit="frame"):
+    for view in progress.bar(_distinct(chosen), desc="explore", unit="frame"):
         filled_mm, _ = fill.fill_nearest(view.depth_mm)
-        picture = own.path(f"{view.name}.png")
         try:
             measured = {name: measure(each, view, filled_mm) for name, each in ALGORITHMS.items()}
         except ValueError as error:
@@ -142,7 +143,7 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
             rows[name].append(metrics)
             table.writerow((view.name, name, *(f"{value:.6g}" for value in metrics.values())))
         plots.partition_sheet(
-            picture,
+            own.path(f"{view.name}.png"),
             filled_mm / np.float32(units.MM_PER_M),
             view.rgb,
             partitions,
@@ -156,6 +157,16 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
         floatfmt=("", *METRICS.values()),
     )
     return means, skipped
+
+
+def _distinct(chosen: Sequence[View]) -> list[View]:
+    """Numbers the views whose name another one has already."""
+    views: dict[str, View] = {}
+    for view in chosen:
+        names = (f"{view.name}_{number}" for number in itertools.count(2))
+        name = next(each for each in itertools.chain([view.name], names) if each not in views)
+        views[name] = dataclasses.replace(view, name=name)
+    return list(views.values())
 
 
 def _mean(values: list[float]) -> float:
@@ -192,17 +203,21 @@ def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_
             skipped.append(f"the rest of {scan.id} can't be read: {error}")
 
 
-def _view(name: str, frame: recording.Frame, instance: np.ndarray | None) -> View:
+def _view(
+    name: str, frame: recording.Frame, instance: np.ndarray | None
+) -> tuple[View, Exception | None]:
+    """Reads a frame; also returns why its colour can't be read, if there is any."""
     depth_mm = frame.read_depth()
     if not depth_mm.any():
         raise recording.Damaged("no depth reading")
     try:
         bgr = images.decode_color(frame.read_color(), None)
-        height, width = depth_mm.shape
-        rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
-    except (recording.Damaged, OSError):
-        rgb = None
-    return View(name, depth_mm, rgb, instance)
+    except (recording.Damaged, OSError) as error:
+        is_there = not isinstance(frame, file_frames.FileFrame) or "color" in frame.files
+        return View(name, depth_mm, None, instance), error if is_there else None
+    height, width = depth_mm.shape
+    rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
+    return View(name, depth_mm, rgb, instance), None
 
 
 def _spaced(items: Sequence[_T], count: int) -> list[_T]:
@@ -212,6 +227,7 @@ def _spaced(items: Sequence[_T], count: int) -> list[_T]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Explores every path of the command line; returns 1 if frames were skipped."""
+    image_faults.POLICY.tolerant = arguments.tolerant
     reading = inputs.reading(arguments)
     reading["results"] = own_files.listed(arguments.out)
     found = [inputs.find_depth(path, **reading) for path in arguments.paths]
@@ -226,7 +242,9 @@ def main(arguments: argparse.Namespace) -> int:
     table, not_segmented = explore(chosen, arguments.out)
     skipped += not_segmented
     print(table)
-    print(f"pictures and table.csv are in {arguments.out}")
+    total = sum(len(each.depths) for each in found)
+    total += sum(scan.count(1) for each in found for scan in each.recordings)
+    print(f"{len(chosen)} of {total} frames are in {arguments.out} (--frames), with table.csv")
     for line in inputs.lines_of({p: why for each in found for p, why in each.unused.items()}):
         print(line)
     if skipped:
@@ -257,6 +275,7 @@ def parser() -> command_line.Parser:
         help="number of frames, evenly spaced over each recording (default: %(default)s)",
     )
     inputs.add_flags(parser)
+    inputs.add_color_flags(parser)
     return parser
 
 

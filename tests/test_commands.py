@@ -1,7 +1,9 @@
 """Programs as processes: what they say where locale, names, devices or backends are unusual."""
 
+import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,16 +15,44 @@ from psp_jax.io import command_line, files
 
 ROOT = pathlib.Path(__file__).parents[1]
 LATIN = os.fsdecode(b"caf\xe9")  # A name that is not UTF-8.
-LOCALES = {
-    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-    "UTF-8": {"LC_ALL": "C.UTF-8"},
-    "GBK": {
-        "LC_ALL": "C",
-        "PYTHONUTF8": "0",
-        "PYTHONCOERCECLOCALE": "0",
-        "PYTHONIOENCODING": "gbk",
-    },
-}
+STRICT = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+# Character maps of locales, which also encode names of files.
+LOCALES = {"C": "", "en_US.UTF-8": "UTF-8", "zh_CN.GBK": "GBK"}
+PROGRAMS = (
+    *("psp_jax.predict.__main__", "psp_jax.codec.__main__", "psp_jax.report.__main__"),
+    *("psp_jax.explore", "psp_jax.weights.__main__", "data_builders.scannet_frontiers.__main__"),
+)
+# Runs commands one after the other, as processes of their own would, and prints each status.
+RUNNER = """
+import importlib, json, os, pathlib, sys
+from psp_jax.io import command_line
+for name, *arguments in json.loads(pathlib.Path("commands.json").read_text(encoding="utf-8")):
+    sys.argv = [name, *(os.fsdecode(bytes.fromhex(each)) for each in arguments)]
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="strict")
+    program = importlib.import_module(name)
+    try:
+        command_line.run(program.main, program.parser())
+    except SystemExit as done:
+        print(f"status {done.code} of {name}", flush=True)
+"""
+
+
+@pytest.fixture(params=LOCALES)
+def locale(request, tmp_path):
+    """The environment variables of a locale, and how it encodes the names of files."""
+    name, encoding = request.param, LOCALES[request.param]
+    if not encoding:
+        return {"LC_ALL": name, **STRICT}, "utf-8"
+    made = tmp_path / "locales" / name
+    made.parent.mkdir()
+    language = name.partition(".")[0]
+    command = ["localedef", "-i", language, "-f", encoding, "--no-archive", str(made)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"localedef can't make {name}: {error}")
+    return {"LC_ALL": name, "LOCPATH": str(made.parent), **STRICT}, encoding
 
 
 def run(module, *arguments, cwd, **environment):
@@ -38,36 +68,56 @@ def assert_one_line(done, status, *words):
         assert word in lines[0]
 
 
-@pytest.mark.parametrize("locale", LOCALES)
-def test_any_name_can_be_coded_listed_and_written(tmp_path, locale):
-    """One good file and one that is damaged, in a folder whose names suit no locale."""
-    folder = tmp_path / f"{LATIN} 你好" / "depth"
-    folder.mkdir(parents=True)
+def commands(cwd, environment, listed):
+    """Runs commands in one process; returns their statuses and the process."""
+    hexed = [[name, *(os.fsencode(each).hex() for each in given)] for name, *given in listed]
+    (cwd / "commands.json").write_text(json.dumps(hexed))
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    command = [sys.executable, "-c", RUNNER]
+    done = subprocess.run(command, capture_output=True, cwd=cwd, env=variables)
+    statuses = re.findall(rb"^status (\d+) of", done.stdout, re.MULTILINE)
+    return list(map(int, statuses)), done
+
+
+def test_names_and_files_are_right_in_every_locale(tmp_path, edges_run, locale):
+    """Good and damaged files, in a folder whose names suit no locale or only this one."""
+    environment, encoding = locale
+    chinese = os.fsdecode("你好".encode(encoding))
+    folder = tmp_path / f"{LATIN} {chinese}"
     depth_mm = np.full((48, 64), 2000, np.uint16)
     depth_mm[:, 30:] = 3000
-    good, bad = folder / f"{LATIN}.png", folder / f"ü{LATIN}.png"
-    good.write_bytes(cv2.imencode(".png", depth_mm)[1].tobytes())
-    bad.write_bytes(b"nothing")
-    out = tmp_path / f"out {LATIN}"
-    done = run("psp_jax.codec", "encode", folder, f"--out={out}", cwd=tmp_path, **LOCALES[locale])
-    assert done.returncode == 1, done.stderr
-    assert b"1 skipped" in done.stdout and b"Traceback" not in done.stderr
-    assert [path.name for path in out.rglob("*.pdr")] == [f"{LATIN}.pdr"]
-
-
-@pytest.mark.parametrize("locale", LOCALES)
-def test_a_report_is_utf8_in_every_locale(tmp_path, depth_run, locale):
-    page = tmp_path / "page.md"
+    photo = np.full((48, 64, 3), 90, np.uint8)
+    for kind, pixels in (("depth", depth_mm), ("photos", photo)):
+        (folder / kind).mkdir(parents=True)
+        good = folder / kind / f"{LATIN} {chinese}.png"
+        good.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        (folder / kind / f"{chinese}{LATIN}.png").write_bytes(b"nothing")
+    out, page = tmp_path / f"out {LATIN}", tmp_path / "page.md"
     page.write_text("# é 你好\n<!-- report:begin -->\n<!-- report:end -->\n", encoding="utf-8")
-    missing = tmp_path / f"{LATIN} 你好"
-    done = run(
-        *("psp_jax.report", depth_run, missing, "--out=report", f"--into={page}"),
-        cwd=tmp_path,
-        **LOCALES[locale],
+    missing = tmp_path / f"{LATIN} {chinese} missing"
+    predict = [folder / "photos", f"--workdir={edges_run}", f"--out={out}/predicted"]
+    statuses, done = commands(
+        tmp_path,
+        environment,
+        [
+            ["psp_jax.codec.__main__", "encode", folder / "depth", f"--out={out}/coded"],
+            ["psp_jax.predict.__main__", *predict, "--outputs=overlay,regions", "--page"],
+            ["psp_jax.report.__main__", edges_run, missing, "--out=report", f"--into={page}"],
+            *([name, "--help"] for name in PROGRAMS),
+        ],
     )
-    assert done.returncode == 1 and b"Traceback" not in done.stderr, done.stderr
+    assert b"Traceback" not in done.stderr, done.stderr
+    assert statuses == [1, 1, 1, *(0 for _ in PROGRAMS)], done.stdout + done.stderr
+    assert done.stdout.count(b"1 skipped") == 2
+    for suffix in (".pdr", ".jpg", ".png"):
+        made = {path.stem for path in out.rglob(f"*{suffix}")}
+        assert made == {f"{LATIN} {chinese}"}, suffix
     for path in (tmp_path / "report" / "report.html", tmp_path / "report" / "report.md", page):
-        assert "你好" in path.read_text(encoding="utf-8"), path
+        text = path.read_text(encoding="utf-8")
+        assert "你好 missing" in text, path
+        assert path != page or "# é 你好" in text
+    index = (out / "predicted" / "page" / "index.html").read_text(encoding="utf-8")
+    assert "caf" in index
 
 
 @pytest.mark.parametrize("platforms", ["cuda", "nosuch"])

@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import importlib.util
+import math
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from psp_jax import data, experiment, prepared, presets
+from psp_jax.io import ranges
 from psp_jax.models import parts, resnet
 from tests.batches import make_batch
 from tests.scans import small_config
@@ -45,6 +48,57 @@ def test_every_config_is_valid_and_survives_its_text_form(tmp_path, path, varian
     assert f"--config=configs/{path.name}:scannet\n" in module.__doc__
     with pytest.raises(ValueError, match="'kitchen'"):
         module.get_config("kitchen")
+
+
+BAD = (math.nan, math.inf, -math.inf, -1, 0)  # 1e400 is read as inf.
+
+
+def numbers_of(tree, path=()):
+    """Yields the path of every number in a tree of dataclasses, with its field and owner."""
+    for field in dataclasses.fields(tree):
+        value = getattr(tree, field.name)
+        parts = enumerate(value) if isinstance(value, tuple) else [(None, value)]
+        for index, part in parts:
+            at = (*path, field.name) if index is None else (*path, field.name, index)
+            if dataclasses.is_dataclass(part):
+                yield from numbers_of(part, at)
+            elif isinstance(part, int | float) and not isinstance(part, bool):
+                yield at, field, tree
+
+
+def replaced(tree: Any, path, value) -> Any:
+    """Returns a copy of a tree in which one number has another value."""
+    if not path:
+        return value
+    part, *rest = path
+    if isinstance(part, int):
+        return (*tree[:part], replaced(tree[part], rest, value), *tree[part + 1 :])
+    return dataclasses.replace(tree, **{part: replaced(getattr(tree, part), rest, value)})
+
+
+@EVERY
+def test_every_number_of_a_config_is_in_its_declared_range_or_refused_by_name(path):
+    """Not finite, negative and zero, unless the declaration of the field allows it."""
+    fields = {
+        (type(owner), at[-1]): (config, at, field, owner)
+        for config in map(module_of(path).get_config, ("rooms", "scannet"))
+        for at, field, owner in numbers_of(config)
+    }
+    assert len(fields) > 30
+    for config, at, field, owner in fields.values():
+        range_, kind = ranges.declared(field), type(functools.reduce(part_of, at, config))
+        for bad in BAD:
+            changed = replaced(config, at, kind(bad) if math.isfinite(bad) else bad)
+            try:
+                experiment.check(changed)
+            except ValueError as error:
+                assert field.name in str(error) and "\n" not in str(error), (at, bad, error)
+            else:
+                assert range_ and range_.holds(bad, owner), f"{at}={bad} is accepted"
+
+
+def part_of(tree, part):
+    return tree[part] if isinstance(part, int) else getattr(tree, part)
 
 
 @EVERY

@@ -1,5 +1,6 @@
 """Odd and damaged inputs have the same fate in every command: used, or named with status 1."""
 
+import contextlib
 import os
 import shutil
 
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 import psp_jax.codec.__main__ as codec_program
+import psp_jax.predict.__main__ as predict_program
 import psp_jax.report.__main__ as report_program
+from data_builders.scannet_frontiers import examples, work
 from psp_jax import explore
+from psp_jax.partition import superpixels
 from psp_jax.predict import frames
-from psp_jax.recordings import inputs
+from psp_jax.recordings import image_faults, inputs, layouts, recording
 
 LATIN = os.fsdecode(b"caf\xe9")
 NAMES = ["12:30 talk", "-v", "a%03d", "a b", "x.y", "~", "$HOME", "你好", LATIN, "[1]", "*"]
@@ -24,9 +28,10 @@ def depth_png(path, values=(2000, 3333)):
     path.write_bytes(cv2.imencode(".png", depth_mm)[1].tobytes())
 
 
-def photo(path):
+def photo(path, rng=None):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".jpg", np.full((64, 96, 3), 90, np.uint8))[1].tobytes())
+    bgr = np.full((64, 96, 3), 90) if rng is None else rng.integers(0, 255, (64, 96, 3))
+    path.write_bytes(cv2.imencode(".jpg", bgr.astype(np.uint8))[1].tobytes())
 
 
 def run(program, *arguments):
@@ -102,6 +107,46 @@ def test_nothing_that_can_be_done_is_no_success(tmp_path, command):
         assert status == 1
 
 
+@pytest.fixture
+def half_gray(tmp_path, monkeypatch):
+    """Three pairs, the colour of one of which is cut in half."""
+    monkeypatch.setattr(image_faults.POLICY, "tolerant", False)  # Restored after the test.
+    root = tmp_path / "walk"
+    for name in "012":
+        photo(root / "color" / f"{name}.jpg", np.random.default_rng(0))
+        depth_png(root / "depth" / f"{name}.png")
+    path = root / "color" / "1.jpg"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return root
+
+
+@pytest.mark.parametrize("flags", [(), ("--tolerant",)])
+def test_damaged_colour_is_reported_unless_it_is_tolerated(half_gray, tmp_path, flags, capsys):
+    given = [half_gray, f"--out={tmp_path / 'out'}", "--frames=9", *flags]
+    assert run(explore, *given) == (not flags)
+    assert ("the colour of walk_000001" in capsys.readouterr().out) == (not flags)
+    arguments = predict_program.parser().parse_args([str(half_gray), *flags])
+    image_faults.POLICY.tolerant = arguments.tolerant
+    (sequence,) = frames.find(arguments.inputs, 1)
+    read = 0
+    for _, decode in sequence.frames(lambda frame: True):
+        with contextlib.suppress(recording.Damaged):
+            read += decode().shape == (64, 96, 3)
+    assert read == (3 if flags else 2)
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_a_tolerant_data_set_holds_intact_jpegs(half_gray, tmp_path, tolerant):
+    (scan,) = layouts.survey(half_gray).recordings
+    segment = {"seeds": superpixels.Seeds(superpixels=10, levels=2)}
+    recipe = examples.Recipe(1, (64, 96), segment, tolerant=tolerant)
+    job = work.Job(scan, recipe, None, str(tmp_path / "work"), "3.0.0")
+    job.run()
+    made = [example["image"] for _, example in job.records()]
+    assert len(made) == (3 if tolerant else 2)
+    assert not any(map(image_faults.damage_of, made))
+
+
 def test_a_report_with_a_run_that_is_missing_or_damaged_ends_with_1(tmp_path, depth_run):
     folder = tmp_path / "run"
     shutil.copytree(depth_run, folder)
@@ -116,3 +161,54 @@ def test_a_page_without_markers_stops_a_report_before_it_writes(tmp_path, depth_
     with pytest.raises(ValueError, match="README.md: expected"):
         run(report_program, depth_run, f"--out={tmp_path / 'out'}", f"--into={page}")
     assert page.read_text() == "mine" and not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def mixed(tmp_path):
+    """A recording, with a photo, a film and another recording in its folder, and a film outside."""
+    root = tmp_path / "mixed"
+    for folder in ("walk", "walk/later"):
+        photo(root / folder / "color" / "0.jpg")
+        depth_png(root / folder / "depth" / "0.png")
+    photo(root / "walk" / "holiday.jpg")
+    for film in ("walk/film.mp4", "film.avi"):
+        (root / film).write_bytes(b"film")
+    return root
+
+
+@pytest.mark.parametrize("find", [inputs.find_depth, inputs.find_color])
+def test_what_is_in_the_folder_of_a_recording_is_used_or_named(mixed, find):
+    found = find(mixed)
+    assert [scan.id for scan in found.recordings] == ["walk"]
+    unused = {os.path.relpath(path, mixed) for path in found.unused}
+    assert unused >= {"walk/later", "walk/holiday.jpg", "walk/film.mp4"}
+    assert ("film.avi" in unused) == (find is inputs.find_depth) == (not found.videos)
+
+
+def test_the_data_set_builder_names_what_is_no_recording(mixed):
+    unused = layouts.survey(mixed).unused()
+    assert {os.path.relpath(path, mixed) for path in unused} == {
+        *("walk/later", "walk/holiday.jpg", "walk/film.mp4", "film.avi")
+    }
+
+
+def test_decode_ignores_hidden_streams_and_follows_links_once(tmp_path):
+    depth_png(tmp_path / "in" / "depth" / "a.png")
+    coded = tmp_path / "coded"
+    assert run(codec_program, "encode", tmp_path / "in", f"--out={coded}") == 0
+    (coded / ".hidden").mkdir()
+    for name in (".hidden/b.pdr", "._a.pdr"):
+        (coded / name).write_bytes(b"AppleDouble")
+    (coded / "again").symlink_to(coded)
+    assert run(codec_program, "decode", coded, f"--out={tmp_path / 'out'}") == 0
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+
+
+def test_explore_counts_frames_and_keeps_those_of_one_name_apart(tmp_path, capsys):
+    for name in ("x/depth/0.png", "y/x/depth/0.png", "z/depth/0.png"):
+        depth_png(tmp_path / "in" / name)
+    assert run(explore, tmp_path / "in", f"--out={tmp_path / 'all'}", "--frames=9") == 0
+    assert len(list((tmp_path / "all").glob("*.png"))) == 3
+    assert run(explore, tmp_path / "in", f"--out={tmp_path / 'two'}", "--frames=2") == 0
+    output = capsys.readouterr().out
+    assert "3 of 3 frames" in output and "2 of 3 frames" in output

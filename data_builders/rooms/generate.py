@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from data_builders.rooms import camera, render, scene, sensor, space, varied, walk, workers
-from psp_jax.io import files, progress
+from psp_jax.io import files, progress, ranges
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
@@ -43,11 +43,11 @@ class Rooms:
             and materials, and cameras of any height, tilt and field of view.
     """
 
-    spaces: int = 96
-    frames_per_scan: int = 8
-    depth_height: int = 120
-    depth_width: int = 160
-    seed: int = 0
+    spaces: int = ranges.number(96, least=2, most=MAX_SPACES)
+    frames_per_scan: int = ranges.number(8, least=1)
+    depth_height: int = ranges.number(120, least=16, most=1024)
+    depth_width: int = ranges.number(160, least=16, most=1024)
+    seed: int = ranges.number(0, least=0)
     ideal_depth: bool = False
     variety: bool = False
 
@@ -86,7 +86,7 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
             function did not write.
         OSError: if a file can't be written, or a process is killed.
     """
-    check(rooms)
+    ranges.check(rooms, "rooms")
     directory = pathlib.Path(directory)
     _remove_outdated(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
     missing = [scan for scan in rooms.scans if not _sens_path(directory, *scan).exists()]
@@ -106,20 +106,6 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
 def processes_for(frames: int) -> int:
     """Returns the number of processes that pays for so many frames; 0 for this process alone."""
     return (os.cpu_count() or 1) if frames >= MIN_FRAMES_FOR_PROCESSES else 0
-
-
-def check(rooms: Rooms) -> None:
-    """Raises ValueError, naming the field, if a value is out of range."""
-    if not 2 <= rooms.spaces <= MAX_SPACES:
-        raise ValueError(f"spaces: expected 2 to {MAX_SPACES}, got {rooms.spaces}")
-    if rooms.frames_per_scan < 1:
-        raise ValueError(f"frames_per_scan: expected at least 1, got {rooms.frames_per_scan}")
-    for name in ("depth_height", "depth_width"):
-        size = getattr(rooms, name)
-        if not 16 <= size <= 1024:
-            raise ValueError(f"{name}: expected 16 to 1024, got {size}")
-    if rooms.seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {rooms.seed}")
 
 
 def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None:

@@ -110,6 +110,7 @@ def _own(arguments: argparse.Namespace, manual_dir: str) -> Any:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the options of `reading.survey` that were given."""
     given = inputs.reading(arguments) | {"tfds": arguments.tfds}
+    given |= {"tolerant": True} if arguments.tolerant else {}
     return {name: value for name, value in given.items() if value not in (None, layouts.AUTO)}
 
 
@@ -173,6 +174,7 @@ def parser() -> command_line.Parser:
     add("--limit_scans", type=positive, help="maximum number of scans per split")
     add("--dry_run", action="store_true", help="only print the scans, the size and the time needed")
     inputs.add_flags(result)
+    inputs.add_color_flags(result)
     return result
 
 

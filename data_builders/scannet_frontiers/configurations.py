@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders.scannet_frontiers import examples, splits
+from data_builders.scannet_frontiers import examples, reading, splits
 from psp_jax.partition import planar, superpixels
 from psp_jax.recordings import recording
 
@@ -82,7 +82,8 @@ class FrontierConfig(tfds.core.BuilderConfig):
     def recipe(self) -> examples.Recipe:
         """Selects the frames and describes their labels."""
         return examples.Recipe(
-            self.frame_stride, self.size, dict(self.segmentations), self.color_scale, self.crop
+            *(self.frame_stride, self.size, dict(self.segmentations), self.color_scale, self.crop),
+            tolerant=reading.TOLERANT in self.reading,
         )
 
 

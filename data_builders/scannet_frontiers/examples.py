@@ -11,7 +11,7 @@ import numpy as np
 from data_builders.scannet_frontiers import fitting, splits
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import fill, frontier_classes, superpixels
-from psp_jax.recordings import images, recording
+from psp_jax.recordings import image_faults, images, recording
 
 JPEG_QUALITY = 95
 _UNKNOWN_POSE = np.full((4, 4), np.nan, np.float32)
@@ -28,6 +28,7 @@ class Recipe:
         segmentations: segmentation of the filled depth by label set, at that size.
         color_scale: colour is resized to `color_scale` times the height and width of depth.
         crop: whether images of other proportions are cropped at the centre, instead of left out.
+        tolerant: whether damaged JPEGs are used, gray where they are damaged.
     """
 
     frame_stride: int
@@ -35,6 +36,7 @@ class Recipe:
     segmentations: Mapping[str, superpixels.Superpixels]
     color_scale: int = 1
     crop: bool = False
+    tolerant: bool = False
 
     @property
     def color_size(self) -> tuple[int, int]:
@@ -180,12 +182,14 @@ def _intrinsics(
 
 
 def _jpeg(color: bytes, pixels: np.ndarray, fit: fitting.Fit) -> bytes:
-    """Resizes the colour image; a JPEG that has the size already is returned as it is.
+    """Resizes the colour image; an intact JPEG that has the size already is returned as it is.
 
     ScanNet's depth is registered to its colour: the two grids differ by a scaling only, and the
     extrinsics in the header must not be applied.
     """
-    if images.shape_of(color) == images.Shape(fit.color_size, 3, is_jpeg=True):
+    if images.shape_of(color) == images.Shape(fit.color_size, 3, is_jpeg=True) and not (
+        image_faults.POLICY.tolerant and image_faults.damage_of(color)
+    ):
         return color
     encoded, data = cv2.imencode(
         ".jpg", fit.color(pixels), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

@@ -6,6 +6,7 @@ import time
 from data_builders.scannet_frontiers import examples, splits, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from data_builders.scannet_frontiers.report import Report
+from psp_jax.recordings import inputs
 
 PROBED_SCANS = 3  # Processed for the estimate, spread over all scans: spaces differ in cost.
 PROBED_FRAMES = 4  # Per scan.
@@ -37,7 +38,7 @@ def describe(builder: dataset.Builder, *, manual_dir: str, workers: int) -> str:
         all_jobs += jobs[split]
         frames += sum(counts)
     lines += [f"  {note}" for note in survey.notes]
-    lines += [f"  not read, {path}: {why}" for path, why in survey.refused.items()]
+    lines += [f"  {line}" for line in inputs.lines_of(survey.unused())]
     if unlisted:
         lines.append(f"  in no split: {' '.join(unlisted)}")
     finished = sum(job.path.exists() for job in all_jobs)

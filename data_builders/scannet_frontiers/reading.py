@@ -18,6 +18,7 @@ from psp_jax.io.units import MM_PER_M, to_millimetres
 from psp_jax.recordings import layouts, recording
 
 TFDS = "tfds"  # Key of the option that names a TFDS data set.
+TOLERANT = "tolerant"  # Key of the option that damaged images are read; see `examples.Recipe`.
 
 
 def survey(folder: str, options: Mapping[str, Any]) -> layouts.Survey:
@@ -33,6 +34,7 @@ def survey(folder: str, options: Mapping[str, Any]) -> layouts.Survey:
         FileNotFoundError: if there are none.
         ValueError: if an option is wrong, or the TFDS data set can't be read.
     """
+    options = {name: value for name, value in options.items() if name != TOLERANT}
     if TFDS not in options:
         return layouts.survey(folder, **options)
     directory = _directory(pathlib.Path(folder), options[TFDS])

@@ -24,7 +24,7 @@ from data_builders.scannet_frontiers import (
 )
 from psp_jax.io import manifest, progress
 from psp_jax.partition import frontier_classes
-from psp_jax.recordings import layouts, recording
+from psp_jax.recordings import inputs, layouts, recording
 
 HOMEPAGE = "http://www.scan-net.org"
 SHOWN = 5  # Printed of longer lists; all of them are in metadata.json.
@@ -145,7 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         print(*survey.notes, sep="\n")
         jobs, unlisted = self.jobs(survey)
         self._metadata["scans_in_no_split"] = unlisted
-        self._metadata["folders_not_read"] = survey.refused
+        self._metadata["folders_not_read"] = survey.unused()
         self._metadata[fingerprint.KEY] = self.made_from(survey, manual_dir)
         self._metadata[SHARED_SPACES] = _shared_spaces(jobs)
         all_jobs = [job for members in jobs.values() for job in members]
@@ -321,8 +321,5 @@ def describe(builder: Builder) -> str:
     if unlisted:
         shown = ", ".join(unlisted[:SHOWN]) + (" ..." if len(unlisted) > SHOWN else "")
         lines.append(f"  {len(unlisted)} scans are in no split: {shown}")
-    refused = metadata["folders_not_read"]
-    lines += [f"  not read, {path}: {why}" for path, why in list(refused.items())[:SHOWN]]
-    if len(refused) > SHOWN:
-        lines.append(f"  ... and {len(refused) - SHOWN} more folders, all in metadata.json")
+    lines += [f"  {line}" for line in inputs.lines_of(metadata["folders_not_read"])]
     return "\n".join(lines)

@@ -19,7 +19,7 @@ import cv2
 from data_builders.scannet_frontiers import examples
 from data_builders.scannet_frontiers.report import Report
 from psp_jax.partition import frontier_classes
-from psp_jax.recordings import recording
+from psp_jax.recordings import image_faults, recording
 
 _FORMAT = "3"  # Raise it whenever the content of the files changes.
 
@@ -75,6 +75,7 @@ class Job:
         path, report = self.path, Report()
         if path.exists():
             return
+        image_faults.POLICY.tolerant = self.recipe.tolerant  # Perhaps in another process.
         with _complete_file(path) as file:
             made = examples.examples_of(
                 self.scan,

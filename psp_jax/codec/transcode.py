@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from psp_jax import codec
-from psp_jax.io import own_files, png_kinds, progress
+from psp_jax.io import image_kinds, own_files, progress
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, smoothing
-from psp_jax.recordings import inputs, recording
+from psp_jax.recordings import inputs, listing, recording
 
 SUFFIX = ".pdr"
 MAX_STREAM_BYTES = 256 << 20
@@ -177,7 +177,8 @@ def encode_all(
 
 def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
     """Decodes every stream of every path to `out`/depth and `out`/regions."""
-    listed = [pair for path in paths for pair in _streams(path)]
+    unused: dict[str, str] = {}
+    listed = [pair for path in paths for pair in _streams(path, unused)]
     own = own_files.OwnFiles(out)
     done, data_bytes, pixels, skipped = 0, 0, 0, {}
     with progress.bar(desc="decode", unit="frame", total=len(listed)) as bar:
@@ -187,14 +188,14 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     raise ValueError(f"larger than {MAX_STREAM_BYTES} bytes")
                 data = path.read_bytes()
                 depth_mm, labels = codec.decode(data)
-                own.write(f"depth/{name}.png", _png(depth_mm, png_kinds.DEPTH))
+                own.write(f"depth/{name}.png", _png(depth_mm, image_kinds.DEPTH))
                 regions = int(labels.max()) + 1
                 if regions > MAX_REGIONS:
                     bar.write(f"{name}: {regions} regions don't fit a 16-bit PNG: only depth")
                 else:
                     numbers = labels.astype(np.uint16)
-                    own.write(f"regions/{name}.png", _png(numbers, png_kinds.REGIONS))
-            except (ValueError, FileExistsError) as error:
+                    own.write(f"regions/{name}.png", _png(numbers, image_kinds.REGIONS))
+            except (ValueError, OSError) as error:
                 skipped[name] = str(error)
                 bar.write(f"{name}: skipped, {error}")
             else:
@@ -203,14 +204,19 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                 height, width = depth_mm.shape
                 bar.write(f"{name}: {height}x{width}, {regions} regions, {len(data)} bytes")
             bar.update()
-    return Summary(done, data_bytes, pixels, skipped)
+    return Summary(done, data_bytes, pixels, skipped, unused)
 
 
-def _streams(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+def _streams(path: pathlib.Path, unused: dict[str, str]) -> list[tuple[str, pathlib.Path]]:
+    """Lists the streams of a path with their names; adds folders that can't be read to `unused`."""
     if path.is_file():
         return [(path.stem, path)]
     if path.is_dir():
-        streams = sorted(path.glob(f"**/*{SUFFIX}"))
+        streams, walk = [], listing.Walk(path)
+        for folder in walk:
+            streams += folder.having((SUFFIX,))
+            walk.enter(folder.folders)
+        unused |= walk.skipped
         if streams:
             return [(str(file.relative_to(path).with_suffix("")), file) for file in streams]
     raise FileNotFoundError(f"{path}: expected a {SUFFIX} file or a folder of them")
@@ -219,4 +225,4 @@ def _streams(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
 def _png(pixels: np.ndarray, holds: str) -> bytes:
     done, data = cv2.imencode(".png", pixels)
     assert done
-    return png_kinds.mark(data.tobytes(), holds)
+    return image_kinds.mark(data.tobytes(), holds)

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from psp_jax.batch import Batch
 from psp_jax.evaluation.predicted_image import PredictedImage
+from psp_jax.io import image_kinds
 
 _COLORMAPS = ("turbo_r", "inferno")  # Of depth and of errors.
 ERROR_LIMIT_M = 1.0  # Errors are drawn from 0 to this; larger ones saturate.
@@ -50,7 +51,7 @@ def depth_sheet(path: pathlib.Path | io.BytesIO, images: Sequence[PredictedImage
         (error_image, axes[:, 3], "error [m]"),
     ):
         figure.colorbar(image, ax=columns, label=label, location="bottom", fraction=0.04, aspect=30)
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def frontier_sheet(
@@ -74,7 +75,7 @@ def frontier_sheet(
         row[1].imshow(outlined(image.rgb, image.true_labels), interpolation="nearest")
         row[2].imshow(chance, cmap="magma", vmin=0, vmax=1, interpolation="nearest")
         row[3].imshow(outlined(image.rgb, labels), interpolation="nearest")
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def input_sheet(path: pathlib.Path, batch: Batch, count: int) -> None:
@@ -89,7 +90,7 @@ def input_sheet(path: pathlib.Path, batch: Batch, count: int) -> None:
         row[0].imshow(truth.image)
         row[1].imshow(np.ma.masked_equal(np.asarray(truth.depth), 0), cmap=colors)
         row[2].imshow(truth.frontier, cmap="tab20", vmin=0, vmax=19, interpolation="nearest")
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def _sheet(
@@ -139,7 +140,7 @@ def panels(path: pathlib.Path, shown: Sequence[Panel], *, across: str) -> None:
         if len(panel.lines) + len(panel.levels) > 1:
             axis.legend(fontsize=8)
         axis.grid(alpha=0.3)
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) -> None:
@@ -161,6 +162,12 @@ def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) 
     levels = {} if baseline is None else {"always interior": baseline}
     both = [Panel("loss", losses), Panel(f"validation {title}", values, levels, not levels)]
     panels(path, both, across="step")
+
+
+def _save(figure: Figure, path: pathlib.Path) -> None:
+    """Writes a PNG that no program reads as a photograph."""
+    metadata = {image_kinds.KEYWORD: image_kinds.PICTURE}
+    figure.savefig(path, dpi=80, format="png", metadata=metadata)
 
 
 def smaller(path: pathlib.Path) -> bytes:
@@ -217,7 +224,7 @@ def partition_sheet(
         axis.set_title(title, fontsize=10)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
-    figure.savefig(path, dpi=80)
+    _save(figure, path)
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from psp_jax.io import ranges
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -15,7 +17,7 @@ class Field:
 
     Attributes:
         name: its path, such as `config.phases[0].steps`.
-        kind: its type, such as `int`; the values of an enum.
+        kind: its type, such as `int`, with the range that it declares; the values of an enum.
         value: its value; the name of the class of a dataclass.
         description: from the section `Attributes` of the class; empty if it is not there.
     """
@@ -40,6 +42,8 @@ def fields(tree: Any, name: str) -> Iterator[Field]:
     for field in dataclasses.fields(tree):
         value, path = getattr(tree, field.name), f"{name}.{field.name}"
         kind, description = _kind(types[field.name]), described.get(field.name, "")
+        if range_ := ranges.declared(field):
+            kind = f"{kind}, {range_}"
         yield Field(path, kind, _shown(value), description)
         for index, inner in enumerate(value) if isinstance(value, tuple) else [("", value)]:
             if dataclasses.is_dataclass(inner) and not _is_frozen(inner):

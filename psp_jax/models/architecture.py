@@ -12,6 +12,7 @@ import enum
 import numpy as np
 
 from psp_jax.batch import Array
+from psp_jax.io import ranges
 
 # RGB mean and standard deviation of ImageNet on the 0 to 255 scale.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -54,9 +55,9 @@ class StemConvolution:
         stride: pixels from one output to the next.
     """
 
-    widths: float
-    size: int
-    stride: int
+    widths: float = ranges.number(above=0)
+    size: int = ranges.number(least=1)
+    stride: int = ranges.number(least=1)
 
 
 DEEP_STEM = (StemConvolution(1, 3, 2), StemConvolution(1, 3, 1), StemConvolution(2, 3, 1))
@@ -98,13 +99,13 @@ class Architecture:
     contracted_dilation: bool = False
     ceil_pool: bool = False
     align_corners: bool = True
-    bins: tuple[int, ...] = (1, 2, 3, 6)
+    bins: tuple[int, ...] = ranges.number((1, 2, 3, 6), least=1)
     dropout_of_channels: bool = True
-    epsilon: float = 1e-5
-    momentum: float = 0.9
+    epsilon: float = ranges.number(1e-5, above=0)
+    momentum: float = ranges.number(0.9, least=0, below=1)
     channel_order: ChannelOrder = ChannelOrder.RGB
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[float, float, float] = ranges.number(IMAGENET_MEAN, least=0, most=255)
+    std: tuple[float, float, float] = ranges.number(IMAGENET_STD, above=0)
 
     def __post_init__(self):
         """Converts the channel order, which files store as text."""

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from psp_jax.io import ranges
 from psp_jax.models import resampling
 from psp_jax.models.architecture import Architecture, Modality
 from psp_jax.models.layers import Convolution, batch_norm, classifier
@@ -145,7 +146,7 @@ class FullResolution:
     """
 
     segmenter: Segmenter = dataclasses.field(default_factory=Segmenter)
-    decoder_width: int = 32
+    decoder_width: int = ranges.number(32, least=0)
 
     def make(self, channels: int) -> PSPNet:
         """Builds the module with `channels` outputs per pixel.
@@ -154,8 +155,6 @@ class FullResolution:
             ValueError: if a field has a value that no network can have.
         """
         coarse = _make_coarse(self.segmenter, channels)
-        if self.decoder_width < 0:
-            raise ValueError(f"model.decoder_width={self.decoder_width}: expected 0 or more")
         strides = tuple(coarse.trunk.STRIDES.items())
         if self.decoder_width:
             decoder = Skips(channels, self.decoder_width, coarse.architecture, strides)
@@ -175,7 +174,7 @@ class TopDown:
     """
 
     segmenter: Segmenter = dataclasses.field(default_factory=Segmenter)
-    width: int = 48
+    width: int = ranges.number(48, least=1)
     output_stride: int = 1
 
     def make(self, channels: int) -> PSPNet:
@@ -185,8 +184,6 @@ class TopDown:
             ValueError: if a field has a value that no network can have.
         """
         coarse = _make_coarse(self.segmenter, channels)
-        if self.width < 1:
-            raise ValueError(f"model.width={self.width}: expected at least 1")
         if self.output_stride not in (1, 2, 4):
             raise ValueError(f"model.output_stride={self.output_stride}: expected 1, 2 or 4")
         strides = tuple(coarse.trunk.STRIDES.items())

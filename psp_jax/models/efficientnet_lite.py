@@ -14,6 +14,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
+from psp_jax.io import ranges
 from psp_jax.models import parts
 from psp_jax.models.architecture import EFFICIENTNET_LITE, Architecture
 from psp_jax.models.depthwise import DepthwiseConvolution
@@ -142,7 +143,7 @@ class EfficientNetLiteTrunk(nn.Module):
         "stage7": 32,
     }
 
-    variant: int = 0
+    variant: int = ranges.number(0, least=0, most=len(SCALES) - 1)
     remat: Remat = Remat.NONE
 
     @property
@@ -189,15 +190,9 @@ class EfficientNetLite:
         variant: 0, 1 or 2; larger ones have more blocks, and 2 has more channels.
     """
 
-    variant: int = 0
+    variant: int = ranges.number(0, least=0, most=len(SCALES) - 1)
 
     def make(self, architecture: Architecture, remat: Remat) -> EfficientNetLiteTrunk:
-        """Builds the module; the architecture variant changes only the layers after it.
-
-        Raises:
-            ValueError: if there is no such variant.
-        """
+        """Builds the module; the architecture variant changes only the layers after it."""
         del architecture
-        if self.variant not in range(len(SCALES)):
-            raise ValueError(f"model.trunk.variant={self.variant}: expected 0, 1 or 2")
         return EfficientNetLiteTrunk(self.variant, remat)

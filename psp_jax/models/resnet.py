@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from psp_jax.io import ranges
 from psp_jax.models import parts
 from psp_jax.models.architecture import Architecture
 from psp_jax.models.layers import Convolution, batch_norm
@@ -127,7 +128,7 @@ class ResNetTrunk(nn.Module):
     }
 
     layers: int
-    width: int = 64
+    width: int = ranges.number(64, least=1)
     architecture: Architecture = Architecture()
     remat: Remat = Remat.NONE
 
@@ -195,7 +196,7 @@ class ResNet:
     """
 
     layers: int = 50
-    width: int = 64
+    width: int = ranges.number(64, least=1)
 
     def make(self, architecture: Architecture, remat: Remat) -> ResNetTrunk:
         """Builds the module.
@@ -206,6 +207,4 @@ class ResNet:
         if self.layers not in DEPTHS:
             known = ", ".join(map(str, DEPTHS))
             raise ValueError(f"model.trunk.layers={self.layers}: expected one of {known}")
-        if self.width < 1:
-            raise ValueError(f"model.trunk.width={self.width}: expected at least 1")
         return ResNetTrunk(self.layers, self.width, architecture, remat)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from psp_jax.io import ranges
 from psp_jax.models import pspnet
 from psp_jax.models.architecture import SEMSEG, Architecture, Modality
 from psp_jax.models.precision import Precision, Remat
@@ -31,7 +32,7 @@ class Segmenter:
     """
 
     trunk: Trunk = dataclasses.field(default_factory=ResNet)
-    dropout: float = 0.1
+    dropout: float = ranges.number(0.1, least=0, below=1)
     architecture: Architecture = SEMSEG
     auxiliary: bool = False
     softmax: bool = False
@@ -45,8 +46,6 @@ class Segmenter:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout={self.dropout}: expected a rate from 0 to below 1")
         remat = Remat(self.remat)
         return pspnet.PSPNet(
             channels=channels,

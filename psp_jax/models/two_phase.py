@@ -82,7 +82,6 @@ class TwoPhase:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
-        self.to_depth.check()
         if self.depth.auxiliary:
             raise ValueError(
                 "model.depth.auxiliary=True: the run has no loss for its outputs, which are depth; "

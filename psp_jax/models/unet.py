@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Array, Batch
+from psp_jax.io import ranges
 from psp_jax.models import parts, resampling
 from psp_jax.models.layers import BatchNorm, Convolution, classifier
 
@@ -110,16 +111,9 @@ class DepthCNN:
         levels: how often the resolution is halved.
     """
 
-    width: int = 16
-    levels: int = 3
+    width: int = ranges.number(16, least=1)
+    levels: int = ranges.number(3, least=1)
 
     def make(self, channels: int) -> DepthUNet:
-        """Builds the module with `channels` outputs per pixel.
-
-        Raises:
-            ValueError: if a field is not positive.
-        """
-        for name in ("width", "levels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}={getattr(self, name)}: expected at least 1")
+        """Builds the module with `channels` outputs per pixel."""
         return DepthUNet(channels, self.width, self.levels)

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
+from psp_jax.io import ranges
 from psp_jax.models import resampling
 from psp_jax.objectives import bins, losses
 from psp_jax.objectives.losses import Mean, masked_mean
-from psp_jax.objectives.objective import expect, expect_positive, expect_weights
 
 GRADIENT_SCALES = 3  # Strides 1, 2 and 4.
 
@@ -27,16 +27,13 @@ class Regression(abc.ABC):
         center_m: depth in metres where the output is 0.
     """
 
-    center_m: float = 2.5  # The median depth of indoor frames is between 2 and 3 m.
+    # The median depth of indoor frames is between 2 and 3 m.
+    center_m: float = ranges.number(2.5, above=0)
 
     @property
     def channels(self) -> int:
         """One: depth or its log."""
         return 1
-
-    @abc.abstractmethod
-    def check(self) -> None:
-        """Raises ValueError if a field has a value that training cannot use."""
 
     @abc.abstractmethod
     def to_depth(self, output: jax.Array) -> jax.Array:
@@ -71,11 +68,7 @@ class AffineDepth(Regression):
         scale_m: metres in one unit of the output.
     """
 
-    scale_m: float = 1.0
-
-    def check(self) -> None:
-        """Raises ValueError unless the scale is positive."""
-        expect_positive(self, "scale_m")
+    scale_m: float = ranges.number(1.0, above=0)
 
     def to_depth(self, output: jax.Array) -> jax.Array:
         """Maps outputs to depth in metres, elementwise."""
@@ -127,11 +120,7 @@ class DepthMSLE(LogDepth):
         max_depth_m: depth of gray level 255 in metres.
     """
 
-    max_depth_m: float = 10.0
-
-    def check(self) -> None:
-        """Raises ValueError unless centre and range are positive."""
-        expect_positive(self, "center_m", "max_depth_m")
+    max_depth_m: float = ranges.number(10.0, above=0)
 
     def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
         """Returns the squared error of ln(1 + level)."""
@@ -151,15 +140,9 @@ class DepthSILog(LogDepth):
             sharp and surfaces flat; 0 leaves it out.
     """
 
-    variance_focus: float = 0.85
-    scale: float = 10.0
-    gradient_weight: float = 0.0
-
-    def check(self) -> None:
-        """Raises ValueError unless every field is in its range."""
-        expect_positive(self, "center_m", "scale")
-        expect(0 <= self.variance_focus <= 1, self, "variance_focus", "a number from 0 to 1")
-        expect_weights(self, "gradient_weight")
+    variance_focus: float = ranges.number(0.85, least=0, most=1)
+    scale: float = ranges.number(10.0, above=0)
+    gradient_weight: float = ranges.number(0.0, least=0)
 
     def mean_error(self, output: jax.Array, depth: jax.Array, known: jax.Array) -> Mean:
         """Returns the mean over the images that have a reading."""

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
+from psp_jax.io import ranges
 from psp_jax.objectives.depth import DepthMSE
 from psp_jax.objectives.frontier import FrontierEdges
 from psp_jax.objectives.losses import Mean
-from psp_jax.objectives.objective import Objective, expect_positive
+from psp_jax.objectives.objective import Objective
 
 
 @dataclasses.dataclass
@@ -27,23 +28,13 @@ class DepthAndFrontier:
 
     depth: Objective = dataclasses.field(default_factory=DepthMSE)
     frontier: Objective = dataclasses.field(default_factory=FrontierEdges)
-    depth_weight: float = 1.0
-    frontier_weight: float = 1.0
+    depth_weight: float = ranges.number(1.0, above=0)
+    frontier_weight: float = ranges.number(1.0, above=0)
 
     @property
     def channels(self) -> int:
         """The sum of the channels of both objectives."""
         return self.depth.channels + self.frontier.channels
-
-    def check(self) -> None:
-        """Raises ValueError unless both objectives are valid and both weights positive."""
-        expect_positive(self, "depth_weight", "frontier_weight")
-        for name, objective in (("depth", self.depth), ("frontier", self.frontier)):
-            try:
-                objective.check()
-            except ValueError as error:
-                message = str(error).replace("objective.", f"objective.{name}.", 1)
-                raise ValueError(message) from None
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, channels]` outputs to depth, edges and classes at `size`."""

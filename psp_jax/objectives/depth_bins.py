@@ -1,18 +1,18 @@
 """Depth as a distribution over bins, with losses that are computed in strips (see `strips`)."""
 
 import dataclasses
-import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
+from psp_jax.io import ranges
 from psp_jax.objectives import bins, losses, strips
 from psp_jax.objectives.bins import LogBins
 from psp_jax.objectives.depth import log_readings, readings
 from psp_jax.objectives.losses import Mean, masked_mean
-from psp_jax.objectives.objective import expect, expect_positive, expect_weights
+
+MAX_BINS = 4096
 
 
 @dataclasses.dataclass
@@ -23,16 +23,12 @@ class DepthCE:
         max_depth_m: depth of gray level 255 in metres; farther pixels count as level 255.
     """
 
-    max_depth_m: float = 10.0
+    max_depth_m: float = ranges.number(10.0, above=0)
 
     @property
     def channels(self) -> int:
         """256: one per gray level."""
         return bins.GRAY_LEVELS + 1
-
-    def check(self) -> None:
-        """Raises ValueError unless the range is positive."""
-        expect_positive(self, "max_depth_m")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 256]` outputs to the depth `[B, H, W]` of the likeliest level."""
@@ -65,25 +61,19 @@ class DepthBins:
         gradient_scales: number of its strides 1, 2, 4, ...
     """
 
-    bins: int = 128  # A bin is 2.8 % wide, a tenth of the errors of such networks.
-    near_m: float = 0.3
-    far_m: float = 10.0
-    sharpness: float = 0.2
-    silog_weight: float = 1.0
-    gradient_weight: float = 0.5
-    gradient_scales: int = 4
+    # A bin is 2.8 % wide, a tenth of the errors of such networks.
+    bins: int = ranges.number(128, least=2, most=MAX_BINS)
+    near_m: float = ranges.number(0.3, above=0)
+    far_m: float = ranges.number(10.0, above="near_m")
+    sharpness: float = ranges.number(0.2, above=0)
+    silog_weight: float = ranges.number(1.0, least=0)
+    gradient_weight: float = ranges.number(0.5, least=0)
+    gradient_scales: int = ranges.number(4, least=1, most=8)
 
     @property
     def channels(self) -> int:
         """One per bin."""
         return self.bins
-
-    def check(self) -> None:
-        """Raises ValueError unless every field is in its range."""
-        _expect_bins(self, "bins")
-        expect_positive(self, "sharpness")
-        expect_weights(self, "silog_weight", "gradient_weight")
-        expect(1 <= self.gradient_scales <= 8, self, "gradient_scales", "1 to 8")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, bins]` outputs to depth `[B, H, W]` in metres."""
@@ -130,18 +120,14 @@ class DepthOrdinal:
         far_m: far edge of the last bin in metres; farther pixels count as this bin.
     """
 
-    thresholds: int = 80
-    near_m: float = 0.3
-    far_m: float = 10.0
+    thresholds: int = ranges.number(80, least=2, most=MAX_BINS)
+    near_m: float = ranges.number(0.3, above=0)
+    far_m: float = ranges.number(10.0, above="near_m")
 
     @property
     def channels(self) -> int:
         """One per threshold."""
         return self.thresholds
-
-    def check(self) -> None:
-        """Raises ValueError unless every field is in its range."""
-        _expect_bins(self, "thresholds")
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, thresholds]` outputs to depth `[B, H, W]` in metres."""
@@ -162,10 +148,3 @@ class DepthOrdinal:
 
     def _log_bins(self) -> LogBins:
         return LogBins(self.near_m, self.far_m, self.thresholds + 1)
-
-
-def _expect_bins(objective: Any, count: str) -> None:
-    expect(2 <= getattr(objective, count) <= 4096, objective, count, "2 to 4096")
-    near_m = objective.near_m
-    expect_positive(objective, "near_m")
-    expect(near_m < objective.far_m < math.inf, objective, "far_m", f"more than near_m={near_m}")

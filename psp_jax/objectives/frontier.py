@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from psp_jax.batch import Batch, Prediction
+from psp_jax.io import ranges
 from psp_jax.models import resampling
 from psp_jax.objectives import edges, losses, strips
 from psp_jax.objectives.losses import Mean, masked_mean
-from psp_jax.objectives.objective import expect, expect_weights
 
 
 @dataclasses.dataclass
@@ -29,18 +29,13 @@ class FrontierSoftmax:
         prior: prior probability of a frontier pixel, which outputs of 0 encode; 15/16 adds no bias.
     """
 
-    interior_weight: float = 1.0
-    prior: float = 15 / 16
+    interior_weight: float = ranges.number(1.0, least=0)
+    prior: float = ranges.number(15 / 16, above=0, below=1)
 
     @property
     def channels(self) -> int:
         """Sixteen: the logits of the classes."""
         return edges.CLASSES
-
-    def check(self) -> None:
-        """Raises ValueError for a negative weight, or a prior outside (0, 1)."""
-        expect_weights(self, "interior_weight")
-        _expect_prior(self)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 16]` logits to the likeliest classes and the edges that they imply."""
@@ -78,16 +73,12 @@ class FrontierSigmoid:
         prior: prior probability of a cut edge, which outputs of 0 encode.
     """
 
-    prior: float = 0.5
+    prior: float = ranges.number(0.5, above=0, below=1)
 
     @property
     def channels(self) -> int:
         """Four: the logits of the bits left, up, right and down."""
         return 4
-
-    def check(self) -> None:
-        """Raises ValueError for a prior outside (0, 1)."""
-        _expect_prior(self)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 4]` logits to edges and to the classes that the edges encode."""
@@ -107,16 +98,12 @@ class FrontierEdges:
         prior: prior probability of a cut edge, which outputs of 0 encode.
     """
 
-    prior: float = 0.5
+    prior: float = ranges.number(0.5, above=0, below=1)
 
     @property
     def channels(self) -> int:
         """Two: the logits of the edges to the right and below."""
         return 2
-
-    def check(self) -> None:
-        """Raises ValueError for a prior outside (0, 1)."""
-        _expect_prior(self)
 
     def predict(self, output: jax.Array, size: tuple[int, ...]) -> Prediction:
         """Maps `[B, h, w, 2]` logits to edges and to the classes that the edges encode."""
@@ -143,10 +130,6 @@ def _resized(output: jax.Array, size: tuple[int, ...], prior: float) -> jax.Arra
 
 def _log_odds(probability: float) -> float:
     return math.log(probability / (1 - probability))
-
-
-def _expect_prior(objective: Any) -> None:
-    expect(0 < objective.prior < 1, objective, "prior", "a fraction between 0 and 1")
 
 
 def _per_pixel(

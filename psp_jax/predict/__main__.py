@@ -44,7 +44,7 @@ from psp_jax.predict.pipeline import Pipeline, Summary
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
 from psp_jax.predict.views import NATIVE
-from psp_jax.recordings import inputs
+from psp_jax.recordings import image_faults, inputs
 from psp_jax.runtime import accelerator, compile_cache
 
 ALL = "all"
@@ -54,6 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Predicts the frames of the command line; returns 1 if some were skipped."""
     compile_cache.enable()
     accelerator.warn_of_unused_gpus()
+    image_faults.POLICY.tolerant = arguments.tolerant
     reading = inputs.reading(arguments)
     sequences = frames.find(arguments.inputs, arguments.stride, arguments.out, **reading)
     predictor = Predictor(
@@ -224,6 +225,7 @@ def parser() -> command_line.Parser:
         help="threads that read, decode and write (default: number of CPU cores, at most 8)",
     )
     inputs.add_flags(parser)
+    inputs.add_color_flags(parser)
     return parser
 
 

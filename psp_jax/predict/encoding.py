@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from psp_jax.io import png_kinds, units
+from psp_jax.io import image_kinds, units
 
 MAX_REGIONS = 1 << 16
 JPEG_QUALITY = 92
@@ -15,19 +15,19 @@ MAX_POINTS = 1_000_000  # Of a point cloud; of a larger image every n-th row and
 
 
 def jpeg(pixels: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """Encodes `[H, W, 3]` uint8 RGB as JPEG."""
-    return _encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+    """Encodes a picture, `[H, W, 3]` uint8 RGB, as JPEG."""
+    data = _encoded(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+    return image_kinds.mark(data, image_kinds.PICTURE)
 
 
-def png(pixels: np.ndarray, holds: str | None = None) -> bytes:
+def png(pixels: np.ndarray, holds: str = image_kinds.PICTURE) -> bytes:
     """Encodes `[H, W]` numbers or `[H, W, 3]` RGB as PNG.
 
     Args:
         pixels: uint8 or uint16.
-        holds: the data that the numbers are, which a text in the file states; None for pictures.
+        holds: the data that the numbers are, which a text in the file states.
     """
-    data = _encoded(pixels, ".png")
-    return data if holds is None else png_kinds.mark(data, holds)
+    return image_kinds.mark(_encoded(pixels, ".png"), holds)
 
 
 def depth_png(depth_m: np.ndarray) -> bytes:
@@ -42,7 +42,7 @@ def depth_png(depth_m: np.ndarray) -> bytes:
             f"expected depth up to {limit_m} m, got {largest_m:.1f} m, which does not fit 16 "
             "bits; choose arrays instead of depth (--outputs=arrays)"
         )
-    return png(units.to_millimetres(depth_m, minimum=1), png_kinds.DEPTH)
+    return png(units.to_millimetres(depth_m, minimum=1), image_kinds.DEPTH)
 
 
 def regions_png(regions: np.ndarray) -> bytes:
@@ -57,7 +57,7 @@ def regions_png(regions: np.ndarray) -> bytes:
             f"expected at most {MAX_REGIONS} regions, got {count} regions, which do not fit 16 "
             "bits; choose arrays instead of regions (--outputs=arrays)"
         )
-    return png(regions.astype(np.uint16), png_kinds.REGIONS)
+    return png(regions.astype(np.uint16), image_kinds.REGIONS)
 
 
 def npz(arrays: Mapping[str, np.ndarray]) -> bytes:

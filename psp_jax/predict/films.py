@@ -10,7 +10,7 @@ import av
 import av.error
 import numpy as np
 
-from psp_jax.io import files
+from psp_jax.io import files, image_kinds
 from psp_jax.predict import drawing, outputs
 from psp_jax.predict.frames import Film
 from psp_jax.predict.plan import Plan
@@ -72,6 +72,7 @@ class Writer:
                 )
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._partial), "w", format="mp4")
+            self._container.metadata["comment"] = image_kinds.FILM
             self._stream = self._container.add_stream(
                 "libx264", rate=self._rate, options={"crf": QUALITY, "preset": "veryfast"}
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from psp_jax.predict import written
-from psp_jax.recordings import images, inputs, recording, video
+from psp_jax.recordings import diagnosis, images, inputs, recording, video
 
 EXPECTED = "expected an image, a video, a .sens, a .mat of NYU Depth v2, or a folder"
 UNKNOWN_RATE = 25.0  # Frames per second of a film that does not state them.
@@ -107,7 +107,7 @@ def find(
         elif _is_image(path):
             name = path.resolve().relative_to(base).with_suffix("").as_posix()
             named.append((name, path))
-        elif path.suffix.lower() in inputs.VIDEO_SUFFIXES:
+        elif path.suffix.lower() in diagnosis.VIDEO_SUFFIXES:
             sequences.append(_video(path, path.stem, stride))
         elif scans := inputs.recordings_in(path, reading.get("depth_scale")):
             names = [scan.id for scan in scans] if len(scans) > 1 else [path.stem]

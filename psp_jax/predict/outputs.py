@@ -109,6 +109,8 @@ class Folder:
             earlier = self._records.get(frame.name)
             if earlier and earlier["changed_ns"] == frame.changed_ns:
                 record["files"] = earlier["files"] | record["files"]
+            if record == earlier:
+                return
             self._add(record)
             if self._is_open:
                 with (self.path / written.FILE).open("a", encoding="utf-8") as file:

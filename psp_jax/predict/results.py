@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from psp_jax.io import files, png_kinds
+from psp_jax.io import files, image_kinds
 from psp_jax.partition import frontier_classes, merging
 from psp_jax.predict import camera, drawing, encoding, upsampling
 
@@ -208,7 +208,7 @@ def _regions(result: Result) -> bytes:
 
 def _classes(result: Result) -> bytes:
     assert result.classes is not None
-    return encoding.png(result.classes, png_kinds.CLASSES)
+    return encoding.png(result.classes, image_kinds.CLASSES)
 
 
 def _table(result: Result) -> bytes:

@@ -11,7 +11,7 @@ import tokenize
 import cv2
 import numpy as np
 
-from psp_jax.io import png_kinds
+from psp_jax.io import image_kinds
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import images, recording
 
@@ -39,7 +39,7 @@ def decode(data: bytes) -> np.ndarray:
     if data.startswith(_TIFF_MAGIC) or _PFM_HEADER.match(data[:64]):
         size(data)
         return _checked(images.decode(data, cv2.IMREAD_UNCHANGED))
-    if (holds := png_kinds.held_by(data)) not in (None, png_kinds.DEPTH):
+    if (holds := image_kinds.held_by(data)) not in (None, image_kinds.DEPTH):
         raise recording.Damaged(f"expected depth, got a result of this program, {holds}")
     shape = images.shape_of(data)
     if shape.is_jpeg:

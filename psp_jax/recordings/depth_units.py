@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from psp_jax.io import png_kinds
+from psp_jax.io import image_kinds
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import depth_images, file_frames
 from psp_jax.recordings.recording import Damaged
@@ -97,7 +97,7 @@ def _plausible(choice: Choice) -> Choice:
 
 def _states_millimetres(path: pathlib.Path) -> bool:
     with contextlib.suppress(OSError), path.open("rb") as file:
-        return png_kinds.held_by(file.read(_HEAD_BYTES)) == png_kinds.DEPTH
+        return image_kinds.held_by(file.read(_HEAD_BYTES)) == image_kinds.DEPTH
     return False
 
 

@@ -4,9 +4,9 @@ import pathlib
 
 from psp_jax.recordings import depth_images, images, listing, pairs, scan_ids, sensreader
 
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _IMAGE_FOLDERS = {*pairs.COLOR_FOLDERS, *pairs.DEPTH_FOLDERS, *sensreader.KINDS, "lowres_wide"}
 _CLOUDS = (".ply", ".pth", ".npy", ".npz", ".bin", ".pcd", ".las", ".obj", ".glb", ".usdz")
-_VIDEOS = (".mp4", ".mov", ".mkv", ".avi")
 _NO_CLOUD = "a mesh or point cloud without frames"
 CONTAINERS = {
     ".zip": "a zip file: unpack it",
@@ -37,7 +37,7 @@ def content_of(folder: listing.Listing) -> str:
         return f"no images in {color.name}/, or none in {depth.name}/"
     if color:
         return f"colour in {color.name}/ without a depth/ folder"
-    if depth and folder.having(_VIDEOS):
+    if depth and folder.having(VIDEO_SUFFIXES):
         return f"depth in {depth.name}/ with a video; extract its frames into rgb/ with ffmpeg"
     if depth:
         return f"depth in {depth.name}/ without a folder of colour (rgb, color or image)"

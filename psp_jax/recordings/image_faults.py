@@ -1,5 +1,6 @@
 """Tells harmless oddities of image files from damage, and makes transparent images opaque."""
 
+import dataclasses
 import functools
 import re
 import struct
@@ -15,6 +16,20 @@ _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
 # What some cameras write before the end; every pixel is decoded.
 _HARMLESS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
 _HEADER_BYTES = 33  # Of a PNG, before its other chunks.
+
+
+@dataclasses.dataclass
+class Policy:
+    """How this process reads damaged images.
+
+    Attributes:
+        tolerant: whether a JPEG with lost blocks is read, not refused.
+    """
+
+    tolerant: bool = False
+
+
+POLICY = Policy()
 
 
 def trimmed(jpeg: bytes) -> bytes:
@@ -36,18 +51,28 @@ def trimmed(jpeg: bytes) -> bytes:
     return jpeg + _JPEG_END if end < 0 else jpeg[: end + len(_JPEG_END)]
 
 
-def intact(jpeg: bytes) -> bytes:
-    """Returns the JPEG `trimmed`; raises `Damaged` if the decoder has to fill in lost blocks.
+def decodable(jpeg: bytes) -> bytes:
+    """Returns the JPEG `trimmed`; raises `Damaged` if blocks are lost, unless that is tolerated.
 
     Most decoders then only warn, and return an image that is partly gray.
     """
     complete = trimmed(jpeg)
-    try:
-        simplejpeg.decode_jpeg(complete, "GRAY", strict=True)
-    except ValueError as error:
-        if not _HARMLESS.fullmatch(str(error)):
-            raise recording.Damaged(f"a truncated or damaged JPEG: {error}") from None
+    if damage := damage_of(complete):
+        if not POLICY.tolerant:
+            raise recording.Damaged(
+                f"a truncated or damaged JPEG: {damage} (--tolerant reads what is left of it)"
+            )
+        _report_damage(damage)
     return complete
+
+
+def damage_of(jpeg: bytes) -> str:
+    """Returns the decoder's warning if it has to fill in blocks of a JPEG; otherwise empty."""
+    try:
+        simplejpeg.decode_jpeg(jpeg, "GRAY", strict=True)
+    except ValueError as error:
+        return "" if _HARMLESS.fullmatch(str(error)) else str(error)
+    return ""
 
 
 def has_alpha(png: bytes) -> bool:
@@ -77,6 +102,11 @@ def opaque(bgra: np.ndarray) -> np.ndarray:
     visible = max(float(alpha.sum()), 1e-6)
     mean = (colors * alpha).sum((0, 1)) / visible if visible > 1e-6 else np.full(3, 127.5)
     return np.round(colors * alpha + mean * (1 - alpha)).astype(np.uint8)
+
+
+@functools.cache
+def _report_damage(damage: str) -> None:
+    print(f"a damaged JPEG is read, gray where blocks are lost: {damage}")
 
 
 @functools.cache

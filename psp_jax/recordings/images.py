@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from psp_jax.io import contents, png_kinds
+from psp_jax.io import contents, image_kinds
 from psp_jax.recordings import image_faults, recording
 
 # Compared in lower case. What a file is, is decided by its first bytes.
@@ -82,6 +82,7 @@ def decode_color(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
     Returns:
         `[H, W, 3]` uint8 BGR.
     """
+    _expect_color(data)
     shape = shape_of(data)
     if size is not None and shape.size != size:
         raise recording.Damaged(f"expected {_text(size)} pixels, got {_text(shape.size)}")
@@ -100,8 +101,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
     if not data.startswith((_JPEG_MAGIC, _PNG_MAGIC)):
         with _open(data) as image:
             return _rgb_of(image, upright=True)
-    if holds := png_kinds.held_by(data):
-        raise recording.Damaged(f"expected a colour image, got a result of this program, {holds}")
+    _expect_color(data)
     shape = shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
@@ -149,12 +149,12 @@ def check_pixels(size: tuple[int, int]) -> None:
 def decode(data: bytes, flags: int) -> np.ndarray:
     """Decodes with OpenCV, whose `flags` are `cv2.IMREAD_*`.
 
-    A JPEG that lost blocks is damaged. Unless the pixels are to stay unchanged, a transparent PNG
-    becomes opaque.
+    A JPEG that lost blocks is damaged, see `image_faults.POLICY`. Unless the pixels are to stay
+    unchanged, a transparent PNG becomes opaque.
     """
     makes_opaque = False
     if data.startswith(_JPEG_MAGIC):
-        data = image_faults.intact(data)
+        data = image_faults.decodable(data)
     elif flags != cv2.IMREAD_UNCHANGED and image_faults.has_alpha(data):
         flags, makes_opaque = cv2.IMREAD_UNCHANGED, True
     try:
@@ -166,6 +166,11 @@ def decode(data: bytes, flags: int) -> np.ndarray:
     if makes_opaque and pixels.ndim == 3 and pixels.shape[2] == 4:
         return image_faults.opaque(pixels)
     return pixels
+
+
+def _expect_color(data: bytes) -> None:
+    if holds := image_kinds.held_by(data):
+        raise recording.Damaged(f"expected a colour image, got a result of this program, {holds}")
 
 
 def _open(data: bytes) -> PIL.Image.Image:

@@ -16,6 +16,7 @@ from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import (
     depth_images,
     depth_units,
+    diagnosis,
     file_frames,
     images,
     layouts,
@@ -25,7 +26,6 @@ from psp_jax.recordings import (
     sens,
 )
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _GRAY_16 = (b"\x10\x00", b"\x10\x04")  # Bits of a channel and kind of a PNG.
 _NO_DEPTH = "no depth image: expected 16-bit gray PNG or PGM, TIFF, PFM or NPY"
 _NO_COLOR = "a depth image"
@@ -76,6 +76,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_color_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flag that says how colour images are read, for `image_faults.POLICY`."""
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="read JPEGs that are truncated or lost blocks, gray where they are damaged",
+    )
+
+
 def reading(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the flags of `add_flags` as keyword arguments of `layouts.survey`."""
     names = ("layout", "color_glob", "depth_glob", "depth_scale")
@@ -104,6 +113,8 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
             elif file.suffix.lower() in images.SUFFIXES:
                 if os.fspath(file.parent) not in others:  # Its folder is reported.
                     others[os.fspath(file)] = _NO_DEPTH
+            elif file.suffix.lower() in diagnosis.VIDEO_SUFFIXES:
+                others[os.fspath(file)] = "a video, which has no depth"
         frames, unused, notes = _loose_depths(path.resolve(), depths, scale)
         if not survey.recordings and not frames:
             raise FileNotFoundError(layouts.nothing(path, unused | others))
@@ -142,7 +153,7 @@ def find_color(folder: pathlib.Path, **reading: Any) -> Inputs:
     depths = {file for file in pictures if is_depth(file)}
     unused |= dict.fromkeys(map(os.fspath, sorted(depths)), _NO_COLOR)
     colors = _named(root, [file for file in pictures if file not in depths])
-    videos = _named(root, [f for f in survey.loose if f.suffix.lower() in VIDEO_SUFFIXES])
+    videos = _named(root, [f for f in survey.loose if f.suffix.lower() in diagnosis.VIDEO_SUFFIXES])
     if not (survey.recordings or colors or videos):
         raise FileNotFoundError(f"{folder} holds no image, video or recording")
     for file in (*colors.values(), *videos.values()):  # The folder is of use after all.

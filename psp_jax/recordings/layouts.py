@@ -18,6 +18,7 @@ from psp_jax.recordings import (
     depth_units,
     diagnosis,
     file_frames,
+    leftovers,
     listing,
     nyu,
     pairs,
@@ -90,6 +91,11 @@ class Survey:
     refused: dict[str, str]
     notes: tuple[str, ...] = ()
     loose: tuple[pathlib.Path, ...] = ()
+
+    def unused(self) -> dict[str, str]:
+        """Returns, by path, why a folder, image or video is not read."""
+        outside = map(os.fspath, leftovers.outside(self.loose, self.refused))
+        return self.refused | dict.fromkeys(outside, "no part of a recording")
 
 
 def survey(
@@ -207,6 +213,9 @@ class _Search:
             try:
                 is_whole = self.add_folder(folder)
                 reason = "" if is_whole else diagnosis.content_of(folder)
+                if is_whole:
+                    unused = map(os.fspath, leftovers.of(folder, self._within(folder)))
+                    self.refused = dict.fromkeys(unused, leftovers.REASON) | self.refused
             except (recording.Damaged, OSError) as error:
                 is_whole, reason = False, str(error)
             if not is_whole:
@@ -277,6 +286,10 @@ class _Search:
         if damage:
             raise damage
         return False
+
+    def _within(self, folder: listing.Listing) -> list[recording.Recording]:
+        every = (scan for scans in self.found.values() for scan in scans)
+        return [scan for scan in every if folder.path in (scan.path, *scan.path.parents)]
 
     def _add(self, layout: str, recognised: Recognised) -> None:
         self.found[layout] += recognised.recordings

@@ -212,7 +212,10 @@ def _checked(pairs: Pairs) -> Recognised | None:
     if pairs.depth_scale is None:
         choice = depth_units.choose([files["depth"] for files in matched.values()])
         pairs, choices = dataclasses.replace(pairs, depth_scale=choice.units_per_m), (choice,)
-    return Recognised((pairs,), choices, (len(colors) - len(matched), len(depths) - len(matched)))
+    unpaired = len(colors) - len(matched), len(depths) - len(matched)
+    if pairs.color_folder == pairs.depth_folder and not pairs.color_glob:
+        unpaired = 0, 0  # `leftovers` names them.
+    return Recognised((pairs,), choices, unpaired)
 
 
 def _joined(parts: Sequence[Part]) -> Recognised | None:

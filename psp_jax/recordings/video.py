@@ -15,7 +15,7 @@ import av
 import av.error
 import numpy as np
 
-from psp_jax.io import contents
+from psp_jax.io import contents, image_kinds
 from psp_jax.recordings import images, recording
 
 _HEAD_BYTES = 256
@@ -136,6 +136,8 @@ def _opened(path: pathlib.Path) -> Iterator[tuple[Any, Any]]:
         with container:
             if not container.streams.video:
                 raise recording.Damaged("it holds no video")
+            if container.metadata.get("comment") == image_kinds.FILM:
+                raise recording.Damaged("a result of this program, not a video of a camera")
             stream = container.streams.video[0]
             images.check_pixels((stream.height, stream.width))
             stream.thread_type = "AUTO"

@@ -352,4 +352,4 @@ def test_errors_of_the_command_line_are_one_line(tmp_path):
     result = subprocess.run([*command, "--spaces=1"], capture_output=True, text=True)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1:] == result.stderr.splitlines()
-    assert "spaces: expected 2 to 10000, got 1" in result.stderr
+    assert "spaces=1: expected at least 2 and at most 10000" in result.stderr

@@ -89,7 +89,7 @@ def test_many_frames_are_built_by_processes_as_by_one(small, monkeypatch, tmp_pa
 
 def test_rooms_out_of_range_are_refused_at_once(small):
     small.rooms.depth_height = 7
-    with pytest.raises(ValueError, match="depth_height: expected .* got 7"):
+    with pytest.raises(ValueError, match="depth_height=7: expected"):
         small.check()
 
 

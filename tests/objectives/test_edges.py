@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from psp_jax import objectives
+from psp_jax.io import ranges
 from psp_jax.objectives import edges
 from psp_jax.partition import frontier_classes
 from psp_jax.partition.frontier_classes import Side
@@ -155,7 +156,7 @@ def test_coarse_outputs_are_resized_to_the_images():
 
 def test_a_negative_weight_or_a_prior_that_is_no_fraction_is_refused_by_name():
     with pytest.raises(ValueError, match="interior_weight=-1"):
-        objectives.FrontierSoftmax(interior_weight=-1).check()
+        ranges.check(objectives.FrontierSoftmax(interior_weight=-1), "objective")
     for kind in (objectives.FrontierSoftmax, objectives.FrontierSigmoid, objectives.FrontierEdges):
         with pytest.raises(ValueError, match="prior=1"):
-            kind(prior=1).check()
+            ranges.check(kind(prior=1), "objective")

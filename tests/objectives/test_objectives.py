@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from psp_jax import objectives
+from psp_jax.io import ranges
 from tests.batches import make_batch
 
 
@@ -132,7 +133,7 @@ def test_labels_in_holes_and_in_padding_change_nothing(objective):
 @EVERY_DEPTH
 def test_following_the_gradient_leads_to_the_truth(objective):
     """With outputs as large as the image, which can represent its depth exactly."""
-    objective.check()
+    ranges.check(objective, "objective")
     depth = np.random.default_rng(0).uniform(0.8, 6, (1, 8, 8)).astype(np.float32)
     depth[0, 0, :3] = 0
     batch = make_batch(depth)
@@ -264,4 +265,4 @@ def test_certain_thresholds_decode_to_the_centre_of_their_bin():
 )
 def test_values_that_cannot_be_trained_with_are_refused_by_name(objective, message):
     with pytest.raises(ValueError, match=message):
-        objective.check()
+        ranges.check(objective, "objective")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from psp_jax.io import png_kinds
+from psp_jax.io import image_kinds
 from psp_jax.predict import camera, encoding, frames
 from psp_jax.predict.results import Coarse, Result
 
@@ -15,16 +15,16 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
 def test_pngs_of_data_say_what_they_hold_and_are_no_photos(tmp_path):
     values = np.arange(600, dtype=np.uint16).reshape(20, 30)
-    data = encoding.png(values, png_kinds.DEPTH)
-    assert png_kinds.held_by(data) == "depth in mm"
+    data = encoding.png(values, image_kinds.DEPTH)
+    assert image_kinds.held_by(data) == "depth in mm"
     with Image.open(io.BytesIO(data)) as image:  # An independent reader, which checks the CRC.
         assert image.info == {"psp_jax": "depth in mm"}
         np.testing.assert_array_equal(np.asarray(image), values)
-    assert png_kinds.held_by(encoding.png(IMAGE)) is None
-    assert png_kinds.held_by(encoding.jpeg(IMAGE)) is None
-    assert png_kinds.held_by(b"") is None
+    assert image_kinds.held_by(encoding.png(IMAGE)) == image_kinds.PICTURE
+    assert image_kinds.held_by(encoding.jpeg(IMAGE)) == image_kinds.PICTURE
+    assert image_kinds.held_by(b"") is None
     path = tmp_path / "classes.png"
-    path.write_bytes(encoding.png((values % 16).astype(np.uint8), png_kinds.CLASSES))
+    path.write_bytes(encoding.png((values % 16).astype(np.uint8), image_kinds.CLASSES))
     with pytest.raises(ValueError, match="result of this program, classes"):
         frames.read_image(path)
     assert zlib.crc32(data[37 : 37 + 4 + 8 + 11]) == int.from_bytes(data[60:64])

@@ -6,6 +6,7 @@ from psp_jax.predict import films, outputs
 from psp_jax.predict.frames import Film, Frame
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.results import Coarse, Result
+from psp_jax.recordings import recording, video
 
 PLAN = Plan(outputs=(), film_pictures=("overlay", "depth_color"))
 
@@ -41,6 +42,9 @@ def test_a_film_appears_when_it_ends_and_is_then_finished(tmp_path, film):
     overlay, depth = map(read, paths)
     assert [round(picture.mean(), -1) for picture in overlay] == [0, 100, 200]
     assert len(depth) == 3 and depth[0].shape == (48, 64, 3)
+    for path in paths:
+        with pytest.raises(recording.Damaged, match="result of this program"):
+            list(video.frames(path))
     assert not films.Films(outputs.Folder(tmp_path / "out", {}), PLAN).begin(film)
 
 

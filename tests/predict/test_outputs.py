@@ -71,6 +71,15 @@ def test_overwriting_predicts_frames_again(photos, tmp_path):
     assert (out / "overlay" / "a.jpg").read_bytes() == b"22"
 
 
+def test_repeating_does_not_lengthen_the_list(photos, tmp_path):
+    out, frame = tmp_path / "out", frame_of(photos / "a.jpg")
+    lists = []
+    for _ in range(3):
+        outputs.Folder(out, SETTINGS).finish(frame, {"overlay/a.jpg": b"1"})
+        lists.append((out / written.FILE).read_bytes())
+    assert lists == lists[:1] * 3
+
+
 @pytest.mark.parametrize("where", ["photos", "photos/results", "elsewhere", "linked"])
 def test_inputs_are_never_outputs_and_results_never_inputs(photos, tmp_path, where):
     out = tmp_path / where

@@ -7,9 +7,16 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from psp_jax.recordings import images, recording
+from psp_jax.recordings import image_faults, images, recording
 
 SIZE = (96, 128)
+
+
+@pytest.fixture
+def tolerant(monkeypatch):
+    """Reads as with --tolerant."""
+    monkeypatch.setattr(image_faults.POLICY, "tolerant", True)
+    image_faults._report_damage.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +92,23 @@ LOST = {
 def test_a_jpeg_that_lost_blocks_is_damaged(bgr, kind, way):
     """OpenCV decodes all of these, with a warning, to images that are partly gray."""
     data = LOST[way](jpeg(bgr, *KINDS[kind]))
+    with pytest.raises(recording.Damaged, match="--tolerant"):
+        images.decode_rgb(data)
+
+
+@pytest.mark.parametrize("kind", ["baseline", "progressive"])
+@pytest.mark.parametrize("way", LOST)
+def test_a_tolerant_reader_takes_what_is_left(bgr, kind, way, tolerant, capsys):
+    data = jpeg(bgr, *KINDS[kind])
+    whole, left = images.decode_rgb(data), images.decode_rgb(LOST[way](data))
+    assert left.shape == whole.shape
+    if kind == "baseline":  # The upper left corner comes first.
+        np.testing.assert_array_equal(left[:8, :40], whole[:8, :40])
+    assert "damaged JPEG is read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"<html>"])
+def test_a_tolerant_reader_needs_a_header(data, tolerant):
     with pytest.raises(recording.Damaged):
         images.decode_rgb(data)
 

@@ -1,0 +1,66 @@
+"""Finds what the folder of a recording holds besides the recording."""
+
+import os
+import pathlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from psp_jax.recordings import (
+    depth_images,
+    diagnosis,
+    file_frames,
+    images,
+    listing,
+    pairs,
+    recording,
+)
+
+REASON = "in the folder of a recording that does not use it"
+_IMAGES = {*images.SUFFIXES, *depth_images.SUFFIXES}
+_SUFFIXES = {*_IMAGES, *diagnosis.VIDEO_SUFFIXES, ".sens"}
+
+
+def of(folder: listing.Listing, scans: Sequence[recording.Recording]) -> Iterator[pathlib.Path]:
+    """Yields the images, videos and folders of them that recordings do not use.
+
+    Colour next to colour without depth, in a sub-folder, is left out: `Recognised.unpaired` counts
+    it. So are links, and the sub-folders of layouts that define what is in them.
+    """
+    used = {scan.path for scan in scans}
+    for scan in scans:
+        if isinstance(scan, file_frames.FileRecording):
+            used |= {path for files in scan.by_index().values() for path in files.values()}
+    yield from (path for path in folder.having(tuple(_SUFFIXES)) if path not in used)
+    if all(isinstance(scan, pairs.Pairs) for scan in scans):
+        parents = {path.parent for path in used}
+        yield from _unused_folders(
+            folder, parents | {up for path in parents for up in path.parents}
+        )
+
+
+def outside(files: Iterable[pathlib.Path], reported: Collection[str]) -> Iterator[pathlib.Path]:
+    """Yields the images and videos among files that no recording holds.
+
+    Args:
+        files: the files.
+        reported: paths of folders whose images were reported.
+    """
+    for path in files:
+        suffix = path.suffix.lower()
+        is_reported = suffix in _IMAGES and os.fspath(path.parent) in reported
+        if suffix in _SUFFIXES and not is_reported:
+            yield path
+
+
+def _unused_folders(folder: listing.Listing, used: set[pathlib.Path]) -> Iterator[pathlib.Path]:
+    for path in folder.folders:
+        if path.is_symlink():
+            continue
+        try:
+            inner = listing.read(path)
+        except OSError:
+            yield path
+            continue
+        if path in used:
+            yield from _unused_folders(inner, used)
+        elif inner.having(tuple(_SUFFIXES)) or inner.folders:
+            yield path
