@@ -20,6 +20,7 @@ from psp_jax.codec import transcode
 from psp_jax.io import command_line
 from psp_jax.io.units import MM_PER_M
 from psp_jax.partition import fill, frontier_classes, planar, scores, superpixels
+from psp_jax.recordings import inputs
 
 DEFAULT_FOLDER = pathlib.Path(__file__).parents[2] / "shared" / "rgbd"
 SIZE = (480, 640)
@@ -64,7 +65,7 @@ def captures(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
 def drawn_rooms(rooms: generate.Rooms, folder: pathlib.Path) -> list[np.ndarray]:
     """Draws rooms, unless they are there, and returns their depth images that have readings."""
     generate.generate(rooms, folder)
-    images = [read() for _, read in transcode.frames(folder, 1)[1]]
+    images = [read() for _, read in transcode.frames(inputs.find_depth(folder), 1)[1]]
     return [image for image in images if image.any()]
 
 
