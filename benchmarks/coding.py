@@ -3,23 +3,22 @@
 Run `python -m benchmarks.coding [FOLDER] [--rooms=FOLDER]`. FOLDER holds `SOURCE/depth/*.png`,
 uint16 millimetres, as of `benchmarks/labels.py`; drawn rooms of 480x640, other ones than the
 contour coder was trained on, are made in the other folder unless they are there. Holes are filled
-first, and all pixels count. Image codecs get the inverse depth between its extremes in the frame,
-in 8 and 16 bits, and the extremes for free; PSNR is of inverse depth against that range. All bytes
-are of real streams, decoded again. Everything runs on one thread.
+first, and all pixels count. PSNR is of inverse depth against its range in the frame;
+`benchmarks/image_codecs.py` has the settings of the image codecs. All bytes are of real streams,
+decoded again. Everything runs on one thread.
 """
 
-import json
 import pathlib
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
-import imagecodecs
 import numba
 import numpy as np
 
+from benchmarks import image_codecs
 from benchmarks import labels as label_benchmark
+from benchmarks.image_codecs import Point
 from data_builders.rooms import generate
 from psp_jax import codec
 from psp_jax.io import command_line
@@ -36,19 +35,15 @@ from psp_jax.partition import (
 
 ROOMS = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=480, depth_width=640, seed=1)
 LEVELS_DB = (41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 48.0, 50.0, 52.0, 54.0)
-BAR_DB = (41.0, 46.0)  # Between these, planar regions shall save 65 %.
+BAR_DB = (41.0, 46.0)  # Savings are compared between these.
 TRADES = tuple(10.0**-exponent for exponent in np.arange(1.5, 5.6, 0.5))
 COARSE_TRADES = TRADES[2:7:2]
-# Efforts and distances of JPEG XL.
-JPEG_XL = (
-    *((7, distance) for distance in (1.0, 2.0, 4.0, 6.5, 10.0, 16.0, 25.0)),
-    *((9, distance) for distance in (1.0, 2.5, 5.0, 10.0, 25.0)),
-)
 # Largest errors of residuals as shares of the range of a frame.
 MAX_ERRORS = (0.02, 0.01, 0.006, 0.0035, 0.002)
 BLOCK_TRADE = 3e-4  # Of partitions whose number of regions, not their trade, sets the rate.
+OTHERS = ("JPEG XL", "JPEG 2000", "AVIF", "HEVC intra")  # JPEG and WebP have 8 bits only.
+BARRED = OTHERS[:2]  # Of which planar regions shall save 65 %.
 BITS_OF_A_PLANE = 27.0  # The estimated cost of a block when the quadtree is built.
-Point = tuple[float, float]  # Bytes and dB.
 
 
 def psnr_db(decoded_mm: np.ndarray, depth_mm: np.ndarray) -> float:
@@ -56,75 +51,6 @@ def psnr_db(decoded_mm: np.ndarray, depth_mm: np.ndarray) -> float:
     inverse = MM_PER_M / depth_mm
     error = MM_PER_M / decoded_mm - inverse
     return float(20 * np.log10(np.ptp(inverse) / max(np.sqrt(np.mean(error**2)), 1e-12)))
-
-
-def image_codecs(depth_mm: np.ndarray) -> dict[str, list[Point]]:
-    """Returns the points of the image codecs at many settings."""
-    inverse = MM_PER_M / depth_mm
-    unit = (inverse - inverse.min()) / np.ptp(inverse)
-    scaled = {
-        bits: np.round(unit * (2**bits - 1)).astype(np.uint8 if bits == 8 else np.uint16)
-        for bits in (8, 16)
-    }
-
-    def points(
-        bits: int, settings: Iterable, encode: Callable, decode: Callable
-    ) -> Iterator[Point]:
-        for setting in settings:
-            data = encode(scaled[bits], setting)
-            decoded = decode(data).astype(np.float64).reshape(unit.shape) / (2**bits - 1)
-            yield len(data), float(-20 * np.log10(np.sqrt(np.mean((decoded - unit) ** 2))))
-
-    def jpeg2000(image: np.ndarray, level: float) -> bytes:
-        return imagecodecs.jpeg2k_encode(image, level=level, codecformat="j2k", reversible=False)
-
-    def jpegxl(image: np.ndarray, setting: tuple[int, float]) -> bytes:
-        effort, distance = setting
-        return imagecodecs.jpegxl_encode(
-            image, effort=effort, distance=distance, usecontainer=False, numthreads=1
-        )
-
-    levels = range(34, 58, 2)
-    return {
-        "JPEG": list(
-            points(
-                8,
-                (1, 3, 6, 10, 15, 20, 30, 40, 50, 60, 70, 80, 88, 94, 98),
-                lambda image, level: imagecodecs.jpeg8_encode(image, level=level, optimize=True),
-                imagecodecs.jpeg8_decode,
-            )
-        ),
-        "WebP": list(
-            points(
-                8,
-                (0, 3, 8, 15, 25, 40, 55, 70, 80, 90, 95, 100),
-                # It has no gray images: three equal channels, of which one is used.
-                lambda image, level: imagecodecs.webp_encode(
-                    np.stack([image] * 3, axis=-1), level=level, lossless=False, method=6
-                ),
-                lambda data: imagecodecs.webp_decode(data)[..., 1],
-            )
-        ),
-        "JPEG 2000": [
-            *points(8, levels, jpeg2000, imagecodecs.jpeg2k_decode),
-            *points(16, levels, jpeg2000, imagecodecs.jpeg2k_decode),
-        ],
-        "JPEG XL": [
-            *points(8, JPEG_XL[:7], jpegxl, imagecodecs.jpegxl_decode),
-            *points(16, JPEG_XL, jpegxl, imagecodecs.jpegxl_decode),
-        ],
-    }
-
-
-def cached_image_codecs(depth_mm: np.ndarray, cache: pathlib.Path | None) -> dict[str, list[Point]]:
-    """Calls `image_codecs`, or reads its result for this frame from the cache."""
-    if cache is None:
-        return image_codecs(depth_mm)
-    path = cache / f"{zlib.crc32(depth_mm.tobytes()):08x}.json"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(image_codecs(depth_mm)), encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def coded(depth_mm: np.ndarray, labels: np.ndarray, trade: float, **residual: float) -> Point:
@@ -249,7 +175,7 @@ def print_rates(
     """Prints bits per pixel at equal PSNR, and what planar regions save, averaged in two ways."""
     points: dict[str, list[list[Point]]] = {}
     for depth_mm in frames_mm:
-        by_codec = cached_image_codecs(depth_mm, cache)
+        by_codec = image_codecs.measure(depth_mm, cache)
         for one in codecs:
             by_codec |= one(depth_mm)
         for name, of_frame in by_codec.items():
@@ -273,7 +199,7 @@ def print_rates(
     }
     _print_table(table, pixels)
     for own in ("planar", "planar smoothed", "smoothed + residuals"):
-        for other in ("JPEG XL", "JPEG 2000"):
+        for other in OTHERS:
             _print_savings(own, other, means, table)
         _print_crossing(own, table)
 
@@ -299,7 +225,7 @@ def _print_savings(
         logarithms = np.log(table[own] / table[other])
     ratios = [column[~np.isnan(column)] for column in logarithms.T]
     by_frame = [1 - np.exp(ratio.mean()) if ratio.size else np.nan for ratio in ratios]
-    bar = "" if "residuals" in own else " (at least 65 %)"
+    bar = " (at least 65 %)" if other in BARRED and "residuals" not in own else ""
     for what, values in (("mean curves", saved), ("frame by frame", by_frame)):
         cells = "".join(f"{value:>12.1%}" for value in values)
         least = np.nanmin(np.array(values)[inside])
@@ -310,15 +236,15 @@ def _print_savings(
 
 
 def _print_crossing(own: str, table: dict[str, np.ndarray]) -> None:
-    """Prints the PSNR from which the better image codec takes fewer bytes for most frames."""
-    best = np.fmin(table["JPEG XL"], table["JPEG 2000"])
+    """Prints the PSNR from which the best image codec takes fewer bytes for most frames."""
+    best = np.fmin.reduce([table[name] for name in OTHERS])
     loses = [
         np.mean(np.isnan(mine) | (mine >= theirs)) > 0.5
         for mine, theirs in zip(table[own].T, best.T, strict=True)
     ]
     first = next((level for level, lost in zip(LEVELS_DB, loses, strict=True) if lost), None)
     where = f"from {first:g} dB on" if first else f"not up to {LEVELS_DB[-1]:g} dB"
-    print(f"the better of JPEG XL and JPEG 2000 beats {own} on most frames {where}", flush=True)
+    print(f"the best of {', '.join(OTHERS)} beats {own} on most frames {where}", flush=True)
 
 
 def print_segmentations(frames_mm: list[np.ndarray]) -> None:

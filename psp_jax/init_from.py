@@ -30,7 +30,8 @@ IMAGENET = "imagenet"  # The source that is an installed package; a folder would
 SMALL_IMAGE = (64, 64)  # The variables do not depend on the size of the image.
 RGB = 3
 FIRST_KERNEL = "params/trunk/stem/conv1/kernel"
-CLASSIFIERS = ("classifier", "auxiliary/classifier", "softmax")  # Their shapes depend on outputs.
+# Their shapes depend on the outputs.
+CLASSIFIERS = ("classifier", "auxiliary/classifier", "softmax", "decoder/classifier")
 OPTIONAL = ("auxiliary", "softmax", "classifier", "decoder")  # Parts that a model may lack.
 
 

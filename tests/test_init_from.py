@@ -429,6 +429,19 @@ def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_
     assert any("are initialised: decoder" in line for line in report)
 
 
+def test_a_decoder_of_other_outputs_is_taken_but_for_its_last_layer(tmp_path):
+    network = decoder.TopDown(segmenter.Segmenter(resnet.ResNet(10, width=4)), width=4)
+    donor = run_of(tmp_path / "edges", network, objectives.FrontierEdges(), seed=1)
+    ours = drawn_for(network.make(1), seed=3)
+    config = config_of(init_from=str(tmp_path / "edges"))
+    taken, report = init_from.take(config, network.make(1), ours)
+    assert "the decoder/classifier is reinitialised: 2 outputs there, 1 here" in report
+    taken, donor, ours = flatten(taken), flatten(donor), flatten(ours)
+    for path in taken:
+        is_new = path.startswith("params/decoder/classifier/")
+        np.testing.assert_array_equal(taken[path], (ours if is_new else donor)[path])
+
+
 def test_a_run_on_depth_starts_from_the_trunk_of_one_on_colour(tmp_path):
     donor = run_of(
         tmp_path / "rgb",
