@@ -2,9 +2,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from psp_jax import evaluate, prepared
+import psp_jax
+from psp_jax import data, evaluate, prepared
+from psp_jax.evaluation import predictions, views
 from psp_jax.weights import pretrained
 
 
@@ -35,6 +38,30 @@ def test_another_split_has_files_by_its_name(depth_run, data_dir, tmp_path):
     evaluate.evaluate(depth_run, source, tmp_path, split="validation")
     assert json.loads((tmp_path / "validation.json").read_text())["split"] == "validation"
     assert not (tmp_path / "test.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["depth_run", "edges_run"])
+def test_the_mirror_image_and_scales_are_averaged_as_predict_does(
+    kind, request, data_dir, tmp_path
+):
+    workdir, source = request.getfixturevalue(kind), prepared.Prepared("small", str(data_dir))
+    averaged = views.Views(flip=True, scales=(0.75, 1.0))
+    evaluate.evaluate(workdir, source, tmp_path, averaged=averaged)
+    result = json.loads((tmp_path / "test.json").read_text())
+    assert result["flip"] is True and result["scales"] == [0.75, 1.0]
+    assert "accuracy" not in result and result["regions"]["partitions"]
+    trained, splits = pretrained.load(workdir), data.open_splits(source.prepare())
+    config = trained.config
+    model = config.model.make(config.objective.channels)
+    predict = predictions.BatchPredictor(config, model, averaged)
+    image = next(predict.split(trained.variables, splits["test"]))
+    predictor = psp_jax.load(workdir, flip=True, scales=(0.75, 1.0))
+    (expected,) = predictor.run([predictor.prepare(np.asarray(image.truth.image))])
+    for name in ("depth", "edges", "classes"):
+        one, other = getattr(image.prediction, name), getattr(expected, name)
+        assert (one is None) == (other is None)
+        if one is not None:
+            np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_the_folder_of_a_run_is_no_output(depth_run, data_dir):

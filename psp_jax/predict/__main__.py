@@ -38,12 +38,12 @@ import json
 import os
 from typing import Any
 
+from psp_jax.evaluation.views import NATIVE
 from psp_jax.io import command_line, dataclass_json
 from psp_jax.predict import frames, outputs, results, viewer
 from psp_jax.predict.pipeline import Pipeline, Summary
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
-from psp_jax.predict.views import NATIVE
 from psp_jax.recordings import inputs
 from psp_jax.runtime import accelerator, compile_cache
 
@@ -209,7 +209,7 @@ def parser() -> command_line.Parser:
     add("--flip", action="store_true", help="average with the mirror image")
     add(
         "--scales",
-        type=_scales,
+        type=command_line.positive_floats,
         default=(1.0,),
         metavar="S,...",
         help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
@@ -236,10 +236,6 @@ def _size(text: str) -> tuple[int, int] | str:
             f"expected HEIGHTxWIDTH, such as 480x640, or {NATIVE}, got {text!r}"
         )
     return int(height), int(width)
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    return tuple(command_line.positive_float(part) for part in text.split(","))
 
 
 def _fov(text: str) -> float:
