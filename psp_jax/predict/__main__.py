@@ -3,6 +3,7 @@
     python -m psp_jax.predict photo.jpg
     python -m psp_jax.predict photos film.mp4 --out=results --page
     python -m psp_jax.predict photo.jpg --workdir=runs/frontier_edges --size=240x320 --flip
+    python -m psp_jax.predict --camera=0 --frames=50
 
 Takes images of any format, videos, RGB-D recordings in any layout of docs/data.md, folders of them
 (of a folder with folders named `color` or `rgb`, only the images in those) and quoted patterns such
@@ -23,7 +24,8 @@ and, with --outputs=overlay,classes,... or --outputs=all, also
     point_cloud/NAME.ply    coloured points; also with --point_cloud
 
 Of a video, overlay and depth_color become films, such as overlay/NAME.mp4; the other outputs are
-written if --outputs names them, pictures as films and data for every frame. With --page,
+written if --outputs names them, pictures as films and data for every frame. So it is for --camera,
+which takes the next frames of a camera, or of a stream such as rtsp://HOST/PATH. With --page,
 page/index.html shows everything in any browser.
 
 After an interruption the same command predicts the missing frames, and those whose files have
@@ -48,6 +50,7 @@ from psp_jax.recordings import inputs
 from psp_jax.runtime import accelerator, compile_cache
 
 ALL = "all"
+CAMERA_FRAMES = 100
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -55,7 +58,14 @@ def main(arguments: argparse.Namespace) -> int:
     compile_cache.enable()
     accelerator.warn_of_unused_gpus()
     reading = inputs.reading(arguments)
+    if not (arguments.inputs or arguments.camera):
+        raise ValueError("expected an INPUT (image, video, recording or folder) or --camera")
+    if arguments.frames and not arguments.camera:
+        raise ValueError("--frames bounds the frames of --camera, which is missing")
     sequences = frames.find(arguments.inputs, arguments.stride, arguments.out, **reading)
+    if arguments.camera:
+        count = arguments.frames or CAMERA_FRAMES
+        sequences.append(frames.live(arguments.camera, count, arguments.stride))
     predictor = Predictor(
         arguments.workdir,
         size=arguments.size,
@@ -170,7 +180,14 @@ def parser() -> command_line.Parser:
     positive_int, path = command_line.positive_int, command_line.path
     parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="image, video, recording or folder")
+    add("inputs", nargs="*", metavar="INPUT", help="image, video, recording or folder")
+    add("--camera", metavar="N|URL", help="number of a camera, or a URL of a stream, to read from")
+    add(
+        "--frames",
+        type=positive_int,
+        metavar="N",
+        help=f"frames that are taken of --camera (default: {CAMERA_FRAMES})",
+    )
     add(
         "--workdir",
         type=path,
