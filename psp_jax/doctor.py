@@ -57,21 +57,29 @@ def check_packages(requirements: list[str] | None = None) -> Finding:
         required = requirements or importlib.metadata.requires("psp_jax") or []
     except importlib.metadata.PackageNotFoundError:
         return Finding("psp_jax is not installed", "pip install -e . in its folder")
-    wrong = []
-    for requirement in map(Requirement, required):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+    wrong, missing = [], 0
+    needed = [each for each in map(Requirement, required) if _is_needed(each)]
+    for requirement in needed:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            version = "none"
+            version, missing = "none", missing + 1
         if version == "none" or not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement} (got {version})")
+    if missing > len(needed) / 2:
+        return Finding(
+            f"{sys.executable} has {len(needed) - missing} of the {len(needed)} required packages",
+            "activate the environment that psp_jax was installed in, or pip install -e .",
+        )
     if wrong:
         plain = " ".join(f"'{each.partition(' (')[0]}'" for each in wrong)
         return Finding(f"expected {', '.join(wrong)}", f"pip install {plain}")
     versions = _versions("jax", "flax", "numpy")
     return Finding(f"psp_jax {__version__}, Python {platform.python_version()}, {versions}")
+
+
+def _is_needed(requirement: Any) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({"extra": ""})
 
 
 def check_devices() -> Finding:

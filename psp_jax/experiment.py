@@ -257,7 +257,7 @@ def _check_phase(name: str, phase: Phase) -> None:
 
     expect(phase.steps >= 1, "steps", "at least 1")
     expect(0 < phase.learning_rate < math.inf, "learning_rate", "a positive number")
-    expect(0 <= phase.warmup_steps < phase.steps, "warmup_steps", "less than steps")
+    expect(0 <= phase.warmup_steps < phase.steps, "warmup_steps", f"less than steps={phase.steps}")
     expect(phase.schedule in list(Schedule), "schedule", f"one of {', '.join(Schedule)}")
     expect(0 <= phase.final_lr_fraction <= 1, "final_lr_fraction", "from 0 to 1")
     falls = phase.schedule != Schedule.POLY or phase.final_lr_fraction < 1
