@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -62,6 +63,27 @@ def test_the_mirror_image_and_scales_are_averaged_as_predict_does(
         assert (one is None) == (other is None)
         if one is not None:
             np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+def test_images_are_resized_to_those_of_the_models_training(edges_run, data_dir):
+    trained = pretrained.load(edges_run)
+    config, splits = (
+        trained.config,
+        data.open_splits(prepared.Prepared("small", data_dir).prepare()),
+    )
+    model = config.model.make(config.objective.channels)
+    batch = next(data.eval_batches(splits["test"], config.data))
+    size = 2 * batch.size[0], 2 * batch.size[1]
+    larger = np.stack([views.resize_image(image, size) for image in np.asarray(batch.image)])
+    predict = predictions.BatchPredictor(config, model, color_scale=2)
+    _, resized = predict(trained.variables, batch)
+    as_they_are = predictions.BatchPredictor(config, model)
+    _, expected = as_they_are(trained.variables, dataclasses.replace(batch, image=larger))
+    assert resized.edges is not None and resized.edges.shape[1:3] == batch.size
+    np.testing.assert_array_equal(resized.edges, expected.edges)
+    _, unchanged = as_they_are(trained.variables, batch)
+    assert unchanged.edges is not None
+    assert not np.allclose(resized.edges, unchanged.edges, atol=1e-3)
 
 
 def test_the_folder_of_a_run_is_no_output(depth_run, data_dir):
