@@ -8,7 +8,7 @@ prints the tables that a run ends with, and writes them to `runs/frontier_edges/
 model that ships is scored, and the results are in `evaluate/my_office`.
 
 Predicted frontiers are decoded with the calibration of the model, which was fitted to its own
-validation split. The baselines know the train split of the data set.
+validation split. The baselines of depth are means of the train split of the data set.
 
 `--flip` and `--scales` average the predictions of the mirror image and of several sizes, as
 `python -m psp_jax.predict` does. Frontier classes are then not scored, since logits of edges are
