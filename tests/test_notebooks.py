@@ -47,7 +47,7 @@ def text_of(tmp_path, monkeypatch):
         resources = {"metadata": {"path": str(tmp_path)}}
         nbclient.NotebookClient(notebook, timeout=900, resources=resources).execute()
         outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        return "".join(output.get("text", "") for output in outputs)
+        return "".join(output.get("text", "") for output in outputs).replace("\r", "")
 
     return text_of
 
