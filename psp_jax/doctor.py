@@ -1,8 +1,7 @@
 """Checks an installation: `python -m psp_jax.doctor`.
 
-Prints one line per check, and what to do where something is wrong. The status is 0 if all is well,
-1 if something is wrong. `--report` prints the same, with versions and settings, as text to paste
-into a bug report, in which names of user, host and home folder are replaced.
+Prints one line per check, and what to do where something is wrong; the status is then 1, else 0.
+`--report` adds versions and settings for a bug report, without names of user, host and home folder.
 """
 
 import argparse
@@ -57,16 +56,18 @@ def check_packages(requirements: list[str] | None = None) -> Finding:
         required = requirements or importlib.metadata.requires("psp_jax") or []
     except importlib.metadata.PackageNotFoundError:
         return Finding("psp_jax is not installed", "pip install -e . in its folder")
-    wrong = []
-    for requirement in map(Requirement, required):
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
+    needed, wrong, missing = map(Requirement, required), [], 0
+    needed = [each for each in needed if not each.marker or each.marker.evaluate({"extra": ""})]
+    for requirement in needed:
         try:
             version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            version = "none"
+            version, missing = "none", missing + 1
         if version == "none" or not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement} (got {version})")
+    if missing > len(needed) / 2:
+        message = f"{sys.executable} lacks {missing} of {len(needed)} packages"
+        return Finding(message, "activate the environment of psp_jax, or pip install -e .")
     if wrong:
         plain = " ".join(f"'{each.partition(' (')[0]}'" for each in wrong)
         return Finding(f"expected {', '.join(wrong)}", f"pip install {plain}")
@@ -329,7 +330,7 @@ def main(arguments: argparse.Namespace) -> int:
             print(clean(f"{'':<22}-> {finding.advice}"), flush=True)
     if arguments.report:
         print(clean("\n".join(_surroundings())))
-    print(f"\n{wrong} of {len(named)} checks found something wrong")
+    print(f"\n{len(named) - wrong} of {len(named)} checks passed")
     return 1 if wrong else 0
 
 

@@ -8,7 +8,11 @@ prints the tables that a run ends with, and writes them to `runs/frontier_edges/
 model that ships is scored, and the results are in `evaluate/my_office`.
 
 Predicted frontiers are decoded with the calibration of the model, which was fitted to its own
-validation split. The baselines know the train split of the data set.
+validation split. The baselines of depth are means of the train split of the data set.
+
+`--flip` and `--scales` average the predictions of the mirror image and of several sizes, as
+`python -m psp_jax.predict` does. Frontier classes are then not scored, since logits of edges are
+averaged; regions are.
 """
 
 import argparse
@@ -17,12 +21,14 @@ import pathlib
 from psp_jax import data, experiment, prepared
 from psp_jax.evaluation import run_report
 from psp_jax.evaluation.predictions import BatchPredictor
+from psp_jax.evaluation.views import Views
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
 from psp_jax.weights import pretrained
 
 FOLDER = "evaluate"  # Within the workdir, or the current folder.
 SPLITS = ("train", "validation", "test")
+BATCH_SIZE = 8  # At most: batches of a training on a GPU take gigabytes.
 
 
 def evaluate(
@@ -31,6 +37,7 @@ def evaluate(
     out: str | pathlib.Path,
     *,
     split: str = "test",
+    averaged: Views | None = None,
 ) -> None:
     """Scores a model on a data set.
 
@@ -40,11 +47,12 @@ def evaluate(
         source: the data set.
         out: folder that metrics and pictures are written to.
         split: name of the split.
+        averaged: mirror images and scales whose predictions are averaged; None for the image.
 
     Raises:
         OSError: if there is no model or no data set, or `out` can't be written.
-        ValueError: if the model is damaged, the data set lacks its labels, or `out` is the folder
-            of a run or of an exported model.
+        ValueError: if the model is damaged, the data set lacks its labels, `out` is the folder of a
+            run or of an exported model, or views of a network that sees depth are to be averaged.
     """
     folder, out = pretrained.locate(workdir), pathlib.Path(out)
     if (out / experiment.CONFIG_FILE).exists():
@@ -52,10 +60,16 @@ def evaluate(
     trained = pretrained.load(folder)
     config = trained.config
     config.data.source = source
+    config.data.batch_size = min(config.data.batch_size, BATCH_SIZE)
     splits = data.open_splits(source.prepare())
     data.check_labels(splits[split], config.data)
     model = config.model.make(config.objective.channels)
-    predict = BatchPredictor(config, model)
+    predict = BatchPredictor(config, model, averaged, color_scale=trained.color_scale)
+    if trained.color_scale != source.color_scale:
+        print(
+            f"images are resized to {trained.color_scale} times the height and width of depth, as "
+            f"in the model's training; the data set has {source.color_scale} times"
+        )
     fitted = None
     if predict.kinds(trained.variables).edges is not None:
         fitted = trained.calibration or calibration.Calibration()
@@ -77,13 +91,22 @@ def main() -> None:
     add("--data_dir", default="data", help="folder of the data sets (default: %(default)s)")
     add("--split", choices=SPLITS, default="test", help="default: %(default)s")
     add("--out", type=path, help=f"output folder (default: {FOLDER}/NAME, in the workdir)")
+    add("--flip", action="store_true", help="average with the mirror image")
+    add(
+        "--scales",
+        type=command_line.positive_floats,
+        default=(1.0,),
+        metavar="S,...",
+        help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
+    )
     command_line.run(_evaluate, parser)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     out = arguments.out or (arguments.workdir or pathlib.Path()) / FOLDER / arguments.data
     source = prepared.Prepared(arguments.data, arguments.data_dir)
-    evaluate(arguments.workdir, source, out, split=arguments.split)
+    averaged = Views(flip=arguments.flip, scales=arguments.scales)
+    evaluate(arguments.workdir, source, out, split=arguments.split, averaged=averaged)
     print(f"metrics and pictures are in {out}")
 
 

@@ -176,8 +176,9 @@ def parse(argv: list[str]) -> list[str]:
     if len(rest) > 1:
         fail(f"unexpected argument {rest[1]!r}; see --help")
     if wants_help:
-        app.usage(shorthelp=True, writeto_stdout=True)
-        print(usage.config_help(_CONFIG.value))
+        with command_line.guard():  # The reader of the output may be `head`.
+            app.usage(shorthelp=True, writeto_stdout=True)
+            print(usage.config_help(_CONFIG.value), flush=True)
         sys.exit(0)
     given = {argument.lstrip("-").partition("=")[0] for argument in argv}
     if not given & {"v", "verbosity"}:

@@ -180,6 +180,36 @@ def predict(
     return output, prediction
 
 
+def predict_images(
+    variables: Variables,
+    image: jax.Array,
+    *,
+    model: Any,
+    objective: objectives.Objective,
+    color_scale: int,
+) -> Prediction:
+    """Predicts `[B, s * H, s * W, 3]` uint8 RGB at `[H, W]`, s the colour scale; can be traced.
+
+    Args:
+        variables: of the network.
+        image: not normalised.
+        model: the network, which sees RGB.
+        objective: that of its training.
+        color_scale: pixels of the image along a side of a pixel of the prediction.
+    """
+    size = image.shape[1] // color_scale, image.shape[2] // color_scale
+    zeros = jnp.zeros((len(image), *size))
+    batch = Batch(
+        image=image,
+        depth=zeros,
+        filled_depth=zeros,
+        frontier=zeros.astype(jnp.uint8),
+        filled=zeros.astype(bool),
+        valid=jnp.ones(len(image), bool),
+    )
+    return predict(variables, batch, model=model, objective=objective)[1]
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BatchScores:

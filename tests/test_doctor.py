@@ -2,6 +2,7 @@ import importlib.metadata
 import locale
 import pathlib
 import shutil
+import sys
 import types
 
 import cv2
@@ -156,3 +157,9 @@ def test_a_report_names_neither_user_nor_host(monkeypatch, capsys):
     assert "~/runs, /scratch/USER/x on HOST, adapt" in shown
     assert "JAX_COMPILATION_CACHE_DIR=/scratch/USER" in shown and "jax " in shown
     assert "secret" not in shown
+
+
+def test_an_interpreter_without_the_packages_is_named():
+    finding = doctor.check_packages(["numpy>=2", "no-such-package>=2", "nor-such-package>=2"])
+    wrong(finding, "activate the environment")
+    assert f"{sys.executable} lacks 2 of 3 packages" in finding.message

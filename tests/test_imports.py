@@ -45,6 +45,7 @@ OWNERS = {
         "psp_jax/partition/",
         "psp_jax/recordings/",
         "psp_jax/codec/",
+        "psp_jax/evaluation/views.py",
         "psp_jax/predict/",
         "psp_jax/explore.py",
         "psp_jax/doctor.py",

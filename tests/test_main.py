@@ -102,6 +102,15 @@ def test_help_lists_the_fields_of_a_config(tmp_path):
     assert any(line.startswith("--workdir:") for line in lines)
 
 
+def test_the_help_of_a_config_may_be_read_in_part(tmp_path):
+    command = [sys.executable, "-m", "psp_jax.main", CONFIG, "--help"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()  # As `head` does.
+        assert b"Traceback" not in program.stderr.read()
+
+
 def test_the_main_job_runs_from_nothing_to_the_table_on_small_rooms(tmp_path):
     done = main(
         *SMALL,

@@ -49,7 +49,9 @@ def test_every_page_is_in_the_site():
     listed = {entry for entry in entries if isinstance(entry, str)}
     groups = [group for group in entries if isinstance(group, list)]
     listed |= {page for group in groups for entry in group for page in entry.values()}
-    assert listed == {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+    pages |= {f"notebooks/{page.stem}.md" for page in ROOT.glob("notebooks/*.ipynb")}
+    assert listed == pages
 
 
 def test_the_results_page_has_the_markers_of_the_report():

@@ -17,7 +17,7 @@ from typing import Any
 from psp_jax.io import command_line
 from psp_jax.recordings import inputs, layouts
 
-_OWN = ("size", "crop", "space_regex", "frame_stride")  # Flags of a set with a name.
+_OWN = ("size", "crop", "color_scale", "space_regex", "frame_stride")  # Flags of a set with a name.
 FRAMES_PER_WORKER = 200  # Of fewer, starting a process takes longer than it saves.
 
 
@@ -102,6 +102,7 @@ def _own(arguments: argparse.Namespace, manual_dir: str) -> Any:
         frame_stride=stride,
         split=split,
         crop=arguments.crop == "center",
+        color_scale=arguments.color_scale or 1,
         reading=options,
     )
     return dataclasses.replace(config, limit_scans=arguments.limit_scans)
@@ -160,6 +161,8 @@ def parser() -> command_line.Parser:
     add("--size", type=_size, help="HEIGHTxWIDTH of the images with --name (default: 120x160)")
     crop = "crop images of other proportions than --size at the centre (default: leave them out)"
     add("--crop", choices=("center",), help=crop)
+    scale = "colour has N times the height and width of --size (default: 1)"
+    add("--color_scale", type=int, choices=(1, 2), metavar="N", help=scale)
     add("--frame_stride", type=positive, help="use every N-th frame (default: at most 10,000)")
     spaces = "pattern whose first group in the name of a recording is its room"
     add("--space_regex", help=f"{spaces} (default: each recording is a room)")

@@ -154,13 +154,14 @@ def own(
     frame_stride: int,
     split: splits.Splitter,
     crop: bool = False,
+    color_scale: int = 1,
     reading: Mapping[str, Any] | None = None,
 ) -> FrontierConfig:
     """Returns the configuration of a set of any recordings, with both label sets.
 
     Args:
         name: its name.
-        size, frame_stride, split, crop, reading: see `FrontierConfig`.
+        size, frame_stride, split, crop, color_scale, reading: see `FrontierConfig`.
 
     Raises:
         ValueError: if the name is taken or can't be that of a folder, or see `check`.
@@ -177,6 +178,7 @@ def own(
         segmentations=segmentations_at(size),
         split=split,
         crop=crop,
+        color_scale=color_scale,
         reading=dict(reading or {}),
     )
     check(config)

@@ -1,5 +1,6 @@
 """Predicts splits with a network that is compiled once, and calibrates predicted frontiers."""
 
+import dataclasses
 import functools
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 
 from psp_jax import data, steps
 from psp_jax.batch import Batch, Prediction
-from psp_jax.evaluation import predicted_image
+from psp_jax.evaluation import predicted_image, views
 from psp_jax.evaluation.predicted_image import PredictedImage
+from psp_jax.evaluation.views import Views
 from psp_jax.experiment import Experiment
 from psp_jax.io import progress
 from psp_jax.partition import calibration
@@ -27,14 +29,65 @@ def evenly_spaced(length: int, count: int) -> list[int]:
 class BatchPredictor:
     """Predicts batches with any variables of a network."""
 
-    def __init__(self, experiment: Experiment, model: Any):
-        """Compiles nothing yet."""
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: Any,
+        views: Views | None = None,
+        *,
+        color_scale: int | None = None,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+            experiment: the run.
+            model: its network.
+            views: mirror images and scales whose predictions are averaged; None for the image.
+            color_scale: pixels of the network's image along a side of a pixel of the labels, to
+                which other images are resized; None for images as they are.
+
+        Raises:
+            ValueError: if views of a network that sees depth are to be averaged.
+        """
+        self.views, self._color_scale = views or Views(), color_scale
+        if not self.views.is_single and model.INPUT_CHANNELS != 3:
+            raise ValueError("expected a network that sees RGB to average views of, got depth")
         step = functools.partial(steps.predict, model=model, objective=experiment.objective)
         self._predict, self._data = jax.jit(step), experiment.data
+        self._predict_images = jax.jit(
+            functools.partial(steps.predict_images, model=model, objective=experiment.objective),
+            static_argnames="color_scale",
+        )
 
     def __call__(self, variables: Variables, batch: Batch) -> tuple[jax.Array, Prediction]:
-        """Returns the network's outputs and the prediction; both stay on the device."""
-        return self._predict(variables, batch)
+        """Returns the network's outputs and the prediction.
+
+        Both stay on the device, unless views are averaged: the outputs are then those of the image
+        itself, and the prediction has no classes.
+        """
+        color_scale = batch.image.shape[1] // batch.size[0]
+        if self._color_scale not in (None, color_scale):
+            color_scale = self._color_scale
+            size = color_scale * batch.size[0], color_scale * batch.size[1]
+            resized = [views.resize_image(image, size) for image in np.asarray(batch.image)]
+            batch = dataclasses.replace(batch, image=np.stack(resized))
+        output, prediction = self._predict(variables, batch)
+        if self.views.is_single:
+            return output, prediction
+
+        def network(images: np.ndarray) -> Prediction:
+            predicted = self._predict_images(variables, images, color_scale=color_scale)
+            return jax.device_get(predicted)
+
+        mean = views.predict(
+            np.asarray(batch.image),
+            batch.size,
+            self.views,
+            network,
+            tile=batch.size,
+            color_scale=color_scale,
+        )
+        return output, mean
 
     def split(self, variables: Variables, examples: data.Examples) -> Iterator[PredictedImage]:
         """Yields every image of a split, in order."""

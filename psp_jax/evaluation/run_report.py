@@ -117,6 +117,7 @@ def score(
         iou = class_metrics.iou(counts).tolist()
         result["iou"] = [None if np.isnan(value) else value for value in iou]
         result["confusion"] = counts.tolist()
+    if scores.edges is not None or scores.classes is not None:
         result["oracle"] = oracle.measure(experiment, model, run.variables, kept.oracle)
         result["parts_before_joint_training"] = None if parts is None else parts.result()
     files.write(folder / tables.metrics_file(split), json.dumps(result, indent=2) + "\n")
@@ -179,6 +180,8 @@ class Evaluation:
     def result(self) -> dict[str, Any]:
         """Returns the metrics over all images, and the partition scores as `regions`."""
         metrics: dict[str, Any] = self.scores.metrics()
+        if not (averaged := self._predict.views).is_single:
+            metrics |= {"flip": averaged.flip, "scales": averaged.scales}
         return (
             metrics if self.partitions is None else {**metrics, "regions": self.partitions.result()}
         )

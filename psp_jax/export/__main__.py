@@ -23,12 +23,13 @@ import jax
 import numpy as np
 import tabulate
 
+from psp_jax.evaluation import views
 from psp_jax.export import formats
 from psp_jax.export.formats import ONNX, STABLEHLO, Size
 from psp_jax.io import command_line, files
 from psp_jax.io.version import __version__
 from psp_jax.partition import calibration
-from psp_jax.predict import predictor, views
+from psp_jax.predict import predictor
 from psp_jax.weights import pretrained
 
 FORMAT = "psp_jax.export 1"

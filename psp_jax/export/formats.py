@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from psp_jax import steps
 from psp_jax.models.precision import in_float32
 from psp_jax.partition import calibration
-from psp_jax.predict import predictor
 from psp_jax.weights import pretrained
 
 STABLEHLO, ONNX = "stablehlo", "onnx"
@@ -44,7 +44,7 @@ def network_of(model: pretrained.TrainedModel) -> Network:
     fitted = model.calibration or calibration.Calibration()
     slope, bias = np.float32(1 / fitted.temperature), np.float32(fitted.bias)
     forward = functools.partial(
-        predictor.forward,
+        steps.predict_images,
         model=config.make(objective.channels),
         objective=objective,
         color_scale=model.color_scale,

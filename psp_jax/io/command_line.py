@@ -96,6 +96,15 @@ def positive_float(text: str) -> float:
     return value
 
 
+def positive_floats(text: str) -> tuple[float, ...]:
+    """Reads an argument that is a list of such numbers, separated by commas.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is something else.
+    """
+    return tuple(map(positive_float, text.split(",")))
+
+
 def run(
     main: Callable[[argparse.Namespace], int | None], parser: Parser, *, resumes: bool = False
 ) -> NoReturn:

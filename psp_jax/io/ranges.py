@@ -80,7 +80,7 @@ def check(tree: Any, name: str) -> None:
                 check(item, path)
             elif isinstance(item, numbers.Real) and not isinstance(item, bool):
                 if not range_.holds(float(item), tree):
-                    raise ValueError(f"{path}={item}: expected {range_}")
+                    raise ValueError(f"{path}={item}: expected {range_}{_values(range_, tree)}")
                 if field.type is int and not isinstance(item, numbers.Integral):
                     raise ValueError(f"{path}={item}: expected an integer")
             elif declared(field) and item is not None:
@@ -93,6 +93,12 @@ def _items(path: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, dict):
         return [(f"{path}[{key!r}]", item) for key, item in value.items()]
     return [(path, value)]
+
+
+def _values(range_: Range, owner: Any) -> str:
+    """Returns the values of the fields that bound a range, such as ` (steps=60)`."""
+    fields = [bound for bound in dataclasses.astuple(range_) if isinstance(bound, str)]
+    return f" ({', '.join(f'{name}={getattr(owner, name)}' for name in fields)})" * bool(fields)
 
 
 def _number(bound: Bound, owner: Any) -> float | None:

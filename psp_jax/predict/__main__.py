@@ -3,6 +3,7 @@
     python -m psp_jax.predict photo.jpg
     python -m psp_jax.predict photos film.mp4 --out=results --page
     python -m psp_jax.predict photo.jpg --workdir=runs/frontier_edges --size=240x320 --flip
+    python -m psp_jax.predict --camera=0 --frames=50
 
 Takes images of any format, videos, RGB-D recordings in any layout of docs/data.md, folders of them
 (of a folder with folders named `color` or `rgb`, only the images in those) and quoted patterns such
@@ -23,7 +24,8 @@ and, with --outputs=overlay,classes,... or --outputs=all, also
     point_cloud/NAME.ply    coloured points; also with --point_cloud
 
 Of a video, overlay and depth_color become films, such as overlay/NAME.mp4; the other outputs are
-written if --outputs names them, pictures as films and data for every frame. With --page,
+written if --outputs names them, pictures as films and data for every frame. So it is for --camera,
+which takes the next frames of a camera, or of a stream such as rtsp://HOST/PATH. With --page,
 page/index.html shows everything in any browser.
 
 After an interruption the same command predicts the missing frames, and those whose files have
@@ -38,16 +40,17 @@ import json
 import os
 from typing import Any
 
+from psp_jax.evaluation.views import NATIVE
 from psp_jax.io import command_line, dataclass_json
 from psp_jax.predict import frames, outputs, results, viewer
 from psp_jax.predict.pipeline import Pipeline, Summary
 from psp_jax.predict.plan import Plan
 from psp_jax.predict.predictor import Predictor
-from psp_jax.predict.views import NATIVE
 from psp_jax.recordings import image_faults, inputs
 from psp_jax.runtime import accelerator, compile_cache
 
 ALL = "all"
+CAMERA_FRAMES = 100
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -56,7 +59,14 @@ def main(arguments: argparse.Namespace) -> int:
     accelerator.warn_of_unused_gpus()
     image_faults.POLICY.tolerant = arguments.tolerant
     reading = inputs.reading(arguments)
+    if not (arguments.inputs or arguments.camera):
+        raise ValueError("expected an INPUT (image, video, recording or folder) or --camera")
+    if arguments.frames and not arguments.camera:
+        raise ValueError("--frames bounds the frames of --camera, which is missing")
     sequences = frames.find(arguments.inputs, arguments.stride, arguments.out, **reading)
+    if arguments.camera:
+        count = arguments.frames or CAMERA_FRAMES
+        sequences.append(frames.live(arguments.camera, count, arguments.stride))
     predictor = Predictor(
         arguments.workdir,
         size=arguments.size,
@@ -171,7 +181,14 @@ def parser() -> command_line.Parser:
     positive_int, path = command_line.positive_int, command_line.path
     parser = command_line.Parser(prog="python -m psp_jax.predict", description=__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="image, video, recording or folder")
+    add("inputs", nargs="*", metavar="INPUT", help="image, video, recording or folder")
+    add("--camera", metavar="N|URL", help="number of a camera, or a URL of a stream, to read from")
+    add(
+        "--frames",
+        type=positive_int,
+        metavar="N",
+        help=f"frames that are taken of --camera (default: {CAMERA_FRAMES})",
+    )
     add(
         "--workdir",
         type=path,
@@ -210,7 +227,7 @@ def parser() -> command_line.Parser:
     add("--flip", action="store_true", help="average with the mirror image")
     add(
         "--scales",
-        type=_scales,
+        type=command_line.positive_floats,
         default=(1.0,),
         metavar="S,...",
         help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
@@ -238,10 +255,6 @@ def _size(text: str) -> tuple[int, int] | str:
             f"expected HEIGHTxWIDTH, such as 480x640, or {NATIVE}, got {text!r}"
         )
     return int(height), int(width)
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    return tuple(command_line.positive_float(part) for part in text.split(","))
 
 
 def _fov(text: str) -> float:

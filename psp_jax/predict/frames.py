@@ -1,10 +1,11 @@
-"""Finds images, videos and RGB-D recordings and reads their frames as RGB."""
+"""Finds images, videos, cameras and RGB-D recordings and reads their frames as RGB."""
 
 import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,8 +24,8 @@ class Frame:
 
     Attributes:
         name: name of its outputs, a path with forward slashes and without a suffix.
-        path: the file, resolved.
-        changed_ns: modification time of that file.
+        path: the file, resolved; or the device or URL of a camera.
+        changed_ns: modification time of that file; or the time when the camera was opened.
         index: number of the frame in the file; None for an image, and for a film as a whole.
     """
 
@@ -117,6 +118,32 @@ def find(
     return [_images(named), *sequences] if named else sequences
 
 
+def live(source: str, count: int, stride: int) -> FrameSequence:
+    """Opens a camera or stream; its next frames are a film named `camera`.
+
+    Args:
+        source: as `video.Live` takes it.
+        count: how many frames are taken, at most.
+        stride: takes every `stride`-th frame.
+
+    Raises:
+        ValueError: if it can't be opened.
+    """
+    opened = video.Live(source)
+    file = Frame("camera", opened.name, time.time_ns())  # Never the frames of an earlier command.
+
+    def frames(wanted: Wanted) -> Iterator[tuple[Frame, Read]]:
+        try:
+            for each in opened.frames(count, stride):
+                if wanted(frame := _numbered(file, each.index)):
+                    yield frame, each.read
+        except ValueError as error:
+            yield file, functools.partial(_fail, str(error))
+
+    film = Film(file, _rate(opened.frames_per_s) / stride)
+    return FrameSequence(count, frozenset(), frames, film)
+
+
 def read_image(path: pathlib.Path) -> np.ndarray:
     """Decodes an image of any format, turned upright, to `[H, W, 3]` uint8 RGB.
 
@@ -205,12 +232,16 @@ def _video(path: pathlib.Path, name: str, stride: int) -> FrameSequence:
 
     try:
         header = video.header(path)
-        count, rate = header.count, header.frames_per_s or 0
+        count, rate = header.count, header.frames_per_s
     except (ValueError, OSError):
-        count, rate = 1, 0  # The reason follows when its frames are read.
-    film = Film(_frame(path, name), (rate if 1 <= rate <= 1000 else UNKNOWN_RATE) / stride)
+        count, rate = 1, None  # The reason follows when its frames are read.
+    film = Film(_frame(path, name), _rate(rate) / stride)
     sources = frozenset([path.resolve()])
     return FrameSequence(max(-(-count // stride), 1), sources, frames, film)
+
+
+def _rate(stated: float | None) -> float:
+    return stated if stated and 1 <= stated <= 1000 else UNKNOWN_RATE
 
 
 def _frame(path: pathlib.Path, name: str) -> Frame:

@@ -148,6 +148,8 @@ class Folder:
 
     def _relative(self, frame: Frame) -> str:
         """Returns a source relative to the folder, so that both can be moved together."""
+        if "://" in frame.path:
+            return frame.source
         path = pathlib.Path(os.path.relpath(frame.path, self.path.resolve()))
         return dataclasses.replace(frame, path=path.as_posix()).source
 

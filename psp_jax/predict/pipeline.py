@@ -217,9 +217,8 @@ class Pipeline:
         plan = self.plan
         chosen = plan.frame_outputs if film else plan.outputs
         try:
-            result = self.predictor.decode(
-                prediction, image, name=frame.name, source=pathlib.Path(frame.path)
-            )
+            source = None if film else pathlib.Path(frame.path)  # Only photos state a focal length.
+            result = self.predictor.decode(prediction, image, name=frame.name, source=source)
             result = dataclasses.replace(result, with_bar=plan.with_bar, fov_deg=plan.fov_deg)
             contents = result.files(chosen)
             if plan.with_page:

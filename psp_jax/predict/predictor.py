@@ -19,19 +19,20 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from psp_jax import objectives, steps
-from psp_jax.batch import Batch, Prediction
+from psp_jax import steps
+from psp_jax.batch import Prediction
+from psp_jax.evaluation import views
+from psp_jax.evaluation.views import MIN_SIDE_PX, Views
 from psp_jax.io import units
 from psp_jax.partition import calibration, edge_logits
 from psp_jax.partition.decode import Multicut
-from psp_jax.predict import frames, upsampling, views
+from psp_jax.predict import frames, upsampling
 from psp_jax.predict.results import Coarse, Result
-from psp_jax.predict.views import MIN_SIDE_PX, Views
 from psp_jax.weights import pretrained
 
+BATCH_SIZE = 4  # Images of one size that the network sees at once.
 # What a predictor takes: a path of an image, or `[H, W, 3]` uint8 RGB.
 Image = str | os.PathLike | np.ndarray
 
@@ -98,34 +99,56 @@ class Predictor:
         self.predicts_depth = predicted.depth is not None
 
     @overload
-    def __call__(self, image: Image) -> Result: ...
+    def __call__(self, image: str | os.PathLike | np.ndarray) -> Result: ...
 
     @overload
     def __call__(self, image: Sequence[Image]) -> list[Result]: ...
 
     def __call__(self, image: Image | Sequence[Image]) -> Result | list[Result]:
-        """Predicts an image, or each of a list of them.
+        """Predicts an image, or all of a list or batch of them.
 
         Args:
-            image: path of a JPEG or PNG, or `[H, W, 3]` uint8 RGB of any size.
+            image: path of an image of any format, or `[H, W, 3]` uint8 RGB of any size; or a list
+                of either, or a batch `[B, H, W, 3]`.
+
+        Returns:
+            The result of an image; of a list or batch, a list of results, whose names differ: the
+            paths below the common folder, `image_0` and so on for arrays.
 
         Raises:
             ValueError: if it is something else, or the network's output is not finite.
             OSError: if a file can't be read.
         """
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            image = list(image)
         if isinstance(image, list | tuple):
-            return [self(each) for each in image]
-        path = None
-        if isinstance(image, str | os.PathLike):
-            path = pathlib.Path(image)
-            image = _read(path)
-        if not isinstance(image, np.ndarray):
-            raise ValueError(
-                f"expected a path or an RGB image, [H, W, 3] uint8, got {type(image).__name__}"
-            )
-        (prediction,) = self.run([self.prepare(image)])
-        name = path.stem if path else "image"
-        return self.decode(prediction, image, name=name, source=path)
+            return self._predict_all(image, [f"image_{index}" for index in range(len(image))])
+        (result,) = self._predict_all([image], ["image"])
+        return result
+
+    def _predict_all(self, items: Sequence[Any], names: Sequence[str]) -> list[Result]:
+        """Predicts images, those of one size in batches; `names` are those of arrays."""
+        paths = [
+            pathlib.Path(item) if isinstance(item, str | os.PathLike) else None for item in items
+        ]
+        names = _names(paths, names)
+        pairs = zip(items, paths, strict=True)
+        arrays = [_array(item) if path is None else _read(path) for item, path in pairs]
+        prepared = [self.prepare(array) for array in arrays]
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for index, each in enumerate(prepared):
+            by_shape.setdefault(each.shape, []).append(index)
+        results: list[Any] = [None] * len(items)
+        for indices in by_shape.values():
+            size = min(len(indices), BATCH_SIZE)
+            for start in range(0, len(indices), size):
+                chosen = indices[start : start + size]
+                predictions = self.run([prepared[index] for index in chosen], pad_to=size)
+                for index, prediction in zip(chosen, predictions, strict=True):
+                    results[index] = self.decode(
+                        prediction, arrays[index], name=names[index], source=paths[index]
+                    )
+        return results
 
     @property
     def predicts_regions(self) -> bool:
@@ -210,43 +233,13 @@ class Predictor:
             return jax.device_get(self._apply(self._variables, images))
 
     def _forward(self, variables: Any, image: jax.Array) -> Prediction:
-        return forward(
+        return steps.predict_images(
             variables,
             image,
             model=self._model,
             objective=self.config.objective,
             color_scale=self.color_scale,
         )
-
-
-def forward(
-    variables: Any,
-    image: jax.Array,
-    *,
-    model: Any,
-    objective: objectives.Objective,
-    color_scale: int,
-) -> Prediction:
-    """Predicts `[B, s * H, s * W, 3]` uint8 RGB at `[H, W]`, s the colour scale; can be traced.
-
-    Args:
-        variables: of the network.
-        image: not normalised.
-        model: the network, which sees RGB.
-        objective: that of its training.
-        color_scale: pixels of the image along a side of a pixel of the prediction.
-    """
-    size = image.shape[1] // color_scale, image.shape[2] // color_scale
-    zeros = jnp.zeros((len(image), *size))
-    batch = Batch(
-        image=image,
-        depth=zeros,
-        filled_depth=zeros,
-        frontier=zeros.astype(jnp.uint8),
-        filled=zeros.astype(bool),
-        valid=jnp.ones(len(image), bool),
-    )
-    return steps.predict(variables, batch, model=model, objective=objective)[1]
 
 
 def _trained_size(
@@ -264,6 +257,25 @@ def _trained_size(
     if min(known) < MIN_SIDE_PX:
         raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels a side, got {known}")
     return known
+
+
+def _names(paths: Sequence[pathlib.Path | None], others: Sequence[str]) -> list[str]:
+    """Names images by their paths below the common folder, without suffix; others as given."""
+    folders = [path.resolve().parent for path in paths if path]
+    base = os.path.commonpath(folders) if folders else ""
+    names = []
+    for path, other in zip(paths, others, strict=True):
+        name = path.resolve().relative_to(base).with_suffix("").as_posix() if path else other
+        names.append(f"{name}_{len(names)}" if name in names else name)
+    return names
+
+
+def _array(image: Any) -> np.ndarray:
+    if isinstance(image, np.ndarray):
+        return image
+    raise ValueError(
+        f"expected a path or an RGB image, [H, W, 3] uint8, got {type(image).__name__}"
+    )
 
 
 def _read(path: pathlib.Path) -> np.ndarray:

@@ -43,9 +43,11 @@ class Region(NamedTuple):
     neighbours: list[int]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """The prediction of one image. Arrays have the image's size and are computed when read.
+
+    Notebooks show it as `plot` draws it.
 
     Attributes:
         name: name of the image, as in its file.
@@ -111,6 +113,18 @@ class Result:
         """
         shown = [self.picture(name) for name in ("overlay", "depth_color") if self.has(name)]
         return np.hstack(shown or [self.image])
+
+    def __repr__(self) -> str:
+        """Tells the size of the image and what is predicted."""
+        parts = [repr(self.name), "x".join(map(str, self._size)) + " pixels"]
+        if self.regions is not None:
+            parts.append(f"{self.regions.max() + 1} regions")
+        if self.depth_m is not None:
+            parts.append(f"depth {self.depth_m.min():.2f} to {self.depth_m.max():.2f} m")
+        return f"Result({', '.join(parts)})"
+
+    def _repr_jpeg_(self) -> bytes:
+        return encoding.jpeg(self.plot())
 
     def picture(self, output: str) -> np.ndarray:
         """Draws one of `PICTURES`, `[H, W, 3]` uint8 RGB."""

@@ -1,13 +1,14 @@
-"""Reads the frames of videos and reports those that are lost.
+"""Reads the frames of videos, cameras and streams and reports those that are lost.
 
-Decoded with FFmpeg through PyAV, which reports errors that OpenCV hides. The file is opened here,
-so that its name may be any.
+Decoded with FFmpeg through PyAV, which reports errors that OpenCV hides. A file is opened here, so
+that its name may be any.
 """
 
 import contextlib
 import dataclasses
 import functools
 import pathlib
+import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from psp_jax.recordings import images, recording
 
 _HEAD_BYTES = 256
 _MISSING_S = 0.5  # So long may sound be longer than the frames, where their number is not stated.
+LIVE_SCHEMES = ("http", "https", "rtsp", "rtsps")
+TIMEOUT_S = 10.0  # For a camera or stream to open, and from one frame to the next.
 Read = Callable[[], np.ndarray]
 
 
@@ -88,6 +91,88 @@ def frames(path: pathlib.Path, stride: int = 1) -> Iterator[VideoFrame]:
                     yield VideoFrame(index, frame.time, functools.partial(_rgb, frame))
                 index += 1
         _raise_if_lost(stated, packets, damaged, container.duration, end_s)
+
+
+class Live:
+    """A camera or stream that is open.
+
+    Attributes:
+        name: its device, or its URL without user, password and query.
+        frames_per_s: stated rate; None if it is not stated.
+    """
+
+    def __init__(self, source: str):
+        """Opens a camera or stream.
+
+        Args:
+            source: number of a camera of this computer, or a URL of `LIVE_SCHEMES`.
+
+        Raises:
+            ValueError: if it is neither, or can't be opened, or holds no video.
+        """
+        address, self.name = _address(source)
+        try:
+            self._container = av.open(
+                address,
+                format="v4l2" if source.isdecimal() else None,
+                timeout=TIMEOUT_S,
+                metadata_errors="replace",
+            )
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            raise ValueError(f"{self.name} can't be opened: {_reason(error)}") from None
+        if not self._container.streams.video:
+            self._container.close()
+            raise ValueError(f"{self.name}: it holds no video")
+        rate = self._container.streams.video[0].average_rate
+        self.frames_per_s = float(rate) if rate else None
+
+    def frames(self, count: int, stride: int = 1) -> Iterator[VideoFrame]:
+        """Yields every `stride`-th frame, `count` in all, or fewer if the stream ends; closes it.
+
+        Raises:
+            Damaged: at the end, if some frames could not be decoded, or the rest was not received.
+        """
+        index, taken, damaged = 0, 0, 0
+        with self._container:
+            try:
+                for packet in self._container.demux(self._container.streams.video[0]):
+                    try:
+                        decoded = packet.decode()
+                    except av.error.InvalidDataError:
+                        decoded, damaged = [], damaged + 1
+                    for frame in decoded:
+                        if index % stride == 0 and taken < count:
+                            taken += 1
+                            yield VideoFrame(index, frame.time, functools.partial(_rgb, frame))
+                        index += 1
+                    if taken == count:
+                        break
+            except (av.error.FFmpegError, OSError) as error:
+                raise recording.Damaged(f"the rest was not received: {_reason(error)}") from None
+        if damaged:
+            raise recording.Damaged(f"{damaged} frames could not be decoded")
+
+
+def _address(source: str) -> tuple[str, str]:
+    """Returns the address of a camera or stream for FFmpeg, and its name."""
+    if source.isdecimal():
+        return f"/dev/video{source}", f"/dev/video{source}"
+    try:
+        url = urllib.parse.urlsplit(source)
+        host = url.hostname + (f":{url.port}" if url.port else "") if url.hostname else ""
+    except ValueError:
+        url, host = None, ""
+    if url is None or not host or url.scheme not in LIVE_SCHEMES:
+        raise ValueError(
+            f"expected the number of a camera or a URL of {', '.join(LIVE_SCHEMES)}, got {source!r}"
+        )
+    return source, f"{url.scheme}://{host}{url.path}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.error.ExitError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    return str(getattr(error, "strerror", None) or error)
 
 
 class _Packets:

@@ -178,6 +178,15 @@ def test_a_single_recording_is_divided_by_time_and_the_report_says_so(tmp_path):
     assert data.spaces_shared_with_train(opened(tmp_path)["test"]) == ["scene9000"]
 
 
+def test_colour_may_be_finer_than_depth(tmp_path):
+    for space in range(3):
+        write_pairs(tmp_path / "a", f"scene900{space}_00", 2, color_size=(96, 128))
+    build(tmp_path / "a", tmp_path, own(color_scale=2))
+    assert prepared.Prepared("office", str(tmp_path)).color_scale == 2
+    example = opened(tmp_path)["train"][0]
+    assert example["image"].shape == (96, 128, 3) and example["depth"].shape == SIZE
+
+
 @pytest.mark.parametrize("crop", [False, True])
 def test_other_proportions_are_left_out_or_cropped(tmp_path, crop):
     for space in range(3):

@@ -1,10 +1,13 @@
 """Runs the program in this process, since starting it takes seconds."""
 
 import csv
+import functools
+import http.server
 import json
 import os
 import re
 import shutil
+import threading
 
 import cv2
 import numpy as np
@@ -55,6 +58,15 @@ def run(monkeypatch, capsys):
 def blocks(turn=0, size=8):
     """Returns an image of blocks, different for every turn."""
     return np.kron(np.roll(COLOURS, turn, axis=1), np.ones((size, size, 1), np.uint8))
+
+
+def write_film(path, frames):
+    """Writes a film of blocks, 10 frames a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for turn in range(frames):
+        writer.write(blocks(turn)[..., ::-1])
+    writer.release()
+    return path
 
 
 @pytest.fixture
@@ -148,11 +160,7 @@ def test_results_in_the_folder_of_the_photos_are_no_photos(
 
 def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
     scan = next(scans_dir.glob("scans/*/*.sens"))
-    film = tmp_path / "film.avi"
-    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for turn in range(5):
-        writer.write(blocks(turn)[..., ::-1])
-    writer.release()
+    film = write_film(tmp_path / "film.avi", frames=5)
     (tmp_path / "no.mp4").write_bytes(b"no video")
     cut = tmp_path / "cut.sens"
     cut.write_bytes(scan.read_bytes()[: scan.stat().st_size * 2 // 3])
@@ -177,6 +185,44 @@ def test_videos_and_scans_become_frames(edges_run, scans_dir, tmp_path, run):
     assert sorted({*names, *(name for name in found if name.startswith("cut"))}) == found
     ((_, read), *_) = frames.find([str(film)], 1)[0].frames(lambda frame: True)
     assert np.abs(read().astype(int) - blocks(0)).mean() < 12  # JPEG's colours bleed.
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder, and its address on a web server of this computer."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = functools.partial(QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield folder, f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format, *args):
+        pass
+
+
+def test_a_stream_is_a_film_of_as_many_frames_as_are_asked_for(edges_run, served, tmp_path, run):
+    folder, host = served
+    write_film(folder / "live.avi", frames=9)
+    (folder / "text.avi").write_text("no video")
+    command = (f"--workdir={edges_run}", f"--out={tmp_path / 'out'}")
+    status, output = run(f"--camera=http://me:secret@{host}/live.avi", "--frames=4", *command)
+    assert status == 0 and "4 frames predicted" in output
+    film = tmp_path / "out" / "overlay" / "camera.mp4"
+    capture = cv2.VideoCapture(str(film))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    assert capture.get(cv2.CAP_PROP_FPS) == 10
+    capture.release()
+    record = (tmp_path / "out" / written.FILE).read_text()
+    assert f"http://{host}/live.avi" in record and "secret" not in record
+    # The next frames replace them, and the stream may end before.
+    status, output = run(f"--camera=http://{host}/live.avi", "--stride=2", *command)
+    assert status == 0 and "5 frames predicted" in output
+    status, output = run(f"--camera=http://{host}/text.avi", *command)
+    assert status == 2 and len(output.splitlines()) == 1 and "text.avi can't be opened" in output
 
 
 def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
@@ -214,12 +260,17 @@ def test_wrong_arguments_are_refused_in_one_line(depth_run, photos, tmp_path, ru
         ([photos], {"--fov": "180"}, "below 180"),
         ([photos], {"--outputs": "overlays"}, "got 'overlays'"),
         ([photos], {"--out": tmp_path / "mine" / "thesis.txt"}, "expected a folder, got a file"),
-        ([], {}, "required: INPUT"),
+        ([], {}, "expected an INPUT"),
+        ([photos], {"--frames": 3}, "--frames bounds"),
+        ([], {"--camera": 97}, "/dev/video97 can't be opened"),
+        ([], {"--camera": "me:secret@host/film"}, "expected the number of a camera or a URL of"),
+        ([], {"--camera": "http://me:secret@127.0.0.1:9/a.avi"}, "http://127.0.0.1:9/a.avi can't"),
     ):
         options = [f"{name}={value}" for name, value in {**good, **changed}.items()]
         status, output = run(*inputs, *options)
         assert status == 2 and message in output, output
         assert len(output.strip().splitlines()) == 1
+        assert "secret" not in output or "--camera" in changed and "got" in output
     assert (tmp_path / "mine" / "thesis.txt").exists()
     assert not (tmp_path / "out").exists()
 

@@ -7,10 +7,11 @@ import psp_jax
 from data_builders import sources
 from psp_jax import checkpoints, experiment
 from psp_jax.batch import Prediction
+from psp_jax.evaluation import views
 from psp_jax.models import architecture, unet
 from psp_jax.partition import frontier_classes
 from psp_jax.partition.frontier_classes import Side
-from psp_jax.predict import views
+from psp_jax.predict import encoding
 from psp_jax.weights import pretrained
 from tests import scans, untrained
 
@@ -142,6 +143,29 @@ def test_a_network_may_see_colour_finer_than_its_labels(depth_run, images, monke
     tiled = psp_jax.load(tmp_path / "model", size=(72, 96), tiles=True)
     (prediction,) = tiled.run([tiled.prepare(large)])
     assert prediction.depth is not None and prediction.depth.shape == (72, 96)
+
+
+def test_a_list_is_predicted_in_batches_as_its_images_are(edges_run, images, tmp_path):
+    predict = psp_jax.load(edges_run)
+    small, large = images
+    (tmp_path / "trip").mkdir()
+    paths = [tmp_path / "a.png", tmp_path / "trip" / "a.png"]
+    for path in paths:
+        path.write_bytes(encoding.png(small))
+    wide = np.concatenate([large, large], axis=1)
+    given = [paths[0], large, wide, str(paths[1]), *[small] * 3]
+    results = predict(given)
+    names = ["a", "image_1", "image_2", "trip/a", "image_4", "image_5", "image_6"]
+    assert [result.name for result in results] == names
+    for result, single in zip(results, map(predict, given), strict=True):
+        assert result.edges is not None and single.edges is not None
+        np.testing.assert_allclose(result.edges, single.edges, atol=1e-4)
+    assert results[3].source == paths[1]
+    written = [path for result in results for path in result.save(tmp_path / "out", ["overlay"])]
+    assert len({*written}) == len(given)
+    batch = predict(np.stack([small, small]))
+    assert isinstance(batch, list) and [each.name for each in batch] == ["image_0", "image_1"]
+    assert predict([]) == []
 
 
 def test_invalid_images_predictions_and_runs_are_refused(depth_run, edges_run, tmp_path, images):

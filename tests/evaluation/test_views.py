@@ -3,9 +3,9 @@ import pytest
 
 import psp_jax
 from psp_jax.batch import Prediction
+from psp_jax.evaluation import views
+from psp_jax.evaluation.views import Views
 from psp_jax.partition import edge_logits, frontier_classes
-from psp_jax.predict import views
-from psp_jax.predict.views import Views
 from tests import scans
 
 RNG = np.random.default_rng(0)
