@@ -12,15 +12,15 @@ from psp_jax import data
 
 @pytest.fixture
 def small(tmp_path):
-    rooms = generate.Rooms(spaces=9, frames_per_scan=2, depth_height=32, depth_width=48)
+    rooms = generate.Rooms(spaces=4, frames_per_scan=2, depth_height=32, depth_width=48)
     return sources.EmbeddedRooms(data_dir=str(tmp_path), rooms=rooms)
 
 
 def test_rooms_are_prepared_once_and_again_in_another_version(small, monkeypatch):
     directory = pathlib.Path(small.prepare())
     splits = data.open_splits(str(directory))
-    # Nine spaces of 1, 2, 3, 2, 1, ... scans of two frames, of which two frames are bad.
-    assert sum(len(examples) for examples in splits.values()) == 2 * 17 - 2
+    # Four spaces of 1, 2, 3 and 2 scans of two frames, of which two frames are bad.
+    assert sum(len(examples) for examples in splits.values()) == 2 * 8 - 2
     assert data.image_size(splits["train"]) == (32, 48)
     built = (directory / "dataset_info.json").stat().st_mtime_ns
 
@@ -47,7 +47,7 @@ def test_different_rooms_live_side_by_side(small):
 
 def test_the_true_depth_is_next_to_the_scans(small):
     name = pathlib.Path(small.prepare()).parent.name
-    assert name == "rooms_spaces_9_frames_per_scan_2_depth_height_32_depth_width_48"
+    assert name == "rooms_spaces_4_frames_per_scan_2_depth_height_32_depth_width_48"
     folder = pathlib.Path(small.data_dir) / name / "scans" / "scene9003_01"
     truth = np.load(folder / "scene9003_01_truth.npz")
     assert truth["depth_mm"].shape == truth["instance"].shape == (2, 32, 48)
