@@ -16,6 +16,7 @@ import pytest
 
 from psp_jax import checkpoints, experiment, init_from, objectives, optim, state, train
 from psp_jax.evaluation import run_report
+from psp_jax.models import unet
 from psp_jax.runtime import mesh
 from tests.experiments import make_tiny
 
@@ -39,7 +40,18 @@ def get_config():
 def reference(tmp_path_factory, data_dir):
     """A folder with `config.py`, and `one`, the workdir of a run on one device."""
     folder = tmp_path_factory.mktemp("sharding")
+    return train_on_one(folder, make_tiny(data_dir), ("trunk", "head", "classifier"))
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory, data_dir):
+    """The same of a network that compiles in seconds."""
     config = make_tiny(data_dir)
+    config.model = unet.DepthCNN(width=4, levels=1)
+    return train_on_one(tmp_path_factory.mktemp("light"), config, unet.DepthUNet.PARTS)
+
+
+def train_on_one(folder, config, parts):
     config.objective = objectives.FrontierEdges()
     config.data.batch_size = 8  # The last batch of 12 validation images is padded.
     # What would make much of rounding errors is left out: Adam, which divides by the gradient, and
@@ -48,7 +60,7 @@ def reference(tmp_path_factory, data_dir):
     config.seed = 1
     phase = experiment.Phase(
         steps=STEPS,
-        train=("trunk", "head", "classifier"),
+        train=parts,
         learning_rate=1e-3,
         optimizer=experiment.Optimizer.SGD,
     )
@@ -151,10 +163,10 @@ def assert_restored_onto_one_device(workdir):
     jax.tree.map(np.testing.assert_array_equal, restored, read)
 
 
-def test_eight_devices_train_as_one_does(reference):
-    (output,) = finish([start(reference, reference / "eight", devices=8)])
+def test_eight_devices_train_as_one_does(light):
+    (output,) = finish([start(light, light / "eight", devices=8)])
     assert "8 images on 8 x cpu" in output
-    assert_the_same_training(reference / "eight", reference / "one")
+    assert_the_same_training(light / "eight", light / "one")
 
 
 @pytest.mark.slow
