@@ -5,7 +5,9 @@
 trains everything after the trunk on the rooms. The trunk, an EfficientNet-Lite2, is that of the
 model that ships; its decoder is taken too, except for the last layer. `--config.init_from=imagenet`
 takes an ImageNet trunk instead, `--config.init_from=` initial values, and
-`"--config.phases[0].train=('trunk','pyramid','head','decoder')"` trains the trunk, too.
+`"--config.phases[0].train=('trunk','pyramid','head','decoder')"` trains the trunk, too. After 300
+steps the RMSE on the test split is 0.331 m, from ImageNet 0.432 m, and 0.655 m with all parts
+trained from initial values (one CPU core, 2026-11-26; the mean depth image has 0.594 m).
 
     python -m psp_jax.main --config=configs/transfer.py:scannet
 
