@@ -154,6 +154,7 @@ class FullResolution:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
+        ranges.check(self, "model")
         coarse = _make_coarse(self.segmenter, channels)
         strides = tuple(coarse.trunk.STRIDES.items())
         if self.decoder_width:
@@ -183,6 +184,7 @@ class TopDown:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
+        ranges.check(self, "model")
         coarse = _make_coarse(self.segmenter, channels)
         if self.output_stride not in (1, 2, 4):
             raise ValueError(f"model.output_stride={self.output_stride}: expected 1, 2 or 4")

@@ -46,6 +46,7 @@ class Segmenter:
         Raises:
             ValueError: if a field has a value that no network can have.
         """
+        ranges.check(self, "model")
         remat = Remat(self.remat)
         return pspnet.PSPNet(
             channels=channels,

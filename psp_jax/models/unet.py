@@ -115,5 +115,10 @@ class DepthCNN:
     levels: int = ranges.number(3, least=1)
 
     def make(self, channels: int) -> DepthUNet:
-        """Builds the module with `channels` outputs per pixel."""
+        """Builds the module with `channels` outputs per pixel.
+
+        Raises:
+            ValueError: if a field is not positive.
+        """
+        ranges.check(self, "model")
         return DepthUNet(channels, self.width, self.levels)
