@@ -232,7 +232,7 @@ class Encoded:
     def __getitem__(self, index: int) -> dict[str, object]:
         """Decodes a record."""
         jpeg, tensors = self._streams[index % len(self._streams)]
-        decoded = {
+        decoded: dict[str, object] = {
             name: decode_tensor(stream, name=name, size=SIZES[0])
             for name, stream in tensors.items()
         }
