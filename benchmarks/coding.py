@@ -311,7 +311,7 @@ def print_segmentations(frames_mm: list[np.ndarray]) -> None:
             flush=True,
         )
     print("ideal+ is the most that a stream exceeds its ideal length by (at most 2 %);")
-    print("encoding and decoding may take 500 ms each")
+    print("encoding and decoding of planar regions may take 60 ms each")
 
 
 def main() -> None:

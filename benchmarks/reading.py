@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import tabulate
 
 from data_builders import sources
 from psp_jax import batch, cache, data, experiment
@@ -31,6 +32,7 @@ DATA = experiment.Data(source=sources.EmbeddedRooms())  # With the defaults of e
 SENS_FRAMES, STRIDE = 301, 30
 IMAGE_SIZE, LABEL_SIZE, BATCH_SIZE = (240, 320), (120, 160), 64
 CACHED_IMAGES, CACHED_S = 1024, 5
+THREADS = (1, 2, 4)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -41,6 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
     kind = "captures" if arguments.frames else "synthetic frames"
     for size in SIZES:
         read_table([resized(*pair, size) for pair in pairs], size, arguments.rounds, kind)
+    threads_table([resized(*pair, SIZES[0]) for pair in pairs])
     with tempfile.TemporaryDirectory() as folder:
         strided_read(pathlib.Path(folder) / "long.sens", [resized(*p, SIZES[0]) for p in pairs])
 
@@ -206,6 +209,51 @@ def cached_table() -> None:
             f"cached, batches of {BATCH_SIZE}, {threads} threads: {count / wall_s:.0f} examples per"
             f" second, {count / cpu_s:.0f} per second of a core (expected: at least 5000)"
         )
+
+
+class Encoded:
+    """A split of 480x640 that decodes its records as a prepared one does."""
+
+    def __init__(self, pairs: list[tuple[np.ndarray, np.ndarray]]):
+        """Encodes the pairs."""
+        self._streams = []
+        for color, depth in pairs:
+            filled_mm, filled = fill.fill_nearest(depth)
+            classes = frontier_classes.encode(superpixels.Seeds()(filled_mm))
+            arrays = {"depth": filled_mm, "filled": filled, "frontier": classes}
+            jpeg = cv2.imencode(".jpg", color, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
+            tensors = {name: zlib.compress(array.tobytes()) for name, array in arrays.items()}
+            self._streams.append((jpeg.tobytes(), tensors))
+
+    def __len__(self) -> int:
+        """Returns the number of records, of which many are the same."""
+        return CACHED_IMAGES
+
+    def __getitem__(self, index: int) -> dict[str, object]:
+        """Decodes a record."""
+        jpeg, tensors = self._streams[index % len(self._streams)]
+        decoded: dict[str, object] = {
+            name: decode_tensor(stream, name=name, size=SIZES[0])
+            for name, stream in tensors.items()
+        }
+        return decoded | {"image": decode_rgb(jpeg), "frontier_seeds": decoded["frontier"]}
+
+
+def threads_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Prints how many examples of 480x640 a second are decoded, by threads."""
+    examples, rows = Encoded(pairs), []
+    for threads in THREADS:
+        config = dataclasses.replace(DATA, batch_size=BATCH_SIZE // 4, threads=threads)
+        batches = data.train_batches(examples, config, seed=0, first_step=0)
+        next(batches)
+        started_s, started_cpu_s, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started_s < CACHED_S:
+            next(batches)
+            count += config.batch_size
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+        rows.append((threads, count / wall_s, count / cpu_s))
+    print(f"examples of {SIZES[0]} from records to batches, {os.cpu_count()} cores:")
+    print(tabulate.tabulate(rows, ("threads", "per second", "per CPU second"), floatfmt=".0f"))
 
 
 def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -16,7 +16,7 @@ from psp_jax.io import files, progress, ranges
 from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
-VERSION = "1.0.0"  # Raise it whenever the bytes of the files change.
+VERSION = "1.0.1"  # Raise it whenever the bytes of the files change.
 # ScanNet's spaces end far below, so its scans can't be confused with these. After scene9999 comes
 # scene91000, so that all names begin with scene9.
 FIRST_SPACE, FIRST_LONG_SPACE = 9000, 90_000

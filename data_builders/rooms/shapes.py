@@ -85,7 +85,7 @@ def fold(
         origin,
         rays,
         reach=reach,
-        steps=((solids.first_round, test(_in_box)), (len(table), test(_in_round))),
+        steps=((jnp.asarray(solids.first_round), test(_in_box)), (len(table), test(_in_round))),
         start=start,
         size=size,
     )

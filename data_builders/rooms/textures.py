@@ -4,15 +4,18 @@ Arrays have one value per ray, `[R]` or `[3, R]`; lengths are in metres. Pattern
 their features are smaller than a pixel, to avoid aliasing.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from data_builders.rooms.materials import Texture
 
 SKIRTING_M = 0.09
 SKIRTING_ALBEDO = 0.62
+RAYS_PER_PART = 1280  # Few textures meet in so many neighbouring pixels, and the rest is skipped.
 
 
 class ShadingPoint(NamedTuple):
@@ -69,31 +72,50 @@ _COARSE_AND_FINE_CELLS = {
 
 def reflectance(spot: ShadingPoint) -> jax.Array:
     """Returns the reflectance `[3, R]`, linear RGB from 0 to 1."""
+    if jax.default_backend() != "cpu":
+        return _reflectance(spot)
+    rays = spot.u.size
+    part = max(size for size in range(1, min(RAYS_PER_PART, rays) + 1) if rays % size == 0)
+    parts = jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-1], -1, part), spot)
+    parts = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -2, 0), parts)
+    return jnp.moveaxis(lax.map(_reflectance, parts), 0, 1).reshape(3, -1)
+
+
+def _reflectance(spot: ShadingPoint) -> jax.Array:
     coarse, fine = _fields(spot)
     shares = {
-        Texture.PLAIN: 0.35 * coarse + 0.35 * fine,
-        Texture.WOOD: _grain(spot, coarse, fine),
-        Texture.PLANKS: _planks(spot, fine),
-        Texture.TILES: _tiles(spot, coarse),
-        Texture.CARPET: 0.2 + 0.6 * coarse + 0.8 * fine,
-        Texture.BRICK: _bricks(spot, fine),
-        Texture.STRIPES: _stripes(spot, fine),
-        Texture.DOOR: _panels(spot, fine),
-        Texture.CARTON: _carton(spot, coarse),
+        Texture.PLAIN: lambda: 0.35 * coarse + 0.35 * fine,
+        Texture.WOOD: lambda: _grain(spot, coarse, fine),
+        Texture.PLANKS: lambda: _planks(spot, fine),
+        Texture.TILES: lambda: _tiles(spot, coarse),
+        Texture.CARPET: lambda: 0.2 + 0.6 * coarse + 0.8 * fine,
+        Texture.BRICK: lambda: _bricks(spot, fine),
+        Texture.STRIPES: lambda: _stripes(spot, fine),
+        Texture.DOOR: lambda: _panels(spot, fine),
+        Texture.CARTON: lambda: _carton(spot, coarse),
     }
     share = jnp.zeros_like(spot.u)
     for kind, pattern in shares.items():
-        share = jnp.where(spot.texture == kind, pattern, share)
+        share = _where(spot.texture == kind, pattern, share)
     color = spot.albedo + (spot.second - spot.albedo) * share[None]
     images = {
-        Texture.BOOKS: _books(spot),
-        Texture.PICTURE: _picture(spot, coarse, fine),
-        Texture.WINDOW: _window(spot, coarse),
-        Texture.SCREEN: _screen(spot),
+        Texture.BOOKS: lambda: _books(spot),
+        Texture.PICTURE: lambda: _picture(spot, coarse, fine),
+        Texture.WINDOW: lambda: _window(spot, coarse),
+        Texture.SCREEN: lambda: _screen(spot),
     }
     for kind, image in images.items():
-        color = jnp.where((spot.texture == kind)[None], image, color)
+        color = _where(spot.texture == kind, image, color)
     return jnp.where(spot.wall_base[None], SKIRTING_ALBEDO, color)
+
+
+def _where(chosen: jax.Array, pattern: Callable[[], jax.Array], otherwise: jax.Array) -> jax.Array:
+    """Returns the pattern where it is chosen; a CPU computes it only if it is chosen somewhere."""
+    if jax.default_backend() != "cpu":
+        return jnp.where(chosen, pattern(), otherwise)
+    return lax.cond(
+        chosen.any(), lambda: jnp.where(chosen, pattern(), otherwise), lambda: otherwise
+    )
 
 
 def _fields(spot: ShadingPoint) -> tuple[jax.Array, jax.Array]:
