@@ -18,7 +18,7 @@ from data_builders import sources
 from psp_jax.io import command_line
 from psp_jax.partition import scores
 from psp_jax.predict import __main__ as command
-from psp_jax.predict import encoding, frames, viewer, written
+from psp_jax.predict import frames, viewer, written
 from tests import scans
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
@@ -55,6 +55,13 @@ def run(monkeypatch, capsys):
     return run
 
 
+def photo(suffix, pixels):
+    """Encodes RGB, or gray, as a camera does."""
+    done, data = cv2.imencode(suffix, pixels[..., ::-1] if pixels.ndim == 3 else pixels)
+    assert done
+    return data.tobytes()
+
+
 def blocks(turn=0, size=8):
     """Returns an image of blocks, different for every turn."""
     return np.kron(np.roll(COLOURS, turn, axis=1), np.ones((size, size, 1), np.uint8))
@@ -74,9 +81,9 @@ def photos(tmp_path):
     """Three images in a folder, one of which is damaged."""
     folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
-    (folder / "a.png").write_bytes(encoding.png(blocks(0)))
-    (folder / "trip" / "b.jpg").write_bytes(encoding.jpeg(blocks(1, 12)))
-    (folder / "bad.png").write_bytes(encoding.png(blocks(2))[:-30])
+    (folder / "a.png").write_bytes(photo(".png", blocks(0)))
+    (folder / "trip" / "b.jpg").write_bytes(photo(".jpg", blocks(1, 12)))
+    (folder / "bad.png").write_bytes(photo(".png", blocks(2))[:-30])
     (folder / "notes.txt").write_text("no image")
     return folder
 
@@ -226,7 +233,7 @@ def test_a_stream_is_a_film_of_as_many_frames_as_are_asked_for(edges_run, served
 
 
 def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_path):
-    jpeg = encoding.jpeg(blocks())
+    jpeg = photo(".jpg", blocks())
     turned = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
     segment = b"\xff\xe1" + (len(turned) + 2).to_bytes(2, "big") + turned
     path = tmp_path / "photo.jpg"
@@ -237,7 +244,7 @@ def test_photographs_are_turned_upright_and_may_hold_more_than_a_picture(tmp_pat
     path.write_bytes(jpeg[: len(jpeg) // 2])
     with pytest.raises(ValueError, match="truncated|expected a JPEG or PNG"):
         frames.read_image(path)
-    path.write_bytes(encoding.png(np.full((9, 9), 1500, np.uint16)))
+    path.write_bytes(photo(".png", np.full((9, 9), 1500, np.uint16)))
     with pytest.raises(ValueError, match="16-bit gray"):
         frames.read_image(path)
 
