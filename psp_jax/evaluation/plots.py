@@ -164,7 +164,7 @@ def curves(path: pathlib.Path, records: Sequence[dict], shown: str, title: str) 
     panels(path, both, across="step")
 
 
-def _save(figure: Figure, path: pathlib.Path) -> None:
+def _save(figure: Figure, path: pathlib.Path | io.BytesIO) -> None:
     """Writes a PNG that no program reads as a photograph."""
     metadata = {image_kinds.KEYWORD: image_kinds.PICTURE}
     figure.savefig(path, dpi=80, format="png", metadata=metadata)
