@@ -1,9 +1,14 @@
 """Compiled loops, kept on disk between runs where the disk allows it."""
 
+import functools
+import hashlib
+import os
+import pathlib
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -32,18 +37,41 @@ def compile_uncounted(function: Callable) -> Callable:
 def inlined(function: Callable) -> Callable:
     """Compiles a function into the compiled functions that call it.
 
-    It saves the passing of named tuples, whose arrays are reference-counted at every call. numba
-    checks the age of the caller's file only: after changing such a function, delete the caller's
-    `__pycache__`.
+    It saves the passing of named tuples, whose arrays are reference-counted at every call.
     """
     return numba.njit(inline="always")(function)
 
 
 def _compile(function: Callable, options: dict[str, Any]) -> Callable:
     try:
-        return numba.njit(cache=True, **options)(function)
+        with _cached_in(pathlib.Path(function.__code__.co_filename).parent):
+            return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba has no place for its cache.
         return numba.njit(**options)(function)
+
+
+@contextmanager
+def _cached_in(folder: pathlib.Path) -> Iterator[None]:
+    """Names numba's cache by the content of a folder of loops and of this one.
+
+    numba itself compares the age of a function's own file only, not of the files of the functions
+    and constants in it, and would go on with the machine code of older ones. Where the folder can't
+    be written, it takes its own.
+    """
+    outer = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    root = pathlib.Path(outer or folder / "__pycache__")
+    numba.config.CACHE_DIR = os.fspath(root / f"loops-{_digest(folder)}")  # type: ignore
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = outer  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _digest(folder: pathlib.Path) -> str:
+    sources = [*folder.glob("*.py"), *pathlib.Path(__file__).parent.glob("*.py")]
+    contents = b"\0".join(path.read_bytes() for path in sorted(sources))
+    return hashlib.sha256(contents).hexdigest()[:16]
 
 
 class _Notice(event.Listener):

@@ -48,6 +48,24 @@ def test_long_compiling_is_announced_once_and_a_cached_loop_is_silent(tmp_path):
         assert done.stderr.count("compiling loops, once") == expected, done.stderr
 
 
+def test_a_loop_is_compiled_again_when_a_function_in_it_changes_in_another_file(tmp_path):
+    head = "from psp_jax.partition import compilation\n"
+    inner = head + "@compilation.inlined\ndef inner(x):\n    return {} * x\n"
+    outer = "import other\n@compilation.compile_cached\ndef outer(x):\n    return other.inner(x)\n"
+    (tmp_path / "loops.py").write_text(head + outer)
+    for factor in (2, 3):
+        (tmp_path / "other.py").write_text(inner.format(factor))
+        done = subprocess.run(
+            [sys.executable, "-c", "import loops; print(loops.outer(5))"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert int(done.stdout) == 5 * factor
+
+
 def filled_by_brute_force(depth_mm):
     """For every pixel the least (squared distance, depth) over all readings."""
     readings = np.argwhere(depth_mm > 0)
