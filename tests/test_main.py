@@ -96,7 +96,7 @@ def test_help_lists_the_fields_of_a_config(tmp_path):
     done = main(CONFIG, "--config.data.batch_size=3", "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
-    index = lines.index("--config.data.batch_size (int; 3)")
+    index = lines.index("--config.data.batch_size (int, at least 1; 3)")
     assert lines[index + 1] == "images per step."
     assert "--config.phases[0].schedule (cosine|poly|constant; cosine)" in lines
     assert any(line.startswith("--workdir:") for line in lines)
