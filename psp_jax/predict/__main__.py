@@ -217,6 +217,24 @@ def parser() -> command_line.Parser:
         default=1,
         help="take every N-th frame of videos and recordings",
     )
+    _add_view_flags(parser)
+    add(
+        "--batch_size", type=positive_int, default=4, help="images per batch (default: %(default)s)"
+    )
+    add(
+        "--workers",
+        type=positive_int,
+        default=min(os.cpu_count() or 1, 8),
+        help="threads that read, decode and write (default: number of CPU cores, at most 8)",
+    )
+    inputs.add_flags(parser)
+    inputs.add_color_flags(parser)
+    return parser
+
+
+def _add_view_flags(parser: command_line.Parser) -> None:
+    """Adds the flags of the size and of the views that are averaged."""
+    add = parser.add_argument
     add(
         "--size",
         type=_size,
@@ -232,18 +250,6 @@ def parser() -> command_line.Parser:
         metavar="S,...",
         help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
     )
-    add(
-        "--batch_size", type=positive_int, default=4, help="images per batch (default: %(default)s)"
-    )
-    add(
-        "--workers",
-        type=positive_int,
-        default=min(os.cpu_count() or 1, 8),
-        help="threads that read, decode and write (default: number of CPU cores, at most 8)",
-    )
-    inputs.add_flags(parser)
-    inputs.add_color_flags(parser)
-    return parser
 
 
 def _size(text: str) -> tuple[int, int] | str:
