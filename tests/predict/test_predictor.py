@@ -1,5 +1,6 @@
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,7 +12,6 @@ from psp_jax.evaluation import views
 from psp_jax.models import architecture, unet
 from psp_jax.partition import frontier_classes
 from psp_jax.partition.frontier_classes import Side
-from psp_jax.predict import encoding
 from psp_jax.weights import pretrained
 from tests import scans, untrained
 
@@ -151,7 +151,7 @@ def test_a_list_is_predicted_in_batches_as_its_images_are(edges_run, images, tmp
     (tmp_path / "trip").mkdir()
     paths = [tmp_path / "a.png", tmp_path / "trip" / "a.png"]
     for path in paths:
-        path.write_bytes(encoding.png(small))
+        cv2.imwrite(str(path), small[..., ::-1])
     wide = np.concatenate([large, large], axis=1)
     given = [paths[0], large, wide, str(paths[1]), *[small] * 3]
     results = predict(given)
