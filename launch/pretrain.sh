@@ -20,7 +20,7 @@ fi
 workdir=runs/photographs-$variant
 
 "$python" -m psp_jax.main --config=configs/photographs.py:$variant --workdir="$workdir" "$@"
-"$python" -m psp_jax.calibrate --workdir="$workdir" --data=configs/photographs.py:calibration
+"$python" -m psp_jax.calibrate --workdir="$workdir" --data=configs/photographs.py:calibration --images=400
 if [[ -e $workdir/model ]]; then
   echo "$workdir/model exists; move it away to export the run again"
 else
