@@ -152,7 +152,8 @@ def test_flags_that_the_launch_files_name_exist():
     fields = {name for name in named if name.startswith("config.")}
     assert named - fields <= known
     assert "config.data.source.data_dir" in fields
-    configs = [importlib.import_module(f"configs.{name}").get_config() for name in CONFIGS]
+    names = CONFIGS | {"photographs"}
+    configs = [importlib.import_module(f"configs.{name}").get_config() for name in names]
     configs.append(importlib.import_module("configs.depth_mse").get_config("scannet"))
     for field in fields:
         assert any(has_field(each, field.removeprefix("config.")) for each in configs), field
