@@ -61,7 +61,7 @@ setuptools.setup(
         "importlib_resources>=6.0",  # tensorflow-datasets needs it and does not say so.
         "jax>=0.10",
         "jinja2>=3.1",
-        "matplotlib>=3.9",
+        "matplotlib>=3.10.8",
         "ml-collections>=1.1",
         "numba>=0.61",
         "numpy>=2.0",
