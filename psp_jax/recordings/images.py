@@ -87,7 +87,7 @@ def decode_color(data: bytes, size: tuple[int, int] | None) -> np.ndarray:
     if size is not None and shape.size != size:
         raise recording.Damaged(f"expected {_text(size)} pixels, got {_text(shape.size)}")
     # The orientation in EXIF is ignored: depth is registered to the sensor's own grid.
-    pixels = decode(data, cv2.IMREAD_COLOR_BGR | cv2.IMREAD_IGNORE_ORIENTATION)
+    pixels = decode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels.shape != (*shape.size, 3):
         raise recording.Damaged(f"expected {_text(shape.size)} pixels, decoded {pixels.shape}")
     return pixels
@@ -105,7 +105,7 @@ def decode_rgb(data: bytes) -> np.ndarray:
     shape = shape_of(data)
     if not shape.is_jpeg and shape.channels == 1 and data[_PNG_BITS_AT] == 16:
         raise recording.Damaged("expected a colour image, got 16-bit gray, which is a depth image")
-    return np.ascontiguousarray(decode(data, cv2.IMREAD_COLOR_BGR)[..., ::-1])
+    return np.ascontiguousarray(decode(data, cv2.IMREAD_COLOR)[..., ::-1])
 
 
 def as_jpeg_or_png(data: bytes) -> bytes:
