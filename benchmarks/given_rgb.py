@@ -5,8 +5,9 @@
 A run predicts the edges between regions from RGB; they are side information for the partition. The
 depth of every frame is reduced to the size of the predictions (nearest pixel), segmented into
 planar regions, coded twice, with and without the prediction, and decoded again. RUN is a workdir or
-an exported model, by default the one that ships; captures are those of `benchmarks/real_photos.py`.
-The rooms are drawn into `--rooms` unless they are there; no shipped network was trained on them.
+an exported model, by default the one that ships; captures are the frames of
+`benchmarks/real_photos.py`. The rooms are drawn into `--rooms` unless they are there; no shipped
+network was trained on them.
 """
 
 import argparse

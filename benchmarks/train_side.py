@@ -1,7 +1,7 @@
 """Trains the contour coder's use of predicted edge logits as side information.
 
     python -m benchmarks.train_side --workdir=runs/frontier_edges --spaces=150
-    python -m benchmarks.train_side --data=configs/photographs.py:calibration --spaces=48 --steps=0
+    python -m benchmarks.train_side --data=configs/photographs.py:calibration --spaces=24 --steps=0
 
 It draws rooms that are in no split of that run and predicts the calibrated logits of their edges.
 From them it fits the small network that judges edges given these logits, beginning with the one

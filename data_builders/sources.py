@@ -91,9 +91,8 @@ class EmbeddedRooms:
             named after the fields that differ from the defaults, such as `rooms_spaces_9/`, so
             that experiments on different rooms do not overwrite each other's.
         rooms: the rooms.
-        label_sets: which labels are made, of `seeds`, `planar` and `surfaces`, which are the
-            regions of `Planar()`. Of ideal depth, `planar` are those of
-            `configurations.PLANAR_IDEAL_ROOMS`.
+        label_sets: which labels are made: `seeds`, `planar`, or `surfaces`, the regions of
+            `Planar()`. With ideal depth, `configurations.PLANAR_IDEAL_ROOMS` makes `planar`.
         color_scale: images have `color_scale` times the height and width of depth, 1 or 2.
         fractions: fractions of the scans in train, validation and test; whole rooms.
     """

@@ -3,9 +3,9 @@
     python -m psp_jax.calibrate --workdir=runs/frontier_edges
 
 predicts the validation split with the best checkpoint, fits temperature and bias to its
-frontiers, chooses the decoder thresholds with the highest mean adjusted Rand index, and writes
-`calibration.json` into the workdir, where prediction reads it. Every run that
-predicts frontiers does this at its end; runs that predict only depth need no calibration.
+frontiers, chooses the decoder thresholds by the mean adjusted Rand index, and writes
+`calibration.json` into the workdir, where prediction reads it. Every run that predicts frontiers
+does this at its end; runs that predict only depth need no calibration.
 `--data=configs/photographs.py:calibration` takes the validation split of another experiment, such
 as one with other labels.
 """

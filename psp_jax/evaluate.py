@@ -19,9 +19,8 @@ import argparse
 import pathlib
 
 from psp_jax import data, experiment, prepared
-from psp_jax.evaluation import run_report
+from psp_jax.evaluation import run_report, views
 from psp_jax.evaluation.predictions import BatchPredictor
-from psp_jax.evaluation.views import Views
 from psp_jax.io import command_line
 from psp_jax.partition import calibration
 from psp_jax.weights import pretrained
@@ -37,7 +36,7 @@ def evaluate(
     out: str | pathlib.Path,
     *,
     split: str = "test",
-    averaged: Views | None = None,
+    averaged: views.Views | None = None,
 ) -> None:
     """Scores a model on a data set.
 
@@ -91,21 +90,14 @@ def main() -> None:
     add("--data_dir", default="data", help="folder of the data sets (default: %(default)s)")
     add("--split", choices=SPLITS, default="test", help="default: %(default)s")
     add("--out", type=path, help=f"output folder (default: {FOLDER}/NAME, in the workdir)")
-    add("--flip", action="store_true", help="average with the mirror image")
-    add(
-        "--scales",
-        type=command_line.positive_floats,
-        default=(1.0,),
-        metavar="S,...",
-        help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
-    )
+    views.add_flags(parser)
     command_line.run(_evaluate, parser)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     out = arguments.out or (arguments.workdir or pathlib.Path()) / FOLDER / arguments.data
     source = prepared.Prepared(arguments.data, arguments.data_dir)
-    averaged = Views(flip=arguments.flip, scales=arguments.scales)
+    averaged = views.Views(flip=arguments.flip, scales=arguments.scales)
     evaluate(arguments.workdir, source, out, split=arguments.split, averaged=averaged)
     print(f"metrics and pictures are in {out}")
 

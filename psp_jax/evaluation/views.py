@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from psp_jax.batch import Prediction
+from psp_jax.io import command_line
 from psp_jax.partition import frontier_classes, superpixels
 
 SAME_ASPECT = 0.01  # 1296x968 colour belongs to 640x480 depth and differs by 0.4 %.
@@ -60,6 +61,18 @@ class Views:
     def is_single(self) -> bool:
         """Whether the network sees an image once and as a whole."""
         return not (self.tiles or self.flip) and len(self.scales) == 1
+
+
+def add_flags(parser: command_line.Parser) -> None:
+    """Adds the flags of the views that are averaged, `--flip` and `--scales`."""
+    parser.add_argument("--flip", action="store_true", help="average with the mirror image")
+    parser.add_argument(
+        "--scales",
+        type=command_line.positive_floats,
+        default=(1.0,),
+        metavar="S,...",
+        help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
+    )
 
 
 def label_size(

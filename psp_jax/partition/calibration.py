@@ -207,9 +207,8 @@ def fit_decoder(calibration: Calibration, samples: Iterable[Sample]) -> Calibrat
     """Chooses the decoder of the best partitions among `DECODERS`; about 2 s an image of 480x640.
 
     Of those that are worse than the best one by at most a standard error of the difference, it
-    takes the one that keeps the fewest frontiers (the rule of Breiman et al. 1984, *Classification
-    and Regression Trees*, for the simplest model): thresholds that differ by chance in their mean
-    differ by half of the regions.
+    takes the one with the highest thresholds, which keep the fewest frontiers: the one-standard-
+    error rule (Breiman et al. 1984, *Classification and Regression Trees*).
 
     Args:
         calibration: of the samples' logits.

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numba
-from numba.core import event
+from numba.core import config, event
 
 NOTICE_S = 2.0  # After so many seconds of compiling, a line tells what takes so long.
 
@@ -58,13 +58,14 @@ def _cached_in(folder: pathlib.Path) -> Iterator[None]:
     and constants in it, and would go on with the machine code of older ones. Where the folder can't
     be written, it takes its own.
     """
-    outer = numba.config.CACHE_DIR  # type: ignore[attr-defined]
+    settings: Any = config
+    outer = settings.CACHE_DIR
     root = pathlib.Path(outer or folder / "__pycache__")
-    numba.config.CACHE_DIR = os.fspath(root / f"loops-{_digest(folder)}")  # type: ignore
+    settings.CACHE_DIR = os.fspath(root / f"loops-{_digest(folder)}")
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = outer  # type: ignore[attr-defined]
+        settings.CACHE_DIR = outer
 
 
 @functools.cache

@@ -40,7 +40,7 @@ import json
 import os
 from typing import Any
 
-from psp_jax.evaluation.views import NATIVE
+from psp_jax.evaluation import views
 from psp_jax.io import command_line, dataclass_json
 from psp_jax.predict import frames, outputs, results, viewer
 from psp_jax.predict.pipeline import Pipeline, Summary
@@ -217,7 +217,14 @@ def parser() -> command_line.Parser:
         default=1,
         help="take every N-th frame of videos and recordings",
     )
-    _add_view_flags(parser)
+    add(
+        "--size",
+        type=_size,
+        metavar=f"HEIGHTxWIDTH|{views.NATIVE}",
+        help="pixels of the prediction, at the image's aspect ratio (default: as in training)",
+    )
+    add("--tiles", action="store_true", help="predict in overlapping tiles of the training size")
+    views.add_flags(parser)
     add(
         "--batch_size", type=positive_int, default=4, help="images per batch (default: %(default)s)"
     )
@@ -232,33 +239,13 @@ def parser() -> command_line.Parser:
     return parser
 
 
-def _add_view_flags(parser: command_line.Parser) -> None:
-    """Adds the flags of the size and of the views that are averaged."""
-    add = parser.add_argument
-    add(
-        "--size",
-        type=_size,
-        metavar=f"HEIGHTxWIDTH|{NATIVE}",
-        help="pixels of the prediction, at the image's aspect ratio (default: as in training)",
-    )
-    add("--tiles", action="store_true", help="predict in overlapping tiles of the training size")
-    add("--flip", action="store_true", help="average with the mirror image")
-    add(
-        "--scales",
-        type=command_line.positive_floats,
-        default=(1.0,),
-        metavar="S,...",
-        help="average over these factors of the size, such as 0.75,1,1.5 (default: 1)",
-    )
-
-
 def _size(text: str) -> tuple[int, int] | str:
-    if text == NATIVE:
+    if text == views.NATIVE:
         return text
     height, cross, width = text.partition("x")
     if not (cross and height.isdecimal() and width.isdecimal()):
         raise argparse.ArgumentTypeError(
-            f"expected HEIGHTxWIDTH, such as 480x640, or {NATIVE}, got {text!r}"
+            f"expected HEIGHTxWIDTH, such as 480x640, or {views.NATIVE}, got {text!r}"
         )
     return int(height), int(width)
 

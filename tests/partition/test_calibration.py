@@ -158,6 +158,17 @@ def test_the_decoder_of_the_best_partitions_is_found():
         calibration.adjusted_rand([nowhere], (low,))
 
 
+def test_of_decoders_that_differ_by_chance_the_one_of_the_fewest_regions_is_chosen(monkeypatch):
+    rand = np.zeros((4, len(calibration.DECODERS)))
+    levels = [(each.cut_above, each.threshold) for each in calibration.DECODERS]
+    rand[:, levels.index((0.1, 0.05))] = 0.8, 0.6, 0.7, 0.7  # The best mean.
+    rand[:, levels.index((0.1, 0.1))] = 0.7, 0.7, 0.7, 0.6  # Worse by less than a standard error.
+    rand[:, levels.index((0.1, 0.15))] = 0.7, 0.5, 0.6, 0.6  # Worse in every image.
+    monkeypatch.setattr(calibration, "adjusted_rand", lambda samples, decoders: rand)
+    fitted = calibration.fit_decoder(calibration.Calibration(), [])
+    assert (fitted.cut_above, fitted.threshold) == (0.1, 0.1)
+
+
 def test_a_network_that_is_never_sure_gets_a_decoder_that_takes_hints():
     exact = faultless(np.kron(np.arange(12).reshape(3, 4), np.ones((24, 24), int)))
     # Frontiers have a probability of 0.25, all else of less than 0.02.
