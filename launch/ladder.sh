@@ -1,28 +1,35 @@
 #!/usr/bin/env bash
 # Measures what each part of the model for photographs adds, in short runs on the CPU or a GPU.
 #
-#     launch/ladder.sh [FLAGS...]
+#     launch/ladder.sh [--steps=600] [FLAGS...]
 #
-# Trains configs/photographs.py for 600 steps of 4 images, each run with one change more than the
-# one before it, and scores all of them on real photographs (benchmarks/real_photos.py). Finished
-# runs are skipped and interrupted ones resume. FLAGS, such as --config.phases[0].steps=1200, are
-# passed to every run. PYTHON is the interpreter.
+# Trains configs/photographs.py. Each of the first four runs has one change more than the one before
+# it; the others differ from the fourth, imagenet, in one thing. Then all are scored on real
+# photographs (benchmarks/real_photos.py). Finished runs are skipped and interrupted ones resume.
+# --steps is the number of steps of a run, of 4 images each. FLAGS, such as
+# --config.data.batch_size=64, are passed to every run. PYTHON is the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+steps=600
+if [[ "${1:-}" == --steps=* ]]; then
+  steps=${1#--steps=}
+  shift
+fi
+flags=("$@")
 runs=()
-train() {  # NAME, FLAGS...
+train() {  # NAME, STEPS, FLAGS...
   local workdir="runs/ladder-$1"
   runs+=("$workdir")
   if [[ -f "$workdir/test.json" ]]; then
     echo "$workdir is finished"
   else
     "${PYTHON:-python}" -m psp_jax.main --config=configs/photographs.py --workdir="$workdir" \
-      --config.phases[0].steps=600 --config.validate_every=300 "${@:2}" "${flags[@]+"${flags[@]}"}"
+      "--config.phases[0].steps=$2" "--config.phases[0].warmup_steps=$(($2 / 10))" \
+      "--config.validate_every=$2" "${@:3}" "${flags[@]+"${flags[@]}"}"
   fi
 }
 
-flags=("$@")
 unchanged=(
   --config.data.augmentation.crop=1 --config.data.augmentation.aspect=0
   --config.data.augmentation.gamma=0 --config.data.augmentation.gain=0
@@ -34,8 +41,14 @@ unchanged=(
 boxes=(--config.data.source.rooms.ideal_depth=false --config.data.source.rooms.variety=false)
 random=(--config.init_from= "--config.phases[0].lr_multipliers={}")
 
-train random "${random[@]}" "${boxes[@]}" "${unchanged[@]}"
-train augmented "${random[@]}" "${boxes[@]}"
-train varied "${random[@]}"
-train imagenet
+train random "$steps" "${random[@]}" "${boxes[@]}" "${unchanged[@]}"
+train augmented "$steps" "${random[@]}" "${boxes[@]}"
+train varied "$steps" "${random[@]}"
+train imagenet "$steps"
+# A task whose weight is a millionth leaves the features to the other one.
+train depth "$steps" --config.objective.frontier_weight=1e-6
+train frontiers "$steps" --config.objective.depth_weight=1e-6
+train coarse "$steps" --config.data.source.color_scale=1 --config.model.output_stride=1
+train lite2 "$steps" --config.model.segmenter.trunk.variant=2
+train longer "$((steps * 4))"
 "${PYTHON:-python}" -m benchmarks.real_photos "${runs[@]}"

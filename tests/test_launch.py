@@ -16,7 +16,7 @@ CONFIGS = {path.stem for path in (ROOT / "configs").glob("*.py")} - {"photograph
 FOREIGN = set(
     "array cpus-per-task dependency gpus gpus-per-node job-name nodes ntasks ntasks-per-node "
     "open-mode output requeue signal test-only time file tag filename dry-run dryrun editable "
-    "no-cache-dir env service_port small name out seeds set slurm".split()
+    "no-cache-dir env service_port small steps name out seeds set slurm".split()
 )
 
 # Stands for Python: a run is finished at once, but for those named by FAIL, and the report is said.
@@ -78,6 +78,24 @@ def test_the_shipped_model_is_trained_calibrated_and_exported_once(tmp_path, fla
     assert export[1:] == ["psp_jax.weights", "export", workdir, f"{workdir}/model"]
     (tmp_path / workdir / "model").mkdir(parents=True)
     assert "export" not in run()[-1][:3]
+
+
+def test_each_run_of_the_ladder_has_its_flags(tmp_path):
+    (tmp_path / "python").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "python").chmod(0o755)
+    done = subprocess.run(
+        ["bash", ROOT / "launch" / "ladder.sh", "--steps=30", "--config.seed=3"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHON": str(tmp_path / "python")},
+    )
+    *runs, score = [line.split() for line in done.stdout.splitlines()]
+    flags = [set(run[3:]) for run in runs]
+    assert all("--config.seed=3" in chosen for chosen in flags)
+    changed = [chosen - {"--config.init_from="} for chosen in flags[:4]]
+    assert len(changed[0]) > len(changed[1]) > len(changed[2]) > len(changed[3])
+    assert score[2:] == [run[3].removeprefix("--workdir=") for run in runs]
 
 
 @pytest.fixture
