@@ -19,7 +19,7 @@ from psp_jax.runtime.session import Session
 def run(config: Experiment, picture: str | pathlib.Path | None = None) -> pathlib.Path:
     """Prepares the data, compiles the steps of all phases, and draws the inputs of the first step.
 
-    Prints the summary of every phase, from initial values; nothing is trained.
+    Prints the summary of every phase; nothing is trained.
 
     Args:
         config: the experiment.
@@ -40,8 +40,9 @@ def run(config: Experiment, picture: str | pathlib.Path | None = None) -> pathli
         with Session(config, workdir) as session:
             splits = train.open_splits(config, session)
             model: Any = config.model.make(config.objective.channels)
-            session.restore(init_from.shapes(model))
-            variables, sources = init_from.start(config, model)
+            # Nothing is computed with them, so zeros stand for initial values.
+            zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), init_from.shapes(model))
+            variables, sources = init_from.take(config, model, zeros)
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
             for span in phases.spans(config):

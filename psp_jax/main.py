@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import difflib
+import gc
 import itertools
 import os
 import pkgutil
@@ -119,6 +120,8 @@ def _train(config: Any, others: tuple[str | None, int | None, int | None] | None
 
             dry_run.run(config, _DRY_RUN.value)
             return
+        gc.freeze()
+        gc.enable()
         train.run(config, workdir, resume_from=_RESUME_FROM.value)
 
 
@@ -264,4 +267,5 @@ def _explain_unknown_flag(error: flags.UnrecognizedFlagError, argv: list[str]) -
 
 
 if __name__ == "__main__":
+    gc.disable()  # Starting makes many objects and little garbage: a sixth of its time otherwise.
     app.run(main, flags_parser=parse)
