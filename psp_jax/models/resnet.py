@@ -9,10 +9,9 @@ from typing import ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from psp_jax.io import ranges
-from psp_jax.models import parts
+from psp_jax.models import max_pooling, parts
 from psp_jax.models.architecture import Architecture
 from psp_jax.models.layers import Convolution, batch_norm
 from psp_jax.models.precision import Remat
@@ -155,7 +154,7 @@ class ResNetTrunk(nn.Module):
         image = adapt(image, self.architecture)
         x = self.remat.apply(stem, image, train=trained[0])
         features = {"stem": x}
-        x = max_pool(x, ceil=self.architecture.ceil_pool)  # [B, H/4, W/4, C]
+        x = max_pooling.max_pool(x, ceil=self.architecture.ceil_pool)  # [B, H/4, W/4, C]
         for index, name in enumerate(STAGES):
             stage = Stage(
                 blocks=blocks[index],
@@ -170,20 +169,6 @@ class ResNetTrunk(nn.Module):
             x = stage(x, train=trained[index + 1])  # H/4 in stage 1, H/8 from stage 2
             features[name] = x
         return features
-
-
-def max_pool(x: jax.Array, *, ceil: bool) -> jax.Array:
-    """Takes the maximum of 3x3 windows, stride 2, with one pixel of padding (-inf)."""
-    # Rounding up adds a row or column where the last window would start inside the image.
-    after = [2 if ceil and size % 2 == 0 else 1 for size in x.shape[1:3]]
-    return jax.lax.reduce_window(
-        x,
-        -jnp.inf,
-        jax.lax.max,
-        window_dimensions=(1, 3, 3, 1),
-        window_strides=(1, 2, 2, 1),
-        padding=((0, 0), (1, after[0]), (1, after[1]), (0, 0)),
-    )
 
 
 @dataclasses.dataclass

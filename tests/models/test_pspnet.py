@@ -11,7 +11,16 @@ import pytest
 from scipy import signal
 
 from psp_jax import state
-from psp_jax.models import architecture, layers, parts, pspnet, resnet, segmenter, trunk
+from psp_jax.models import (
+    architecture,
+    layers,
+    max_pooling,
+    parts,
+    pspnet,
+    resnet,
+    segmenter,
+    trunk,
+)
 from tests.batches import batch_of, partition
 
 ALL = ("trunk", "pyramid", "head", "classifier")
@@ -142,7 +151,7 @@ def test_convolution_equals_scipys_correlation_on_a_zero_padded_image(size, stri
 @pytest.mark.parametrize("ceil", [False, True])
 def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
     x = jax.random.normal(jax.random.key(1), (1, *size, 3))
-    pooled = resnet.max_pool(x, ceil=ceil)
+    pooled = max_pooling.max_pool(x, ceil=ceil)
     padded = np.pad(x[0], ((1, 2), (1, 2), (0, 0)), constant_values=-np.inf)
     # The last window starts at the image's last pixel if sizes are rounded up.
     rows, columns = (n // 2 + 1 if ceil else (n + 1) // 2 for n in size)
@@ -151,6 +160,24 @@ def test_max_pool_takes_windows_of_three_every_two_pixels(size, ceil):
         for column in range(columns):
             window = padded[2 * row : 2 * row + 3, 2 * column : 2 * column + 3]
             np.testing.assert_array_equal(pooled[0, row, column], window.max((0, 1)))
+
+
+@pytest.mark.parametrize("size", [(9, 12), (12, 9)])
+@pytest.mark.parametrize("ceil", [False, True])
+def test_the_gradient_of_max_pooling_is_that_of_xla(size, ceil):
+    """Ties included: the first pixel of a window with its maximum gets the gradient."""
+
+    def reference(x):
+        after = [2 if ceil and n % 2 == 0 else 1 for n in size]
+        padding = ((0, 0), (1, after[0]), (1, after[1]), (0, 0))
+        window, strides = (1, 3, 3, 1), (1, 2, 2, 1)
+        return jax.lax.reduce_window(x, -np.inf, jax.lax.max, window, strides, padding)
+
+    x = jax.random.normal(jax.random.key(1), (2, *size, 3)).round()
+    given = jax.random.normal(jax.random.key(2), reference(x).shape)
+    (wanted,) = jax.vjp(reference, x)[1](given)
+    (ours,) = jax.vjp(lambda x: max_pooling.max_pool(x, ceil=ceil), x)[1](given)
+    np.testing.assert_allclose(ours, wanted, atol=1e-6)
 
 
 def test_inputs_are_normalised_equally_on_device_and_host():
