@@ -74,7 +74,7 @@ def test_onnx_has_the_outputs_by_name(needs_onnx, image):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 def test_what_onnx_can_not_express_is_one_line(needs_onnx):
     def network(image):
-        return {"depth_m": jnp.linalg.qr(image[0, :8, :8, 0].astype(np.float32)).R}
+        return {"depth_m": jnp.linalg.eigvals(image[0, :8, :8, 0].astype(np.float32)).real}
 
     with pytest.raises(ValueError, match="can't convert .*--formats=stablehlo") as error:
         formats.to_onnx(network, scans.SIZE)
