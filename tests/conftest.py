@@ -7,10 +7,13 @@ import pytest
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax import experiment, train
-from psp_jax.evaluation import run_report
+from psp_jax.evaluation import run_report, validation_sheets
+from psp_jax.runtime import lock
 from tests import untrained
 from tests.experiments import make_tiny
 from tests.scans import make_frame, small_config, write_scan
+
+lock._SETTLE_S = 0.01  # No other process of another host claims a workdir of the tests.
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +45,9 @@ def tiny(data_dir) -> experiment.Experiment:
 
 @pytest.fixture
 def without_report(monkeypatch) -> None:
-    """Leaves out the reports of runs, which take seconds to trace and to draw."""
+    """Leaves out the reports and sheets of runs, which take seconds to trace and to draw."""
     monkeypatch.setattr(run_report, "report", lambda *unused: None)
+    monkeypatch.setattr(validation_sheets.ValidationSheets, "draw", lambda *unused: {})
 
 
 @pytest.fixture(scope="session")

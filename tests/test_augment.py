@@ -51,7 +51,8 @@ def make_batch(rng, count=4, scale=1):
 
 def augmented(batch, key=0, *, augmentation=OFF, max_depth_m=10.0) -> Batch:
     strengths = {"augmentation": augmentation, "max_depth_m": max_depth_m}
-    return augment.augment(batch, jax.random.key(key), **strengths)
+    # Operation by operation it takes longer to compile.
+    return jax.jit(functools.partial(augment.augment, **strengths))(batch, jax.random.key(key))
 
 
 def random_span(rng, size, count, border=0):
@@ -74,12 +75,15 @@ def enlarged(values, rows, columns, index):
     return result
 
 
+crop_labels = jax.jit(functools.partial(augment.crop_labels, max_depth_m=10.0))
+
+
 @pytest.mark.parametrize("border", [0, 5])
 def test_the_classes_of_a_crop_are_those_of_the_enlarged_partition(border):
     rng = np.random.default_rng(border)
     batch, labels = make_batch(rng, count=40)
     rows, columns = (random_span(rng, size, 40, border) for size in SIZE)
-    after = augment.crop_labels(batch, rows, columns, 10.0)
+    after = crop_labels(batch, rows, columns)
     for index, each in enumerate(labels):
         expected = enlarged(each, rows, columns, index)
         np.testing.assert_array_equal(after.frontier[index], frontier_classes.encode(expected))
@@ -92,7 +96,7 @@ def test_depth_is_divided_by_the_zoom_and_targets_stay_within_the_range():
     rng = np.random.default_rng(0)
     batch, _ = make_batch(rng, count=20)
     rows, columns = (random_span(rng, size, 20) for size in SIZE)
-    after = augment.crop_labels(batch, rows, columns, 10.0)
+    after = crop_labels(batch, rows, columns)
     for index in range(20):
         zoom = np.sqrt(SIZE[0] / rows.length[index] * SIZE[1] / columns.length[index])
         filled = enlarged(batch.filled[index], rows, columns, index)
@@ -117,11 +121,12 @@ def test_the_image_of_a_crop_is_that_of_opencv(scale):
     rng = np.random.default_rng(0)
     batch, _ = make_batch(rng, scale=scale)
     rows, columns = (random_span(rng, size, 4) for size in SIZE)
+    photograph = jax.jit(functools.partial(augment.photograph, augmentation=OFF))
     for index, image in enumerate(batch.image):
         across, along = (
             jax.tree.map(lambda v, i=index: v[i], s).scaled(scale) for s in (rows, columns)
         )
-        after = augment.photograph(jnp.asarray(image), jax.random.key(0), across, along, OFF)
+        after = photograph(jnp.asarray(image), jax.random.key(0), across, along)
         (top, height), (left, width) = ((int(s.start), int(s.length)) for s in (across, along))
         crop = image[top : top + height, left : left + width].astype(np.float32)
         expected = cv2.resize(crop, (image.shape[1], image.shape[0]))
@@ -133,10 +138,15 @@ def test_every_strength_changes_images_and_only_crops_and_borders_change_labels(
     strong = {
         "crop": 0.5, "gamma": 0.5, "gain": 0.5, "channel_gain": 0.5, "contrast": 0.5,
         "saturation": 0.5, "hue": 0.5, "gray_probability": 1.0, "blur_probability": 1.0,
-        "noise_probability": 1.0, "jpeg_probability": 1.0, "border_probability": 1.0,
     }  # fmt: skip
-    for name, value in strong.items():
-        after = augmented(batch, augmentation=dataclasses.replace(OFF, **{name: value}))
+    off = {name: getattr(OFF, name) for name in strong}
+    with_strengths = jax.jit(
+        lambda given: augmented(batch, augmentation=dataclasses.replace(OFF, **given))
+    )
+    results = {name: with_strengths(off | {name: value}) for name, value in strong.items()}
+    for name in ("noise_probability", "jpeg_probability", "border_probability"):
+        results[name] = augmented(batch, augmentation=dataclasses.replace(OFF, **{name: 1.0}))
+    for name, after in results.items():
         assert after.image.dtype == np.uint8 and after.image.shape == batch.image.shape
         assert not np.array_equal(after.image, batch.image), name
         same = np.array_equal(after.frontier, batch.frontier)

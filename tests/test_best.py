@@ -29,7 +29,7 @@ def known_losses(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def tested(monkeypatch):
+def tested(monkeypatch, without_report):
     """The variables of every report, in place of the reports."""
     reports = []
 

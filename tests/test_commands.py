@@ -38,7 +38,12 @@ for name, *arguments in json.loads(pathlib.Path("commands.json").read_text(encod
 """
 
 
-@pytest.fixture(params=LOCALES)
+@pytest.fixture(
+    params=[
+        "zh_CN.GBK",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("C", "en_US.UTF-8")),
+    ]
+)
 def locale(request, tmp_path):
     """The environment variables of a locale, and how it encodes the names of files."""
     name, encoding = request.param, LOCALES[request.param]
@@ -120,8 +125,9 @@ def test_names_and_files_are_right_in_every_locale(tmp_path, edges_run, locale):
     assert "caf" in index
 
 
-@pytest.mark.parametrize("platforms", ["cuda", "nosuch"])
-@pytest.mark.parametrize("command", ["main", "predict", "calibrate"])
+@pytest.mark.parametrize(
+    ("command", "platforms"), [("main", "nosuch"), ("predict", "cuda"), ("calibrate", "cuda")]
+)
 def test_an_absent_device_is_named_in_one_line(tmp_path, edges_run, command, platforms):
     image = tmp_path / "image.png"
     image.write_bytes(cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes())
