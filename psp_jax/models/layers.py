@@ -1,8 +1,6 @@
 """Convolution and batch norm as PyTorch and Caffe compute them."""
 
 import enum
-import functools
-import itertools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -16,9 +14,6 @@ from psp_jax.models.architecture import Architecture
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
 # Outputs near 0 at first: with He's rule a single output channel would start far from it.
 CLASSIFIER_INIT = nn.initializers.normal(0.01)
-# Multiplications per kernel tap from which, on CPU, one matrix product per tap computes gradients
-# faster than XLA's convolution: up to 2x at 512 channels and 30x40, but 0.5x at 64 and 60x80.
-PRODUCTS_FROM = 100_000_000
 EXACT = jax.lax.Precision.HIGHEST  # Keeps GPUs from rounding resizing weights to TF32.
 
 
@@ -139,29 +134,13 @@ def convolve(
     dilation: int = 1,
     padding: Padding = Padding.SYMMETRIC,
 ) -> jax.Array:
-    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`.
-
-    Of the ways we timed on CPU it takes the fastest, gradients included (benchmarks/pspnet.py).
-    """
+    """Convolves `[B, H, W, C_in]` with `[k, k, C_in, C_out]`."""
     if kernel.shape[0] == 1:
         # A product of two matrices: XLA's gradient of a 1x1 convolution takes several times as
         # long, and that of a product with more axes up to 1.5 times.
         strided = x[:, ::stride, ::stride]
         flat = strided.reshape(-1, strided.shape[-1])
         return (flat @ kernel[0, 0]).reshape(*strided.shape[:-1], -1)
-    # With stride 1 both paddings are the same.
-    if stride == 1 and x.size * kernel.shape[3] >= PRODUCTS_FROM:
-        return _convolve_large(x, kernel, dilation)
-    return _convolve(x, kernel, stride, dilation, padding)
-
-
-def _convolve(
-    x: jax.Array,
-    kernel: jax.Array,
-    stride: int,
-    dilation: int,
-    padding: Padding = Padding.SYMMETRIC,
-) -> jax.Array:
     size = kernel.shape[0]
     return jax.lax.conv_general_dilated(
         x,
@@ -171,49 +150,6 @@ def _convolve(
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve_large(x: jax.Array, kernel: jax.Array, dilation: int) -> jax.Array:
-    return _convolve(x, kernel, 1, dilation)
-
-
-def _convolve_large_forward(x, kernel, dilation):
-    return _convolve(x, kernel, 1, dilation), (x, kernel)
-
-
-def _convolve_large_backward(dilation, residuals, gradient):
-    def as_convolutions(x, kernel, gradient):
-        _, back = jax.vjp(lambda x, kernel: _convolve(x, kernel, 1, dilation), x, kernel)
-        return back(gradient)
-
-    def as_products(x, kernel, gradient):
-        return _gradients_by_tap(x, kernel, gradient, dilation)
-
-    # Chosen at compile time: only one of them is in the program.
-    return jax.lax.platform_dependent(
-        *residuals, gradient, cpu=as_products, default=as_convolutions
-    )
-
-
-_convolve_large.defvjp(_convolve_large_forward, _convolve_large_backward)
-
-
-def _gradients_by_tap(
-    x: jax.Array, kernel: jax.Array, gradient: jax.Array, dilation: int
-) -> tuple[jax.Array, jax.Array]:
-    """Computes the gradients of map and kernel with two matrix products per tap."""
-    size = kernel.shape[0]
-    padding = (size - 1) // 2 * dilation
-    padded = jnp.pad(gradient, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = x.shape[1:3]
-    map_gradient, tap_gradients = jnp.zeros_like(x), []
-    for row, column in itertools.product(range(size), repeat=2):
-        top, left = (size - 1 - row) * dilation, (size - 1 - column) * dilation
-        window = padded[:, top : top + height, left : left + width]
-        map_gradient += window @ kernel[row, column].T
-        tap_gradients.append(jnp.einsum("byxi,byxo->io", x, window))
-    return map_gradient, jnp.stack(tap_gradients).reshape(kernel.shape)
 
 
 def _apply_taps(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -416,34 +416,3 @@ def test_a_network_sees_colour_depth_or_both(modality, channels):
         np.testing.assert_array_equal(seen[..., -1], batch.filled_depth)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, channels)))
     assert variables["params"]["trunk"]["stem"]["conv1"]["kernel"].shape[2] == channels
-
-
-@pytest.mark.parametrize("dilation", [1, 2, 4])
-def test_gradients_of_a_wide_convolution_are_those_of_a_plain_one(monkeypatch, dilation):
-    monkeypatch.setattr(layers, "PRODUCTS_FROM", 1)
-    keys = jax.random.split(jax.random.key(0), 3)
-    x, kernel = (
-        jax.random.normal(key, shape)
-        for key, shape in zip(keys, ((2, 9, 11, 5), (3, 3, 5, 4)), strict=False)
-    )
-    weights = jax.random.normal(keys[2], (2, 9, 11, 4))
-
-    def plain(x, kernel):
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=(1, 1),
-            padding=((dilation, dilation),) * 2,
-            rhs_dilation=(dilation, dilation),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
-    def ours(x, kernel):
-        return layers.convolve(x, kernel, dilation=dilation)
-
-    expected, actual = (
-        jax.jit(jax.grad(lambda *given, of=of: (of(*given) * weights).sum(), argnums=(0, 1)))
-        for of in (plain, ours)
-    )
-    for a, b in zip(actual(x, kernel), expected(x, kernel), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
