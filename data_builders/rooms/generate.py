@@ -21,7 +21,7 @@ VERSION = "1.0.1"  # Raise it whenever the bytes of the files change.
 # scene91000, so that all names begin with scene9.
 FIRST_SPACE, FIRST_LONG_SPACE = 9000, 90_000
 MAX_SPACES = 10_000
-MIN_FRAMES_FOR_PROCESSES = 4096  # Below, starting and compiling in every process takes longer.
+FRAMES_PER_PROCESS = 256  # At least; with fewer, starting and compiling take longer.
 SCANS_OF_SPACES = (1, 2, 3, 2)  # Repeats over the spaces; two on average, as in ScanNet.
 JPEG_QUALITY = (85, 93)
 # Seeds of independent random streams.
@@ -105,7 +105,8 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
 
 def processes_for(frames: int) -> int:
     """Returns the number of processes that pays for so many frames; 0 for this process alone."""
-    return (os.cpu_count() or 1) if frames >= MIN_FRAMES_FOR_PROCESSES else 0
+    processes = min(os.cpu_count() or 1, frames // FRAMES_PER_PROCESS)
+    return processes if processes > 1 else 0
 
 
 def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None:
