@@ -126,7 +126,7 @@ class EmbeddedRooms:
     def prepare(self) -> str:
         """Renders the rooms and builds the data set unless they exist; returns its folder.
 
-        Many frames are drawn and labelled by one process per core. After an interruption, scans
+        Many frames are drawn and labelled by several processes. After an interruption, scans
         that are drawn or labelled are not repeated.
         """
         self.check()

@@ -79,7 +79,7 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
         rooms: the rooms.
         directory: output folder; it is created if necessary.
         processes: number of processes that draw, each on one core, sharing the GPU if there is
-            one. By default one per core for many frames; 0 uses threads of this process.
+            one. By default `processes_for` the frames; 0 uses threads of this process.
 
     Raises:
         ValueError: if a field is out of range, or `directory` holds scene9* folders that this
