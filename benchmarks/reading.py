@@ -6,19 +6,16 @@
 
 import argparse
 import dataclasses
-import itertools
 import os
 import pathlib
 import tempfile
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
-import grain
 import numpy as np
-import psutil
 import tabulate
 
 from data_builders import sources
@@ -34,8 +31,8 @@ ARRAYS = {"depth": np.dtype(np.uint16), "filled": np.dtype(bool), "frontier": np
 DATA = experiment.Data(source=sources.EmbeddedRooms())  # With the defaults of every config.
 SENS_FRAMES, STRIDE = 301, 30
 IMAGE_SIZE, LABEL_SIZE, BATCH_SIZE = (240, 320), (120, 160), 64
-CACHED_IMAGES, MEASURED_S = 1024, 5
-WORKERS = (1, 2, 4)
+CACHED_IMAGES, CACHED_S = 1024, 5
+THREADS = (1, 2, 4)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -46,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
     kind = "captures" if arguments.frames else "synthetic frames"
     for size in SIZES:
         read_table([resized(*pair, size) for pair in pairs], size, arguments.rounds, kind)
-    workers_table([resized(*pair, SIZES[0]) for pair in pairs])
+    threads_table([resized(*pair, SIZES[0]) for pair in pairs])
     with tempfile.TemporaryDirectory() as folder:
         strided_read(pathlib.Path(folder) / "long.sens", [resized(*p, SIZES[0]) for p in pairs])
 
@@ -201,11 +198,16 @@ def cached_table() -> None:
         examples[index]
     for threads in (1, 2):
         config = dataclasses.replace(DATA, batch_size=BATCH_SIZE, threads=threads)
-        dataset = data.train_dataset(examples, config, seed=0)
-        per_s, per_cpu_s = rates(iter(dataset), BATCH_SIZE)
+        batches = data.train_batches(examples, config, seed=0, first_step=0)
+        next(batches)
+        started_s, started_cpu_s, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started_s < CACHED_S:
+            next(batches)
+            count += BATCH_SIZE
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
         print(
-            f"cached, batches of {BATCH_SIZE}, {threads} threads: {per_s:.0f} examples per"
-            f" second, {per_cpu_s:.0f} per second of a core (expected: at least 5000)"
+            f"cached, batches of {BATCH_SIZE}, {threads} threads: {count / wall_s:.0f} examples per"
+            f" second, {count / cpu_s:.0f} per second of a core (expected: at least 5000)"
         )
 
 
@@ -237,38 +239,21 @@ class Encoded:
         return decoded | {"image": decode_rgb(jpeg), "frontier_seeds": decoded["frontier"]}
 
 
-def workers_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Prints how many examples of 480x640 a second are decoded, by threads and by processes.
-
-    Processes are grain's, with one thread each.
-    """
+def threads_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Prints how many examples of 480x640 a second are decoded, by threads."""
     examples, rows = Encoded(pairs), []
-    config = dataclasses.replace(DATA, batch_size=BATCH_SIZE // 4)
-    for kind, count in itertools.product(("threads", "processes"), WORKERS):
-        threads = count if kind == "threads" else 1
-        dataset = data.train_dataset(examples, dataclasses.replace(config, threads=threads), seed=0)
-        if kind == "processes":
-            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=count))
-        rows.append((f"{count} {kind}", *rates(iter(dataset), config.batch_size)))
+    for threads in THREADS:
+        config = dataclasses.replace(DATA, batch_size=BATCH_SIZE // 4, threads=threads)
+        batches = data.train_batches(examples, config, seed=0, first_step=0)
+        next(batches)
+        started_s, started_cpu_s, count = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started_s < CACHED_S:
+            next(batches)
+            count += config.batch_size
+        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
+        rows.append((threads, count / wall_s, count / cpu_s))
     print(f"examples of {SIZES[0]} from records to batches, {os.cpu_count()} cores:")
-    print(tabulate.tabulate(rows, ("", "per second", "per CPU second"), floatfmt=".0f"))
-
-
-def rates(batches: Iterator[object], size: int) -> tuple[float, float]:
-    """Returns images per second, and per CPU second of this process and its children."""
-    for _ in range(8):  # Until all have started.
-        next(batches)
-    started_s, started_cpu_s, count = time.perf_counter(), cpu_time_s(), 0
-    while time.perf_counter() - started_s < MEASURED_S:
-        next(batches)
-        count += size
-    return count / (time.perf_counter() - started_s), count / (cpu_time_s() - started_cpu_s)
-
-
-def cpu_time_s() -> float:
-    """Returns the CPU time so far of this process and of its children that still run."""
-    family = [psutil.Process(), *psutil.Process().children(recursive=True)]
-    return sum(sum(member.cpu_times()[:2]) for member in family)
+    print(tabulate.tabulate(rows, ("threads", "per second", "per CPU second"), floatfmt=".0f"))
 
 
 def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:

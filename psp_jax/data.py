@@ -158,25 +158,14 @@ def train_batches(
     Raises:
         ConfigError: if the split holds fewer images than a batch.
     """
-    iterator = iter(train_dataset(examples, data, seed=seed, rows=rows))
-    iterator.set_state({"next_index": first_step})
-    return iterator
-
-
-def train_dataset(
-    examples: Examples,
-    data: experiment.Data,
-    *,
-    seed: int,
-    rows: Sequence[int] | None = None,
-) -> grain.IterDataset:
-    """Returns the batches of `train_batches` from the first on."""
     check_batch_size(examples, data)
     dataset = _shuffled(range(len(examples)), seed).random_map(
         lambda index, rng: (index, rng.random() < data.flip_probability)
     )
     dataset = _Batches(dataset, examples, data, rows).repeat()
-    return dataset.to_iter_dataset(_read_options(data))
+    iterator = iter(dataset.to_iter_dataset(_read_options(data)))
+    iterator.set_state({"next_index": first_step})
+    return iterator
 
 
 def origins(examples: Examples, data: experiment.Data, *, seed: int, step: int) -> list[str]:

@@ -120,7 +120,7 @@ def _train(config: Any, others: tuple[str | None, int | None, int | None] | None
 
             dry_run.run(config, _DRY_RUN.value)
             return
-        gc.freeze()
+        gc.freeze()  # What starting made stays.
         gc.enable()
         train.run(config, workdir, resume_from=_RESUME_FROM.value)
 

@@ -21,7 +21,7 @@ VERSION = "1.0.1"  # Raise it whenever the bytes of the files change.
 # scene91000, so that all names begin with scene9.
 FIRST_SPACE, FIRST_LONG_SPACE = 9000, 90_000
 MAX_SPACES = 10_000
-FRAMES_PER_PROCESS = 256  # At least; with fewer, starting and compiling take longer.
+FRAMES_PER_PROCESS = 256  # At least: a process takes seconds to start and compile.
 SCANS_OF_SPACES = (1, 2, 3, 2)  # Repeats over the spaces; two on average, as in ScanNet.
 JPEG_QUALITY = (85, 93)
 # Seeds of independent random streams.
