@@ -81,6 +81,13 @@ EVERY = (
         ),
     ),
     Quick(
+        ("laptop",),
+        (
+            Bar("depth_mse, images trained / s", r"depth_mse: ([\d.]+)", at_least=45),
+            Bar("frontier_edges, images trained / s", r"frontier_edges: ([\d.]+)", at_least=25),
+        ),
+    ),
+    Quick(
         ("decoding", "--part=time", "--frames=2"),
         (
             Bar(

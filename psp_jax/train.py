@@ -119,7 +119,7 @@ def train_phase(
                     scores = validate(state.variables, splits["validation"])
                 monitor.write(step, scores.record(), scoring.HEADLINES)
             if session.should_draw(step, span):
-                with monitor.paused(goodput.EVALUATION):
+                with monitor.paused(goodput.PICTURES):
                     variables = session.mesh.local(state.variables)
                     session.show(step, functools.partial(sheets.draw, variables))
             if session.should_save(step, span):

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from psp_jax.io import files
 
 FILE = "goodput.json"  # Within a workdir: seconds by activity.
-INIT, COMPILE, DATA, STEP, EVALUATION, SAVE, REPORT, LOST = ACTIVITIES = (
+INIT, COMPILE, DATA, STEP, EVALUATION, PICTURES, SAVE, REPORT, LOST = ACTIVITIES = (
     "init",
     "compile",
     "data_wait",
     "step",
     "evaluation",
+    "pictures",  # Validation sheets.
     "save",
     "report",
     "lost",  # Done by a killed session after its last checkpoint, to be repeated.
 )
-_AT_RISK = (DATA, STEP, EVALUATION)  # Lost by a kill, back to the last checkpoint.
+_AT_RISK = (DATA, STEP, EVALUATION, PICTURES)  # Lost by a kill, back to the last checkpoint.
 _WRITE_INTERVAL_S = 10  # At most this much of what a kill loses is not counted.
 _DATA_WAIT_WARNING = 0.05
 

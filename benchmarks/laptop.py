@@ -1,0 +1,130 @@
+"""Times training steps of configs at laptop size: `python -m benchmarks.laptop [CONFIG ...]`.
+
+Needs no data set. The steps of all configs take turns, so that another load on the machine slows
+all of them; with `--profile=N`, the N operations of XLA that take the most time are listed. Losses
+are those of the first step on random images and do not depend on the machine, so that two versions
+of the code can be compared.
+"""
+
+import argparse
+import collections
+import dataclasses
+import functools
+import glob
+import gzip
+import importlib
+import json
+import re
+import tempfile
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import gpu
+from psp_jax import optim, state, train
+from psp_jax.batch import Batch
+from psp_jax.io import command_line
+
+
+@dataclasses.dataclass
+class Step:
+    """A compiled training step of a config.
+
+    Attributes:
+        call: takes one step and returns its loss.
+        program: the compiled step.
+        images: in a batch.
+        gflop: operations of the step, by XLA's count.
+        times_s: of every call.
+    """
+
+    call: Any
+    program: Any
+    images: int
+    gflop: float
+    times_s: list[float] = dataclasses.field(default_factory=list)
+
+
+def prepare(name: str) -> Step:
+    """Compiles the first step of the first phase of a config."""
+    config: Any = importlib.import_module(f"configs.{name}").get_config()
+    phase, model = config.phases[0], config.model.make(config.objective.channels)
+    batch = make_batch(config.data.source, config.data.batch_size)
+    create = state.create_with_ema if phase.ema_decay else state.create
+    variables = state.initial_variables(model, batch.image.shape[1:], config.seed)
+    first = create(variables, optim.make(phase), phase.train, 0)
+    step = jax.jit(train.make_step(config, phase, model)).lower(first, batch)
+    program = step.compile()
+
+    def call() -> float:
+        return float(program(first, batch)[1]["loss"])
+
+    gflop = (step.cost_analysis() or {}).get("flops", 0) / 1e9
+    return Step(call, program, config.data.batch_size, gflop)
+
+
+def make_batch(source: Any, count: int) -> Batch:
+    """Makes random examples of the size of a data set."""
+    height, width = source.size()
+    batch = gpu.make_batch(dataclasses.replace(gpu.TINY, size=(height, width)), count)
+    finer = functools.partial(jnp.repeat, repeats=source.color_scale)
+    return dataclasses.replace(batch, image=finer(finer(batch.image, axis=1), axis=2))
+
+
+def profile(step: Step, count: int) -> list[str]:
+    """Returns the operations that take the most time of a step, with their milliseconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            step.call()
+        (file,) = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)
+        with gzip.open(file) as stream:
+            events = json.load(stream)["traceEvents"]
+    spent: collections.Counter[str] = collections.Counter()
+    for event in events:
+        if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
+            spent[event["args"]["hlo_op"]] += event["dur"]
+    shapes = dict(re.findall(r"%?([\w.\-]+) = (\S+) ", step.program.as_text()))
+    names = dict(re.findall(r"%?([\w.\-]+) = .*op_name=\"([^\"]*)\"", step.program.as_text()))
+    return [
+        f"{us / 1000:8.2f} ms  {shapes.get(name, ''):30.30}  {names.get(name, name)[-80:]}"
+        for name, us in spent.most_common(count)
+    ]
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Times the steps in turns and prints a line for each config."""
+    steps = {name: prepare(name) for name in arguments.configs}
+    losses = {name: step.call() for name, step in steps.items()}
+    for _ in range(arguments.rounds):
+        for step in steps.values():
+            start = time.perf_counter()
+            step.call()
+            step.times_s.append(time.perf_counter() - start)
+    for name, step in steps.items():
+        median, best = np.median(step.times_s), min(step.times_s)
+        print(
+            f"{name}: {step.images / median:.1f} images/s, {median * 1000:.0f} ms a step "
+            f"({best * 1000:.0f} at best), {step.gflop / best:.0f} GFLOP/s; loss {losses[name]:.7g}"
+        )
+        if arguments.profile:
+            print(*profile(step, arguments.profile), sep="\n")
+
+
+def _parser() -> command_line.Parser:
+    parser = command_line.Parser(prog="python -m benchmarks.laptop", description=__doc__)
+    parser.add_argument(
+        "configs",
+        nargs="*",
+        default=["depth_mse", "frontier_edges"],
+        help="names in configs/ (default: %(default)s)",
+    )
+    parser.add_argument("--rounds", type=command_line.positive_int, default=15)
+    parser.add_argument("--profile", type=int, default=0, help="operations to list")
+    return parser
+
+
+if __name__ == "__main__":
+    command_line.run(main, _parser())
