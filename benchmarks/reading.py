@@ -13,10 +13,13 @@ import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import cv2
+import grain
 import numpy as np
 import tabulate
+from absl import flags
 
 from data_builders import sources
 from psp_jax import batch, cache, data, experiment
@@ -32,7 +35,7 @@ DATA = experiment.Data(source=sources.EmbeddedRooms())  # With the defaults of e
 SENS_FRAMES, STRIDE = 301, 30
 IMAGE_SIZE, LABEL_SIZE, BATCH_SIZE = (240, 320), (120, 160), 64
 CACHED_IMAGES, CACHED_S = 1024, 5
-THREADS = (1, 2, 4)
+WORKERS = (1, 2, 4)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -43,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     kind = "captures" if arguments.frames else "synthetic frames"
     for size in SIZES:
         read_table([resized(*pair, size) for pair in pairs], size, arguments.rounds, kind)
-    threads_table([resized(*pair, SIZES[0]) for pair in pairs])
+    workers_table([resized(*pair, SIZES[0]) for pair in pairs])
     with tempfile.TemporaryDirectory() as folder:
         strided_read(pathlib.Path(folder) / "long.sens", [resized(*p, SIZES[0]) for p in pairs])
 
@@ -239,21 +242,47 @@ class Encoded:
         return decoded | {"image": decode_rgb(jpeg), "frontier_seeds": decoded["frontier"]}
 
 
-def threads_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Prints how many examples of 480x640 a second are decoded, by threads."""
-    examples, rows = Encoded(pairs), []
-    for threads in THREADS:
-        config = dataclasses.replace(DATA, batch_size=BATCH_SIZE // 4, threads=threads)
-        batches = data.train_batches(examples, config, seed=0, first_step=0)
-        next(batches)
-        started_s, started_cpu_s, count = time.perf_counter(), time.process_time(), 0
+@dataclasses.dataclass(frozen=True)
+class ReadBatch:
+    """Reads a batch of examples, as `data.train_batches` does, by its number."""
+
+    examples: Encoded
+    size: int
+
+    def __call__(self, number: int) -> object:
+        """Returns the arrays of the batch."""
+        records = [self.examples[number * self.size + row] for row in range(self.size)]
+        names, mirrored = ("image", "depth", "filled", "frontier_seeds"), [True, False]
+        stacked = {
+            name: batch.stack_mirrored(
+                [record[name] for record in records], mirrored * (self.size // 2)
+            )
+            for name in names
+        }
+        return data.example_of(stacked, DATA)
+
+
+def workers_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Prints how many examples of 480x640 a second are decoded, by threads and by processes."""
+    flags.FLAGS.mark_as_parsed()  # Grain's processes read one of absl's.
+    examples, rows, size = Encoded(pairs), [], BATCH_SIZE // 4
+    for kind, number in [(kind, n) for n in WORKERS for kind in ("threads", "processes")]:
+        batches: Any = grain.MapDataset.source(range(10**6)).map(ReadBatch(examples, size))
+        threads = number if kind == "threads" else 1
+        batches = batches.to_iter_dataset(grain.ReadOptions(threads, max(2, threads)))
+        if kind == "processes":
+            batches = batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=number))
+        iterator, count = iter(batches), 0
+        for _ in range(2 * number):  # Until every process has started.
+            next(iterator)
+        started_s = time.perf_counter()
         while time.perf_counter() - started_s < CACHED_S:
-            next(batches)
-            count += config.batch_size
-        wall_s, cpu_s = time.perf_counter() - started_s, time.process_time() - started_cpu_s
-        rows.append((threads, count / wall_s, count / cpu_s))
-    print(f"examples of {SIZES[0]} from records to batches, {os.cpu_count()} cores:")
-    print(tabulate.tabulate(rows, ("threads", "per second", "per CPU second"), floatfmt=".0f"))
+            next(iterator)
+            count += size
+        rows.append((kind, number, count / (time.perf_counter() - started_s)))
+        del iterator  # Ends its processes.
+    print(f"examples of {SIZES[0]} from records to batches of {size}, {os.cpu_count()} cores:")
+    print(tabulate.tabulate(rows, ("workers", "number", "per second"), floatfmt=".0f"))
 
 
 def strided_read(path: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
