@@ -35,16 +35,29 @@ def intrinsics(height: int, width: int, zoom: float = 1.0) -> np.ndarray:
     )
 
 
-def pose_of(position: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Returns `[4, 4]` camera to world: camera x right, y down, z forward; angles in radians."""
-    forward = np.array([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)])
-    level = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
-    down = np.cross(forward, level)
-    pose = np.eye(4)
-    pose[:3, 0] = np.cos(roll) * level + np.sin(roll) * down
-    pose[:3, 1] = np.cos(roll) * down - np.sin(roll) * level
-    pose[:3, 2] = forward
-    pose[:3, 3] = position
+def pose_of(
+    position: np.ndarray,
+    yaw: float | np.ndarray,
+    pitch: float | np.ndarray,
+    roll: float | np.ndarray,
+) -> np.ndarray:
+    """Returns poses, camera to world: camera x right, y down, z forward.
+
+    Args:
+        position: `[..., 3]` metres.
+        yaw, pitch, roll: `[...]` radians.
+
+    Returns:
+        `[..., 4, 4]`.
+    """
+    forward = np.stack([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), np.sin(pitch)])
+    level = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros_like(yaw)])
+    down = np.cross(forward, level, axis=0)
+    axes = np.cos(roll) * level + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * level
+    columns = np.stack([*axes, forward, np.moveaxis(position, -1, 0)], axis=1)  # [3, 4, ...]
+    pose = np.zeros((*np.shape(yaw), 4, 4))
+    pose[..., :3, :] = np.moveaxis(columns, (0, 1), (-2, -1))
+    pose[..., 3, 3] = 1
     return pose
 
 
@@ -96,12 +109,11 @@ def _next_pose(
     fx, fy, cx, cy = intrinsics(height, width)
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     rays = np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones(rows.size)])
-    best = 1.0
-    for i in np.argsort(cost, kind="stable"):
-        if cost[i] < best:  # A view can only add to it.
-            depth_m, row = _cast(scene, pose_of(candidates[i, :3], *candidates[i, 3:]), rays)
-            cost[i] += _view_cost(depth_m, scene.instance[row], target_m)
-            best = min(best, cost[i])
+    rated = np.flatnonzero(cost < 1)  # A view can only add to it.
+    if len(rated):
+        poses = pose_of(candidates[rated, :3], *candidates[rated, 3:].T)
+        depth_m, row = _cast(scene, poses, rays)
+        cost[rated] += _view_costs(depth_m, scene.instance[row], target_m)
     return candidates[np.argmin(cost)]
 
 
@@ -128,39 +140,46 @@ def _collision_cost(scene: Scene, positions: np.ndarray) -> np.ndarray:
     return np.where(gap < CLEARANCE_M, 20 - gap, 0.0)
 
 
-def _cast(scene: Scene, pose: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Casts `[3, R]` camera rays; returns depth `[R]` in metres and the surface row `[R]`."""
-    direction = pose[:3, :3] @ rays
+def _cast(scene: Scene, poses: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Casts `[3, R]` camera rays from `[N, 4, 4]` poses.
+
+    Returns:
+        Depth in metres and row of the surface, both `[N, R]`.
+    """
+    direction = np.moveaxis(poses[:, :3, :3] @ rays, 1, 0)  # [3, N, R]
     direction = np.where(np.abs(direction) < 1e-9, 1e-9, direction)
-    origin = pose[:3, 3]
-    wall = (np.where(direction > 0, scene.room_size[:, None], 0) - origin[:, None]) / direction
-    axis = wall.argmin(axis=0)
+    origin = poses[:, :3, 3].T[..., None]  # [3, N, 1]
+    room = scene.room_size[:, None, None]
+    wall = (np.where(direction > 0, room, 0) - origin) / direction
+    axis, depth_m = wall.argmin(axis=0), wall.min(axis=0)
     ahead = np.take_along_axis(direction, axis[None], axis=0)[0] > 0
-    shell = np.where(axis == 2, 1 - ahead, 2 + 2 * axis + ahead)
-    cos, sin = scene.cos_sin[SHELL_ROWS:].T[..., None]
-    x, y, z = (origin - scene.center[SHELL_ROWS:]).T[..., None]
-    start = np.stack([cos * x + sin * y, cos * y - sin * x, z])
-    dx, dy, dz = direction[:, None]
-    inverse = 1 / np.stack([cos * dx + sin * dy, cos * dy - sin * dx, dz + 0 * cos])
-    reach = scene.half[SHELL_ROWS:].T[..., None] * np.abs(inverse)
-    near = (-start * inverse - reach).max(axis=0)
-    far = (-start * inverse + reach).min(axis=0)
-    near = np.where((near < far) & (near > 0), near, np.inf)
-    box = near.argmin(axis=0)
-    depth_m = np.minimum(near.min(axis=0), wall.min(axis=0))
-    return depth_m, np.where(near.min(axis=0) < wall.min(axis=0), SHELL_ROWS + box, shell)
+    row = np.where(axis == 2, 1 - ahead, 2 + 2 * axis + ahead)
+    dx, dy, dz = direction
+    for box in range(SHELL_ROWS, len(scene.center)):
+        cos, sin = scene.cos_sin[box]
+        hx, hy, hz = scene.half[box]
+        x, y, z = origin - scene.center[box, :, None, None]
+        to_x, to_y, to_z = 1 / (cos * dx + sin * dy), 1 / (cos * dy - sin * dx), 1 / dz
+        x, y, z = -(cos * x + sin * y) * to_x, -(cos * y - sin * x) * to_y, -z * to_z
+        rx, ry, rz = hx * np.abs(to_x), hy * np.abs(to_y), hz * np.abs(to_z)
+        near = np.maximum(np.maximum(x - rx, y - ry), z - rz)
+        far = np.minimum(np.minimum(x + rx, y + ry), z + rz)
+        closer = (near < far) & (near > 0) & (near < depth_m)
+        depth_m, row = np.where(closer, near, depth_m), np.where(closer, box, row)
+    return depth_m, row
 
 
-def _view_cost(depth_m: np.ndarray, instance: np.ndarray, target_m: float) -> float:
-    """Returns the cost of a view.
+def _view_costs(depth_m: np.ndarray, instance: np.ndarray, target_m: float) -> np.ndarray:
+    """Returns the costs `[N]` of views `[N, R]`.
 
     High for a median depth off the target, far or close pixels, a dominant object, little floor
     and little furniture.
     """
-    shares = np.bincount(instance, minlength=SHELL_ROWS) / instance.size
-    off = abs(float(np.median(depth_m)) - target_m)
-    far, close = np.mean(depth_m > FAR_M), np.mean(depth_m < 0.7)
-    single, bare = max(0.0, shares.max() - 0.4), max(0.0, 0.35 - shares[SHELL_ROWS:].sum())
-    floorless = max(0.0, 0.15 - shares[1])
-    cost = off + 5 * far + 3 * close + 2 * single + 2 * bare + 3 * floorless
-    return float(cost)
+    counts = [np.bincount(each, minlength=instance.max() + 1) for each in instance]
+    shares = np.stack(counts) / instance.shape[1]
+    off = np.abs(np.median(depth_m, axis=1) - target_m)
+    far, close = (depth_m > FAR_M).mean(axis=1), (depth_m < 0.7).mean(axis=1)
+    single = np.maximum(0, shares.max(axis=1) - 0.4)
+    bare = np.maximum(0, 0.35 - shares[:, SHELL_ROWS:].sum(axis=1))
+    floorless = np.maximum(0, 0.15 - shares[:, 1])
+    return off + 5 * far + 3 * close + 2 * single + 2 * bare + 3 * floorless

@@ -37,20 +37,18 @@ def trajectory(scene: Scene, frames: int, seed: Sequence[int]) -> np.ndarray:
     fx, fy, cx, cy = camera.intrinsics(height, width, zoom(seed))
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
     rays = np.stack([(columns - cx) / fx, (rows - cy) / fy, np.ones(rows.size)])
-    poses = []
+    best = []
     for k in range(frames):
         rng = np.random.default_rng([*seed, 1, k])
         candidates, target_m = _candidates(scene, rng)
         cost = _collision_cost(scene, candidates[:, :3])
         order = np.argsort(cost, kind="stable")[:RATED_POSES]
-        for i in order:
-            if cost[i] < 1:
-                pose = camera.pose_of(candidates[i, :3], *candidates[i, 3:])
-                depth_m, row = _cast(scene, pose, rays)
-                cost[i] += _view_cost(depth_m, scene.instance[row], target_m)
-        best = candidates[order[np.argmin(cost[order])]]
-        poses.append(camera.pose_of(best[:3], *best[3:]))
-    return np.array(poses, np.float32).reshape(frames, 4, 4)
+        poses, cost = camera.pose_of(candidates[order, :3], *candidates[order, 3:].T), cost[order]
+        for i in np.flatnonzero(cost < 1):
+            depth_m, row = _cast(scene, poses[i], rays)
+            cost[i] += _view_cost(depth_m, scene.instance[row], target_m)
+        best.append(poses[np.argmin(cost)])
+    return np.array(best, np.float32).reshape(frames, 4, 4)
 
 
 def _solids(scene: Scene) -> Solids:
