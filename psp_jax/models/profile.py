@@ -43,9 +43,9 @@ def profile(model: Any, variables: Any, image: Any) -> dict[str, PartProfile]:
         options = {"capture_intermediates": _is_part, "mutable": ["intermediates"]}
         return model.apply(variables, image, **options)[1]["intermediates"]
 
-    outputs = jax.eval_shape(capture, variables, image)
+    program, outputs = jax.make_jaxpr(capture, return_shape=True)(variables, image)
     operations: collections.Counter[str] = collections.Counter()
-    _count(jax.make_jaxpr(model.apply)(variables, image).jaxpr, "", 1, operations)
+    _count(program.jaxpr, "", 1, operations)
     names = [name for name in model.PARTS if name in variables["params"]]
     profiles: dict[str, float] = {}
     for stack, count in operations.items():
