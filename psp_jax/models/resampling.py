@@ -117,6 +117,29 @@ def enlarge(x: jax.Array, size: tuple[int, ...]) -> jax.Array:
     return _apply(stride_matrix(x.shape[1], size[0]), stride_matrix(x.shape[2], size[1]), x)
 
 
+def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Makes the pixels of `factor` x `factor` cells channels; repeats the border of broken cells.
+
+    Maps `[B, H, W, C]` to `[B, ceil(H/factor), ceil(W/factor), factor * factor * C]`.
+    """
+    missing = [(0, -length % factor) for length in x.shape[1:3]]
+    if any(after for _, after in missing):
+        x = jnp.pad(x, ((0, 0), *missing, (0, 0)), mode="edge")
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height // factor, factor, width // factor, factor, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // factor, width // factor, -1)
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """Makes the channels of a cell its pixels (Shi et al. 2016), the inverse of `pixel_unshuffle`.
+
+    Maps `[B, h, w, factor * factor * C]` to `[B, factor * h, factor * w, C]`.
+    """
+    batch, height, width, _ = x.shape
+    x = x.reshape(batch, height, width, factor, factor, -1).transpose(0, 1, 3, 2, 4, 5)
+    return x.reshape(batch, height * factor, width * factor, -1)
+
+
 def _apply(rows: np.ndarray, columns: np.ndarray, x: jax.Array) -> jax.Array:
     # Columns first when that is the smaller intermediate; highest precision keeps GPUs from
     # rounding the weights to TF32.

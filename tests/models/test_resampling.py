@@ -66,3 +66,17 @@ def test_enlarging_puts_values_where_a_strided_convolution_had_its_centres(size,
     enlarged = np.asarray(resampling.enlarge(x.astype(jnp.float32), (size, size)))[0, 0, :, 0]
     # A ramp comes back exactly; beyond the last centre its value is repeated.
     np.testing.assert_allclose(enlarged, np.minimum(np.arange(size), centres[-1]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width", "factor"), [(6, 8, 2), (5, 7, 2), (4, 7, 3)])
+def test_pixels_of_a_cell_are_its_channels_and_come_back(height, width, factor):
+    x = np.random.default_rng(0).random((2, height, width, 3), np.float32)
+    cells = np.asarray(resampling.pixel_unshuffle(jnp.asarray(x), factor))
+    np.testing.assert_array_equal(cells[:, 1, 1, :3], x[:, factor, factor])
+    np.testing.assert_array_equal(cells[:, 1, 1, 3:6], x[:, factor, factor + 1])
+    back = np.asarray(resampling.pixel_shuffle(jnp.asarray(cells), factor))
+    np.testing.assert_array_equal(back[:, :height, :width], x)
+    # Broken cells repeat the border.
+    np.testing.assert_array_equal(
+        back[:, height:, :width], np.repeat(x[:, -1:], back.shape[1] - height, 1)
+    )
