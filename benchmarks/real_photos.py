@@ -141,7 +141,7 @@ class SourceScores:
             self._depth.append([value for pair in errors for value in pair])
         example = truth_of(frame, _size(prediction))
         image = PredictedImage(example, prediction)
-        regions = next(iter(self._partitions.add(image).values()), None)
+        regions = next(iter(self._partitions.add([image])[0].values()), None)
         shown = [image.rgb, drawing.coloured_depth(np.asarray(example.filled_depth))]
         shown.append(plots.outlined(image.rgb, image.true_labels))
         shown += [] if regions is None else [plots.outlined(image.rgb, regions)]

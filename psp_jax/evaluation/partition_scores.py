@@ -4,9 +4,11 @@ Predicted frontiers become a partition by a decoder, predicted depth by the algo
 labels. Predicted edges are also scored by the code length of the true partition given them.
 """
 
+import concurrent.futures
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,12 +69,27 @@ class PartitionScores:
         self._first: list[dict[str, float]] = []
         self._edges = None if calibrated is None else EdgeScores()
 
-    def add(self, image: PredictedImage) -> dict[str, np.ndarray]:
-        """Scores an image; returns the `[H, W]` int32 partitions made of its prediction."""
+    def add(self, images: Sequence[PredictedImage]) -> list[dict[str, np.ndarray]]:
+        """Scores images, each in a thread.
+
+        Returns:
+            For each, the `[H, W]` int32 partitions made of its prediction.
+        """
+        predictions = []
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            for scored in threads.map(self._score, images):
+                predictions.append(scored.predicted)
+                for name, row in scored.rows.items():
+                    self._rows.setdefault(name, []).append(row)
+                self._first.append(next(iter(scored.rows.values()), {}))
+                if self._edges is not None and scored.edges is not None:
+                    self._edges.add(scored.edges)
+        return predictions
+
+    def _score(self, image: PredictedImage) -> "_Scored":
         predicted = self._partitions(image)
         if not image.has_truth.any():
-            self._first.append({})
-            return predicted
+            return _Scored(predicted, {}, None)
         depth_mm = units.to_millimetres(image.truth.depth)
         discontinuities = scores.near(
             scores.depth_discontinuities(depth_mm), DISCONTINUITY_RADIUS_PX
@@ -80,13 +97,15 @@ class PartitionScores:
         first = next(iter(predicted))
         regions = int(predicted[first].max()) + 1
         others = {name: make(image, regions) for name, make in self._baselines.items()}
-        for name, labels in (predicted | others).items():
-            row = score(labels, image.true_labels, discontinuities, image.has_truth)
-            self._rows.setdefault(name, []).append(row)
-        self._first.append(self._rows[first][-1])
-        if self._edges is not None and self._calibrated is not None:
-            self._edges.add(self._calibrated(image.edge_logits), image.true_labels, image.has_truth)
-        return predicted
+        rows = {
+            name: score(labels, image.true_labels, discontinuities, image.has_truth)
+            for name, labels in (predicted | others).items()
+        }
+        edges = None
+        if self._calibrated is not None:
+            calibrated = self._calibrated(image.edge_logits)
+            edges = score_edges(calibrated, image.true_labels, image.has_truth)
+        return _Scored(predicted, rows, edges)
 
     def _partitions(self, image: PredictedImage) -> dict[str, np.ndarray]:
         partitions = {}
@@ -124,6 +143,44 @@ class PartitionScores:
         return {"partitions": partitions, **edge_scores}
 
 
+class EdgeScore(NamedTuple):
+    """Scores of the predicted edges of an image.
+
+    Attributes:
+        bits: code length of the true partition without and with the edges, and its crack edges.
+        counts: boundary counts by radius.
+    """
+
+    bits: tuple[float, float, int]
+    counts: dict[int, np.ndarray]
+
+
+def score_edges(edges: edge_logits.EdgeLogits, truth: np.ndarray, known: np.ndarray) -> EdgeScore:
+    """Scores the predicted edges of an image.
+
+    Args:
+        edges: calibrated logits.
+        truth: `[H, W]` int32 true partition.
+        known: `[H, W]` bool, the pixels that count for boundaries; all are coded.
+    """
+    unconditional = codec.code_length_bits(truth)
+    conditional = codec.code_length_bits(truth, (edges.across, edges.along))
+    probability, true = pixel_probability(edges), scores.boundary(truth)
+    counts = {
+        radius_px: boundaries.count(probability, true, radius_px=radius_px, known=known)
+        for radius_px in RADII_PX
+    }
+    return EdgeScore((unconditional, conditional, scores.crack_edges(truth)), counts)
+
+
+class _Scored(NamedTuple):
+    """An image's predicted partitions, scores of all partitions by name, and of its edges."""
+
+    predicted: dict[str, np.ndarray]
+    rows: dict[str, dict[str, float]]
+    edges: EdgeScore | None
+
+
 class EdgeScores:
     """Collects code lengths of true partitions given predicted edges, and boundary counts."""
 
@@ -132,20 +189,11 @@ class EdgeScores:
         self._bits: list[tuple[float, float, int]] = []
         self._counts: dict[int, list[np.ndarray]] = {radius_px: [] for radius_px in RADII_PX}
 
-    def add(self, edges: edge_logits.EdgeLogits, truth: np.ndarray, known: np.ndarray) -> None:
-        """Adds an image.
-
-        Args:
-            edges: calibrated logits.
-            truth: `[H, W]` int32 true partition.
-            known: `[H, W]` bool, the pixels that count for boundaries; all are coded.
-        """
-        unconditional = codec.code_length_bits(truth)
-        conditional = codec.code_length_bits(truth, (edges.across, edges.along))
-        self._bits.append((unconditional, conditional, scores.crack_edges(truth)))
-        probability, true = pixel_probability(edges), scores.boundary(truth)
+    def add(self, score: EdgeScore) -> None:
+        """Adds an image."""
+        self._bits.append(score.bits)
         for radius_px, counts in self._counts.items():
-            counts.append(boundaries.count(probability, true, radius_px=radius_px, known=known))
+            counts.append(score.counts[radius_px])
 
     def result(self) -> dict[str, dict]:
         """Returns `coding`, mean code lengths in bits, and `boundaries`, metrics by radius."""

@@ -175,7 +175,7 @@ class Evaluation:
         images = predicted_image.images_of(batch, prediction)
         if self.partitions is None:
             return [(image, {}) for image in images]
-        return [(image, self.partitions.add(image)) for image in images]
+        return list(zip(images, self.partitions.add(images), strict=True))
 
     def result(self) -> dict[str, Any]:
         """Returns the metrics over all images, and the partition scores as `regions`."""

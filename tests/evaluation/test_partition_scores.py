@@ -32,7 +32,7 @@ def test_the_truth_scores_perfectly_and_has_a_short_conditional_code():
     logits = np.full((*labels.shape, 2), -8, np.float32)
     logits[:, :-1, 0], logits[:-1, :, 1] = 2 * certain.across, 2 * certain.along
     scores = partition_scores.PartitionScores(calibration.Calibration(), None)
-    predicted = scores.add(image_of(labels, logits))
+    (predicted,) = scores.add([image_of(labels, logits)])
     np.testing.assert_array_equal(predicted[partition_scores.DECODED], labels)
     result = scores.result()
     decoded = result["partitions"][partition_scores.DECODED]
@@ -77,6 +77,23 @@ def test_an_image_without_a_known_pixel_has_no_scores():
     image = image_of(labels, np.full((12, 16, 2), -8, np.float32))
     image.truth.filled[:] = True
     scores = partition_scores.PartitionScores(calibration.Calibration(), None)
-    assert scores.add(image)[partition_scores.DECODED].max() == 0
+    assert scores.add([image])[0][partition_scores.DECODED].max() == 0
     assert np.isnan(scores.columns()["ari"]).all()
     assert scores.result() == {"partitions": {}}
+
+
+def test_images_that_are_scored_together_keep_their_order():
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(6):
+        blocks = rng.integers(0, 5, (3, 4))
+        labels = frontier_classes.split_connected(np.kron(blocks, np.ones((8, 8), int)))
+        images.append(image_of(labels, rng.normal(0, 3, (*labels.shape, 2)).astype(np.float32)))
+    together = partition_scores.PartitionScores(calibration.Calibration(), None)
+    alone = partition_scores.PartitionScores(calibration.Calibration(), None)
+    predicted = together.add(images)
+    for image, partitions in zip(images, predicted, strict=True):
+        (expected,) = alone.add([image])
+        np.testing.assert_equal(partitions, expected)
+    np.testing.assert_equal(together.columns(), alone.columns())
+    np.testing.assert_equal(together.result(), alone.result())
