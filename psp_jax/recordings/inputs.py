@@ -245,17 +245,18 @@ def _loose_depths(
         by_folder.setdefault(path.parent, []).append(path)
     used, unused, choices = {}, {}, []
     for group in by_folder.values():
-        units = scale
-        if units is None:
-            try:
+        try:
+            if scale is None:
                 choice = depth_units.choose(group)
-                units = choice.units_per_m
-                choices.append(choice)
-            except depth_units.Implausible as error:
-                unused |= dict.fromkeys(map(os.fspath, group), str(error))
-                continue
-            except recording.Damaged:
-                units = MM_PER_M  # None can be read; reading each says why.
+            else:
+                choice = depth_units.measure(group, scale, is_given=True)
+            units = choice.units_per_m
+            choices.append(choice)
+        except depth_units.Implausible as error:
+            unused |= dict.fromkeys(map(os.fspath, group), str(error))
+            continue
+        except recording.Damaged:
+            units = scale or MM_PER_M  # None can be read; reading each says why.
         for name, path in _named(root, group).items():
             used[name] = file_frames.FileFrame(
                 len(used), {"depth": path}, units, correct=depth_images.without_largest

@@ -23,6 +23,7 @@ from psp_jax.recordings import (
     nyu,
     pairs,
     posed_images,
+    recognition,
     recording,
     scan_ids,
     sens,
@@ -71,6 +72,7 @@ _EXPECTED = (
     "expected the layouts {} of docs/data.md; name other files with --color_glob='*/rgb/*.png' "
     "--depth_glob='*/depth/*.png'; of ScanNet, download the .sens files (--type .sens)"
 )
+_MEASURED = 20  # So many recordings of a layout have the units of their depth checked.
 # Names of folders that say nothing about the recording in them, alone or at all.
 _NUMBERED = re.compile(r"(seq(uence)?[-_]?)?\d{1,5}", re.IGNORECASE)
 _GENERIC = {"frames", "keyframes", "rgbd", "export", "exported", "capture"}
@@ -272,6 +274,9 @@ class _Search:
         for name, layout in self.layouts.items():
             try:
                 recognised = layout.recognise(folder, id, self.depth_scale)
+                if recognised and (left := _MEASURED - len(self.found[name])) > 0:
+                    is_given = self.depth_scale is not None
+                    recognised = recognition.measured(recognised, left, is_given=is_given)
             except recording.Damaged as error:
                 damage = damage or error  # It may still be another layout.
                 continue
