@@ -185,6 +185,15 @@ def test_what_is_in_the_folder_of_a_recording_is_used_or_named(mixed, find):
     assert ("film.avi" in unused) == (find is inputs.find_depth) == (not found.videos)
 
 
+def test_a_folder_of_depth_that_is_used_is_not_called_unused(tmp_path):
+    for name in ("walk/depth/0", "0", "1"):
+        depth_png(tmp_path / f"{name}.png")
+    photo(tmp_path / "photo.jpg")
+    found = inputs.find_depth(tmp_path)
+    assert list(found.depths) == ["0", "1", "walk/depth/0"]
+    assert list(found.unused) == [str(tmp_path / "photo.jpg")]
+
+
 def test_the_data_set_builder_names_what_is_no_recording(mixed):
     unused = layouts.survey(mixed).unused()
     assert {os.path.relpath(path, mixed) for path in unused} == {

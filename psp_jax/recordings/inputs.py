@@ -106,11 +106,11 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     scale = reading.get("depth_scale")
     if path.is_dir():
         survey = layouts.survey(path, may_be_empty=True, **reading)
-        depths, others = [], dict(survey.refused)
-        for file in survey.loose:
-            if is_depth(file):
-                depths.append(file)
-            elif file.suffix.lower() in images.SUFFIXES:
+        depths = [file for file in survey.loose if is_depth(file)]
+        useful = {os.fspath(above) for file in depths for above in file.parents[:2]}
+        others = {above: why for above, why in survey.refused.items() if above not in useful}
+        for file in sorted({*survey.loose} - {*depths}):
+            if file.suffix.lower() in images.SUFFIXES:
                 if os.fspath(file.parent) not in others:  # Its folder is reported.
                     others[os.fspath(file)] = _NO_DEPTH
             elif file.suffix.lower() in diagnosis.VIDEO_SUFFIXES:
