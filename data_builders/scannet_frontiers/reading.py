@@ -44,7 +44,7 @@ def survey(folder: str, options: Mapping[str, Any]) -> layouts.Survey:
     units = scale or (1.0 if is_float else MM_PER_M)
     scans = [TfdsRecording(f"{name}_{split}", directory, split, units) for split in info.splits]
     found = recognition.Recognised(sorted(scans, key=lambda scan: scan.id))
-    found = recognition.measured(found, len(scans), is_given=scale is not None)
+    found = recognition.measured(found, len(scans), scale)
     notes = (f"{options[TFDS]}: {len(scans)} splits", *depth_units.lines_of(found.choices))
     return layouts.Survey(tuple(found.recordings), dict(found.refused), notes)
 

@@ -22,6 +22,7 @@ from psp_jax.recordings import (
     layouts,
     nyu,
     pairs,
+    recognition,
     recording,
     sens,
 )
@@ -124,11 +125,11 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     if not path.exists():
         raise FileNotFoundError(f"expected a depth image, a recording or a folder, got {path}")
     if scans := recordings_in(path, scale):
-        return Inputs(scans)
+        return _measured(path, scans, scale)
     if path.suffix.lower() not in depth_images.SUFFIXES or not is_depth(path):
         raise ValueError(f"{path}: expected a depth image, .sens, .mat or .h5; {_NO_DEPTH}")
-    if frame := layouts.frame_of(path, scale):
-        return Inputs(depths={path.stem: frame})
+    if found := layouts.frame_of(path, scale):
+        return Inputs(depths={path.stem: found[0]}, notes=found[1])
     frames, unused, notes = _loose_depths(path.parent, [path], scale)
     for reason in unused.values():
         raise ValueError(f"{path}: {reason}")
@@ -230,6 +231,19 @@ def lines_of(unused: Mapping[str, str]) -> list[str]:
         f"{len(paths)} not used, {'such as ' if len(paths) > 1 else ''}{paths[0]}: {reason}"
         for reason, paths in by_reason.items()
     ]
+
+
+def _measured(
+    path: pathlib.Path, scans: Sequence[recording.Recording], scale: float | None
+) -> Inputs:
+    """Checks the units of the recordings of a file."""
+    recognised = recognition.Recognised(scans)
+    try:
+        found = recognition.measured(recognised, recognition.MEASURED, scale)
+    except recording.Damaged as error:
+        raise ValueError(f"{path}: {error}") from None
+    notes = tuple(depth_units.lines_of(found.choices))
+    return Inputs(tuple(found.recordings), unused=found.refused, notes=notes)
 
 
 def _loose_depths(

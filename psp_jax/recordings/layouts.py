@@ -72,7 +72,6 @@ _EXPECTED = (
     "expected the layouts {} of docs/data.md; name other files with --color_glob='*/rgb/*.png' "
     "--depth_glob='*/depth/*.png'; of ScanNet, download the .sens files (--type .sens)"
 )
-_MEASURED = 20  # So many recordings of a layout have the units of their depth checked.
 # Names of folders that say nothing about the recording in them, alone or at all.
 _NUMBERED = re.compile(r"(seq(uence)?[-_]?)?\d{1,5}", re.IGNORECASE)
 _GENERIC = {"frames", "keyframes", "rgbd", "export", "exported", "capture"}
@@ -146,8 +145,10 @@ def survey(
     return found
 
 
-def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileFrame | None:
-    """Returns the frame whose depth is a file, if a folder around it is a recording."""
+def frame_of(
+    path: pathlib.Path, depth_scale: float | None
+) -> tuple[file_frames.FileFrame, tuple[str, ...]] | None:
+    """Returns the frame whose depth is a file, if a folder around it is a recording, and notes."""
     path = path.resolve()
     # The folder of depth images is in the folder of the recording, or is it.
     for folder in path.parents[: 2 if "depth" in path.parent.name.lower() else 1]:
@@ -158,7 +159,7 @@ def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileF
             if isinstance(scan, file_frames.FileRecording):
                 for frame in scan.frames(1):
                     if frame.files.get("depth") == path:
-                        return frame
+                        return frame, search.notes()
     return None
 
 
@@ -274,9 +275,8 @@ class _Search:
         for name, layout in self.layouts.items():
             try:
                 recognised = layout.recognise(folder, id, self.depth_scale)
-                if recognised and (left := _MEASURED - len(self.found[name])) > 0:
-                    is_given = self.depth_scale is not None
-                    recognised = recognition.measured(recognised, left, is_given=is_given)
+                if recognised and (left := recognition.MEASURED - len(self.found[name])) > 0:
+                    recognised = recognition.measured(recognised, left, self.depth_scale)
             except recording.Damaged as error:
                 damage = damage or error  # It may still be another layout.
                 continue

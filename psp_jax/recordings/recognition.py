@@ -9,6 +9,7 @@ from psp_jax.recordings import depth_units
 from psp_jax.recordings.depth_units import Choice
 from psp_jax.recordings.recording import Damaged, Recording
 
+MEASURED = 20  # So many recordings of a layout have the units of their depth checked.
 _STRIDE = 10  # Between the frames that are measured, the first ones of a recording.
 
 
@@ -29,13 +30,13 @@ class Recognised:
     refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def measured(recognised: Recognised, limit: int, *, is_given: bool) -> Recognised:
+def measured(recognised: Recognised, limit: int, given: float | None) -> Recognised:
     """Checks the units of recordings by their first frames, unless a test chose them.
 
     Args:
         recognised: the recordings.
         limit: how many of them are checked; the others are taken as they are.
-        is_given: whether the user stated the units.
+        given: units of depth per metre that the user stated, or None.
 
     Raises:
         Damaged: if all have an implausible depth, for the reason of the first.
@@ -46,7 +47,7 @@ def measured(recognised: Recognised, limit: int, *, is_given: bool) -> Recognise
     for scan in recognised.recordings[:limit]:
         try:
             frames = list(itertools.islice(scan.frames(_STRIDE), depth_units.SAMPLES))
-            choice = depth_units.check(frames, is_given=is_given)
+            choice = depth_units.check(frames, is_given=given is not None)
         except depth_units.Implausible as error:
             refused[os.fspath(scan.path)] = str(error)
             continue
