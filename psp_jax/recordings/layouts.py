@@ -209,10 +209,7 @@ class _Search:
             if root in results:
                 files = tuple(path for path in folder.files if path not in results)
                 folder = dataclasses.replace(folder, files=files)
-            self.refused |= {
-                os.fspath(path): diagnosis.CONTAINERS[path.suffix.lower()]
-                for path in folder.having(tuple(diagnosis.CONTAINERS))
-            }
+            self.refused |= leftovers.unreadable(folder)
             try:
                 is_whole = self.add_folder(folder)
                 reason = "" if is_whole else diagnosis.content_of(folder)

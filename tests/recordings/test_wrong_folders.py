@@ -50,7 +50,6 @@ def empty_folders(*names: str) -> Make:
 def loop(root: pathlib.Path) -> None:
     (root / "a").mkdir()
     (root / "a/b").symlink_to(root / "a")
-    (root / "c").symlink_to(root / "c")
 
 
 def deep(root: pathlib.Path) -> None:
@@ -123,6 +122,15 @@ FOLDERS: dict[str, tuple[Make, str]] = {
     "old MATLAB": (holding(labels_mat=b"MATLAB 5.0 MAT-file"), "expected an HDF5 file"),
     "a damaged .h5": (holding(bathroom__00001_h5=b"\x89HDF\r\n\x1a\n"), "expected an HDF5 file"),
     "links in a loop": (loop, "the same folder as"),
+    "a broken link": (
+        lambda root: (root / "a.jpg").symlink_to(root / "gone.jpg"),
+        "a.jpg: a link to nothing",
+    ),
+    "a link to itself": (lambda root: (root / "c").symlink_to(root / "c"), "c: a link to nothing"),
+    "git-annex": (
+        lambda root: (root / "a.png").symlink_to("../.git/annex/objects/xx/SHA256-s9"),
+        "run git annex get",
+    ),
     "too deep": (deep, "more than 8 levels below"),
     "a name that is no text": (not_utf8, "colour in rgb/ without a depth/ folder"),
     "TUM without stamps": (tum("a rgb/1.png", "1.0 depth/1.png"), "rgb.txt: expected lines of a"),
