@@ -79,7 +79,7 @@ class ScanNet:
         return next((c for c in configurations.CONFIGS if c.name == self.config), None)
 
     def _directory(self) -> pathlib.Path:
-        return files.local_path(self.data_dir) / DATASET / self.config / self.version
+        return files.utf8_path(self.data_dir, "data_dir") / DATASET / self.config / self.version
 
 
 @dataclasses.dataclass
@@ -168,7 +168,7 @@ class EmbeddedRooms:
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
         version = str(dataset.Builder.VERSION)
-        return files.local_path(self.data_dir) / DATASET / self._config().name / version
+        return files.utf8_path(self.data_dir, "data_dir") / DATASET / self._config().name / version
 
     def _config(self):
         """Returns the builder configuration; raises ValueError for a field out of range."""
