@@ -79,7 +79,7 @@ class ScanNet:
         return next((c for c in configurations.CONFIGS if c.name == self.config), None)
 
     def _directory(self) -> pathlib.Path:
-        return files.local_path(self.data_dir) / DATASET / self.config / self.version
+        return files.utf8_path(self.data_dir, "data_dir") / DATASET / self.config / self.version
 
 
 @dataclasses.dataclass
@@ -112,9 +112,13 @@ class EmbeddedRooms:
         return self.rooms.depth_height, self.rooms.depth_width
 
     def check(self) -> None:
-        """Raises ValueError or OSError if the rooms can't be rendered or written."""
+        """Raises ValueError or OSError if the rooms can't be rendered or written.
+
+        A data set that exists is only read.
+        """
         ranges.check(self, "config.data.source")
-        self._config()
+        if self._is_prepared():
+            return
         message = f"config.data.source.data_dir={self.data_dir} can't be written"
         try:
             files.local_path(self.data_dir).mkdir(parents=True, exist_ok=True)
@@ -124,16 +128,26 @@ class EmbeddedRooms:
             raise OSError(message)
 
     def prepare(self) -> str:
-        """Renders the rooms and builds the data set unless they exist; returns its folder.
+        """Renders the rooms and builds the data set unless it exists; returns its folder.
 
-        Many frames are drawn and labelled by several processes. After an interruption, scans
-        that are drawn or labelled are not repeated.
+        If another process prepares the same rooms, this waits for it. Many frames are drawn and
+        labelled by several processes. After an interruption, scans that are drawn or labelled are
+        not repeated.
         """
         self.check()
+        if not self._is_prepared():
+            from data_builders.scannet_frontiers import folders
+
+            scans = files.local_path(self.data_dir) / self._rooms_name()
+            with folders.locked(scans):
+                if not self._is_prepared():  # By the process that this one waited for.
+                    self._prepare(scans)
+        return os.fspath(self._directory())
+
+    def _prepare(self, scans: pathlib.Path) -> None:
         from data_builders.scannet_frontiers import pool
         from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 
-        scans = files.local_path(self.data_dir) / self._rooms_name()
         generate.generate(self.rooms, scans)
         processes = generate.processes_for(self.rooms.frames)
         builder = dataset.Builder(
@@ -141,14 +155,20 @@ class EmbeddedRooms:
             data_dir=files.local_path(self.data_dir),
             runner=pool.Processes(processes) if processes else pool.serially,
         )
-        directory = pathlib.Path(builder.data_path)
-        # The data set holds a copy of rooms.json, so that it is rebuilt for a new version of rooms.
-        record, built_from = (scans / "rooms.json").read_bytes(), directory / "rooms.json"
-        if not built_from.exists() or built_from.read_bytes() != record:
-            dataset.build(builder, manual_dir=os.fspath(scans), overwrite=True)
-            files.write(built_from, record)
-            print(dataset.describe(builder))
-        return os.fspath(directory)
+        dataset.build(builder, manual_dir=os.fspath(scans), overwrite=True)
+        # The data set holds a copy, so that it is rebuilt for a new version of the rooms.
+        record = (scans / generate.RECORD).read_bytes()
+        files.write(self._directory() / generate.RECORD, record)
+        print(dataset.describe(builder))
+
+    def _is_prepared(self) -> bool:
+        return generate.is_record_of(self._directory() / generate.RECORD, self.rooms)
+
+    def _directory(self) -> pathlib.Path:
+        from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
+
+        version = str(dataset.Builder.VERSION)
+        return files.utf8_path(self.data_dir, "data_dir") / DATASET / self._config().name / version
 
     def _config(self):
         """Returns the builder configuration; raises ValueError for a field out of range."""

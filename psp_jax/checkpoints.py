@@ -49,7 +49,7 @@ class Store:
         Raises:
             OSError: if the name of the workdir is not UTF-8, as orbax needs it.
         """
-        _check_name(workdir)
+        files.utf8_path(workdir, "workdir")
         self._workdir, self._keep = pathlib.Path(os.path.abspath(workdir)), keep
         self._folder = self._workdir / FOLDER
         self._mesh = mesh or Mesh()
@@ -211,7 +211,7 @@ def environment() -> dict[str, Any]:
 
 def latest_step(workdir: str | pathlib.Path) -> int | None:
     """Returns the newest finished step of a workdir, None if there is none."""
-    return max(saved_steps.steps_of(pathlib.Path(os.path.abspath(workdir)) / FOLDER), default=None)
+    return max(saved_steps.steps_of(files.local_path(workdir).absolute() / FOLDER), default=None)
 
 
 def require(workdir: str | pathlib.Path) -> int:
@@ -242,8 +242,8 @@ def load_best(workdir: str | pathlib.Path) -> tuple[int, Variables]:
         FileNotFoundError: if the workdir holds no checkpoint.
         OSError: if none of them is intact.
     """
+    workdir = files.utf8_path(workdir, "workdir")
     require(workdir)
-    _check_name(workdir)
     parent = pathlib.Path(os.path.abspath(workdir)) / FOLDER
     for step in _best_first(pathlib.Path(workdir), saved_steps.steps_of(parent)):
         if not (damage := saved_steps.damage(parent, step, optimizer=False)):
@@ -284,17 +284,6 @@ def _load_variables(folder: pathlib.Path, shardings: Any) -> Variables:
         shardings,
     )
     return ocp.load_checkpointables(str(folder), {"variables": template})["variables"]
-
-
-def _check_name(workdir: str | pathlib.Path) -> None:
-    path = os.path.abspath(workdir)
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise OSError(
-            f"the name of the workdir {path} is not UTF-8, as checkpoints need it; rename it, or "
-            "set LC_ALL to a locale with UTF-8, such as C.UTF-8"
-        ) from None
 
 
 def _alone() -> contextlib.AbstractContextManager:

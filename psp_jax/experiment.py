@@ -272,9 +272,9 @@ def load(workdir: str | pathlib.Path) -> Experiment:
         FileNotFoundError: if the folder holds none.
         ValueError: if its config is damaged, or of another version of this package.
     """
-    path = pathlib.Path(workdir) / CONFIG_FILE
+    path = files.local_path(workdir) / CONFIG_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{workdir} holds no run: {CONFIG_FILE} is missing")
+        raise FileNotFoundError(f"{path.parent} holds no run: {CONFIG_FILE} is missing")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

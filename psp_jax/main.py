@@ -238,7 +238,7 @@ def _explain_value(message: str) -> str:
     for error, expected in _EXPECTED_TYPES.items():
         if match := re.match(rf"flag (--\S+?)=(.*): .*{re.escape(error)}", message):
             return f"{match[1]}={match[2]}: expected {expected}"
-    return message
+    return re.sub(r"^\w+Error: ", "", message)
 
 
 def _explain_unknown_field(message: str, argv: list[str]) -> str:

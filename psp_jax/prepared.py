@@ -65,7 +65,7 @@ class Prepared:
 
     def _directory(self) -> pathlib.Path:
         """Returns the folder of the newest version."""
-        sets = files.local_path(self.data_dir) / DATASET
+        sets = files.utf8_path(self.data_dir, "data_dir") / DATASET
         found = {path.parent.parent.name for path in sets.glob("*/*/dataset_info.json")}
         if self.name in found:
             versions = (path.parent for path in (sets / self.name).glob("*/dataset_info.json"))

@@ -167,7 +167,7 @@ def program(tmp_path, statement):
     ("statement", "status", "words"),
     [
         ("raise ValueError('no such field')", 2, [b"error: no such field"]),
-        ("open('nowhere')", 2, [b"nowhere"]),
+        ("open('nowhere')", 2, [b"error: nowhere: No such file or directory"]),
         ("raise FloatingPointError('loss is nan')", 2, [b"loss is nan"]),
         ("raise KeyboardInterrupt", 130, [b"run the same command again"]),
         ("{}['a']", 70, [b"unexpected KeyError", b"report"]),

@@ -48,7 +48,7 @@ def main(*arguments, cwd):
             "use a batch of at least 2",
         ),
         ([CONFIG, "--resume_from=-1"], "resume_from"),
-        ([f"{CONFIG}:kitchen"], "expected one of rooms, scannet"),
+        ([f"{CONFIG}:kitchen"], "error: variant: expected one of rooms, scannet"),
         (["--config=nowhere.py"], "nowhere.py"),
         ([f"--config={ROOT / 'configs' / 'deph_mse.py'}"], "did you mean "),
         ([CONFIG, "--batch_size=3"], "did you mean --config.data.batch_size?"),

@@ -185,6 +185,24 @@ def test_what_is_in_the_folder_of_a_recording_is_used_or_named(mixed, find):
     assert ("film.avi" in unused) == (find is inputs.find_depth) == (not found.videos)
 
 
+def test_a_folder_of_depth_that_is_used_is_not_called_unused(tmp_path):
+    for name in ("walk/depth/0", "0", "1"):
+        depth_png(tmp_path / f"{name}.png")
+    photo(tmp_path / "photo.jpg")
+    found = inputs.find_depth(tmp_path)
+    assert list(found.depths) == ["0", "1", "walk/depth/0"]
+    assert list(found.unused) == [str(tmp_path / "photo.jpg")]
+
+
+@pytest.mark.parametrize("find", [inputs.find_depth, inputs.find_color])
+def test_a_link_to_nothing_is_named(mixed, find):
+    (mixed / "annexed.png").symlink_to(".git/annex/objects/SHA256-s9.png")
+    (mixed / "notes.txt").symlink_to("gone.txt")
+    unused = find(mixed).unused
+    assert unused[str(mixed / "annexed.png")] == "a link to nothing; run git annex get"
+    assert str(mixed / "notes.txt") not in unused
+
+
 def test_the_data_set_builder_names_what_is_no_recording(mixed):
     unused = layouts.survey(mixed).unused()
     assert {os.path.relpath(path, mixed) for path in unused} == {

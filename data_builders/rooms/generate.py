@@ -17,6 +17,7 @@ from psp_jax.io.units import MM_PER_M
 from psp_jax.recordings import sens
 
 VERSION = "1.0.1"  # Raise it whenever the bytes of the files change.
+RECORD = "rooms.json"  # Next to the scans: the fields and the version that they were drawn with.
 # ScanNet's spaces end far below, so its scans can't be confused with these. After scene9999 comes
 # scene91000, so that all names begin with scene9.
 FIRST_SPACE, FIRST_LONG_SPACE = 9000, 90_000
@@ -88,7 +89,7 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
     """
     ranges.check(rooms, "rooms")
     directory = pathlib.Path(directory)
-    _remove_outdated(directory, {"version": VERSION, **dataclasses.asdict(rooms)})
+    _remove_outdated(directory, rooms)
     missing = [scan for scan in rooms.scans if not _sens_path(directory, *scan).exists()]
     if not missing:
         return
@@ -103,25 +104,32 @@ def generate(rooms: Rooms, directory: str | os.PathLike, *, processes: int | Non
         pass
 
 
+def is_record_of(path: pathlib.Path, rooms: Rooms) -> bool:
+    """Returns whether a `RECORD` is that of these rooms.
+
+    Fields that a file of an older program lacks had the values of today's defaults.
+    """
+    try:
+        stated = json.loads(path.read_text(encoding="utf-8"))
+        current = {"version": VERSION, **dataclasses.asdict(rooms)}
+        return dataclasses.asdict(Rooms()) | stated == current
+    except (OSError, ValueError, TypeError):
+        return False  # It is missing or damaged.
+
+
 def processes_for(frames: int) -> int:
     """Returns the number of processes that pays for so many frames; 0 for this process alone."""
     processes = min(os.cpu_count() or 1, frames // FRAMES_PER_PROCESS)
     return processes if processes > 1 else 0
 
 
-def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None:
-    """Removes the scans unless `rooms.json` equals `record`, and then writes `rooms.json`.
-
-    Fields that a file of an older program lacks had the values of today's defaults.
-    """
-    path, scans = directory / "rooms.json", directory / "scans"
+def _remove_outdated(directory: pathlib.Path, rooms: Rooms) -> None:
+    """Removes the scans unless `rooms.json` is that of `rooms`, and then writes it."""
+    path, scans = directory / RECORD, directory / "scans"
+    if is_record_of(path, rooms):
+        return
     outdated = sorted(scans.glob("scene9*"))
     if path.exists():
-        try:
-            if dataclasses.asdict(Rooms()) | json.loads(path.read_text(encoding="utf-8")) == record:
-                return
-        except (ValueError, TypeError):
-            pass  # It is damaged.
         for folder in outdated:
             shutil.rmtree(folder)
     elif outdated:
@@ -130,6 +138,7 @@ def _remove_outdated(directory: pathlib.Path, record: dict[str, object]) -> None
             "another directory or remove the scene9* folders"
         )
     scans.mkdir(parents=True, exist_ok=True)
+    record = {"version": VERSION, **dataclasses.asdict(rooms)}
     files.write(path, json.dumps(record, indent=2) + "\n")
 
 

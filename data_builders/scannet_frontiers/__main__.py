@@ -14,7 +14,7 @@ import os
 import re
 from typing import Any
 
-from psp_jax.io import command_line
+from psp_jax.io import command_line, files
 from psp_jax.recordings import inputs, layouts
 
 _OWN = ("size", "crop", "color_scale", "space_regex", "frame_stride")  # Flags of a set with a name.
@@ -48,6 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> str:
     """Checks what needs no imports, and returns the folder of the recordings."""
     manual_dir, lists = arguments.manual_dir, arguments.split_files
+    files.utf8_path(arguments.data_dir, "--data_dir")
     if arguments.tfds:
         manual_dir = manual_dir or arguments.data_dir
     if not manual_dir:

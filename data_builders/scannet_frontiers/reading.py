@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from psp_jax.io.units import MM_PER_M, to_millimetres
-from psp_jax.recordings import layouts, recording
+from psp_jax.recordings import depth_units, layouts, recognition, recording
 
 TFDS = "tfds"  # Key of the option that names a TFDS data set.
 TOLERANT = "tolerant"  # Key of the option that damaged images are read; see `examples.Recipe`.
@@ -39,10 +39,14 @@ def survey(folder: str, options: Mapping[str, Any]) -> layouts.Survey:
         return layouts.survey(folder, **options)
     directory = _directory(pathlib.Path(folder), options[TFDS])
     scale, name = options.get("depth_scale"), options[TFDS].replace("/", "_")
-    splits = sorted(_opened(os.fspath(directory)).info.splits)
-    return layouts.Survey(
-        tuple(TfdsRecording(f"{name}_{split}", directory, split, scale) for split in splits), {}
-    )
+    info = _opened(os.fspath(directory)).info
+    is_float = np.issubdtype(info.features["depth"].np_dtype, np.floating)
+    units = scale or (1.0 if is_float else MM_PER_M)
+    scans = [TfdsRecording(f"{name}_{split}", directory, split, units) for split in info.splits]
+    found = recognition.Recognised(sorted(scans, key=lambda scan: scan.id))
+    found = recognition.measured(found, len(scans), scale)
+    notes = (f"{options[TFDS]}: {len(scans)} splits", *depth_units.lines_of(found.choices))
+    return layouts.Survey(tuple(found.recordings), dict(found.refused), notes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,7 @@ class TfdsFrame:
 
     index: int
     source: Any
-    units_per_m: float | None
+    units_per_m: float
 
     def read_pose(self) -> Any:
         """Returns None: there is no pose."""
@@ -61,8 +65,8 @@ class TfdsFrame:
         """Returns the JPEG or PNG as it is stored."""
         return self._example()["image"]
 
-    def read_depth(self) -> np.ndarray:
-        """Returns `[H, W]` uint16 millimetres; 0 marks no reading."""
+    def read_values(self) -> np.ndarray:
+        """Returns `[H, W]` depth as it is stored, 0 where it is not finite."""
         depth = np.asarray(self._example()["depth"])
         if depth.ndim == 3 and depth.shape[-1] == 1:
             depth = depth[..., 0]
@@ -71,9 +75,11 @@ class TfdsFrame:
                 f"depth: expected [H, W] floats or unsigned integers, got {depth.dtype} "
                 f"{depth.shape}"
             )
-        units_per_m = self.units_per_m or (1.0 if depth.dtype.kind == "f" else MM_PER_M)
-        depth_m = depth.astype(np.float64) / units_per_m
-        return to_millimetres(np.where(np.isfinite(depth_m), depth_m, 0))
+        return np.where(np.isfinite(depth), depth, np.zeros((), depth.dtype))
+
+    def read_depth(self) -> np.ndarray:
+        """Returns `[H, W]` uint16 millimetres; 0 marks no reading."""
+        return to_millimetres(self.read_values().astype(np.float64) / self.units_per_m)
 
     def _example(self) -> dict[str, Any]:
         try:
@@ -90,13 +96,13 @@ class TfdsRecording:
         id: name of the data set and the split.
         path: folder of its version.
         split: name of the split.
-        units_per_m: units of depth per metre; None for the default.
+        units_per_m: units of depth per metre.
     """
 
     id: str
     path: pathlib.Path
     split: str
-    units_per_m: float | None
+    units_per_m: float
 
     def calibration(self) -> recording.Calibration:
         """Takes the size of the first depth image; raises Damaged if there is none."""

@@ -145,6 +145,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         print(*survey.notes, sep="\n")
         jobs, unlisted = self.jobs(survey)
         self._metadata["scans_in_no_split"] = unlisted
+        self._metadata["notes"] = list(survey.notes)
         self._metadata["folders_not_read"] = survey.unused()
         self._metadata[fingerprint.KEY] = self.made_from(survey, manual_dir)
         self._metadata[SHARED_SPACES] = _shared_spaces(jobs)
@@ -321,5 +322,6 @@ def describe(builder: Builder) -> str:
     if unlisted:
         shown = ", ".join(unlisted[:SHOWN]) + (" ..." if len(unlisted) > SHOWN else "")
         lines.append(f"  {len(unlisted)} scans are in no split: {shown}")
+    lines += [f"  {line}" for line in metadata.get("notes", ())]
     lines += [f"  {line}" for line in inputs.lines_of(metadata["folders_not_read"])]
     return "\n".join(lines)

@@ -141,7 +141,7 @@ def guard(*, resumes: bool = False) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(141)
     except (ValueError, OSError, FloatingPointError) as error:
-        fail(str(error))
+        fail(_message(error))
     except KeyboardInterrupt:
         hint = "; run the same command again to resume" if resumes else ""
         print(f"interrupted{hint}", file=sys.stderr)
@@ -157,6 +157,13 @@ def guard(*, resumes: bool = False) -> Iterator[None]:
             file=sys.stderr,
         )
         sys.exit(UNEXPECTED)
+
+
+def _message(error: Exception) -> str:
+    """Returns the text of an error, for one of the system without its number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 def _has_device() -> bool:

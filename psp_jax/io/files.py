@@ -70,3 +70,25 @@ def local_path(path: str | os.PathLike) -> pathlib.Path:
     if _URL.match(text):
         raise ValueError(f"expected a local path, got the URL {text}; mount or copy it first")
     return pathlib.Path(text if os.path.lexists(text) else os.path.expandvars(text))
+
+
+def utf8_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+    """Returns `local_path` of a path that libraries get, which take only names in UTF-8.
+
+    Args:
+        path: the path.
+        what: what it is, for the message.
+
+    Raises:
+        ValueError: as `local_path` does.
+        OSError: if the name is not UTF-8.
+    """
+    local = local_path(path)
+    try:
+        os.path.abspath(local).encode()
+    except UnicodeEncodeError:
+        raise OSError(
+            f"the name of the {what} {os.path.abspath(local)} is not UTF-8, as its libraries need "
+            "it; rename it, or set LC_ALL to a locale with UTF-8, such as C.UTF-8"
+        ) from None
+    return local

@@ -25,7 +25,7 @@ from psp_jax import steps
 from psp_jax.batch import Prediction
 from psp_jax.evaluation import views
 from psp_jax.evaluation.views import MIN_SIDE_PX, Views
-from psp_jax.io import units
+from psp_jax.io import files, units
 from psp_jax.partition import calibration, edge_logits
 from psp_jax.partition.decode import Multicut
 from psp_jax.predict import frames, upsampling
@@ -129,7 +129,8 @@ class Predictor:
     def _predict_all(self, items: Sequence[Any], names: Sequence[str]) -> list[Result]:
         """Predicts images, those of one size in batches; `names` are those of arrays."""
         paths = [
-            pathlib.Path(item) if isinstance(item, str | os.PathLike) else None for item in items
+            files.local_path(item) if isinstance(item, str | os.PathLike) else None
+            for item in items
         ]
         names = _names(paths, names)
         pairs = zip(items, paths, strict=True)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from psp_jax.io import image_kinds
-from psp_jax.io.units import MM_PER_M
+from psp_jax.io.units import MAX_DEPTH_MM, MM_PER_M
 from psp_jax.recordings import depth_images, file_frames
-from psp_jax.recordings.recording import Damaged
+from psp_jax.recordings.recording import Damaged, Frame
 
 TUM = 5000.0  # Units per metre.
 MIN_MEDIAN_M, MAX_MEDIAN_M = 0.3, 15.0
@@ -65,9 +65,33 @@ def choose(paths: Sequence[pathlib.Path]) -> Choice:
     return _plausible(Choice(units, other, float(np.median(values))))
 
 
-def measure(paths: Sequence[pathlib.Path], units_per_m: float) -> Choice:
-    """Does the same for units that the layout states; the other ones are millimetres."""
-    return _plausible(Choice(units_per_m, MM_PER_M, float(np.median(_readings(paths)))))
+def measure(paths: Sequence[pathlib.Path], units_per_m: float, *, is_given: bool = False) -> Choice:
+    """Does the same for units that the layout states, or the user; see `check`."""
+    return _stated(_readings(paths), units_per_m, is_given)
+
+
+def check(frames: Sequence[Frame], *, is_given: bool) -> Choice | None:
+    """Measures the depth of a recording whose layout, or whose user, states the units.
+
+    Args:
+        frames: some of its frames.
+        is_given: whether the user stated them: then any median that can be stored is right.
+
+    Returns:
+        The stated units, and others that are plausible; None if no frame has a reading.
+
+    Raises:
+        Implausible: if the median is out of range at the stated units.
+    """
+    parts = []
+    for frame in frames:
+        with contextlib.suppress(Damaged, OSError):  # It is reported when the frame is used.
+            depth = frame.read_values()
+            parts.append(depth[depth > 0])
+    values = np.concatenate(parts) if parts else np.empty(0)
+    if not values.size:
+        return None
+    return _stated(values, frames[0].units_per_m, is_given)
 
 
 def lines_of(choices: Iterable[Choice]) -> list[str]:
@@ -84,15 +108,29 @@ def lines_of(choices: Iterable[Choice]) -> list[str]:
     ]
 
 
+def _stated(values: np.ndarray, units_per_m: float, is_given: bool) -> Choice:
+    median = float(np.median(values))
+    others = [each for each in (MM_PER_M, TUM, 1.0) if each != units_per_m]
+    other = next((each for each in others if _is_plausible(median / each)), others[0])
+    choice = Choice(units_per_m, other, median)
+    if is_given and median / units_per_m <= MAX_DEPTH_MM / MM_PER_M:
+        return choice
+    return _plausible(choice)
+
+
 def _plausible(choice: Choice) -> Choice:
     units, other, median = choice.units_per_m, choice.other_per_m, choice.median
-    if not MIN_MEDIAN_M <= median / units <= MAX_MEDIAN_M:
+    if not _is_plausible(median / units):
         raise Implausible(
-            f"the units of its depth are not known: its median would be {median / units:.2g} m at "
-            f"{units:g} per metre and {median / other:.2g} m at {other:g}; expected "
-            f"{MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} m; pass --depth_scale=UNITS_PER_METRE"
+            f"its median depth would be {median / units:.3g} m at {units:g} per metre and "
+            f"{median / other:.3g} m at {other:g}; expected {MIN_MEDIAN_M:g} to {MAX_MEDIAN_M:g} "
+            "m; pass --depth_scale=UNITS_PER_METRE"
         )
     return choice
+
+
+def _is_plausible(median_m: float) -> bool:
+    return MIN_MEDIAN_M <= median_m <= MAX_MEDIAN_M
 
 
 def _states_millimetres(path: pathlib.Path) -> bool:

@@ -52,12 +52,14 @@ class FileFrame:
         """Reads the file, which becomes a PNG if it is neither that nor a JPEG."""
         return images.as_jpeg_or_png(read_bytes(self._path("color")))
 
+    def read_values(self) -> np.ndarray:
+        """Reads `[H, W]` depth in the units of the file."""
+        depth = depth_images.decode(read_bytes(self._path("depth")))
+        return self.correct(depth) if self.correct else depth
+
     def read_depth(self) -> np.ndarray:
         """Reads the file as `[H, W]` uint16 millimetres."""
-        depth = depth_images.decode(read_bytes(self._path("depth")))
-        if self.correct:
-            depth = self.correct(depth)
-        return depth_images.to_millimetres(depth, self.units_per_m)
+        return depth_images.to_millimetres(self.read_values(), self.units_per_m)
 
     def _path(self, kind: str) -> pathlib.Path:
         if kind not in self.files:

@@ -13,8 +13,10 @@ from psp_jax.recordings import recording
 _JPEG_END = b"\xff\xd9"
 _START_OF_SCAN = 0xDA
 _JPEG_BARE = {0x01, *range(0xD0, 0xD9)}  # Markers without a length.
-# What some cameras write before the end; every pixel is decoded.
-_HARMLESS = re.compile(r"Corrupt JPEG data: \d+ extraneous bytes before marker 0xd9")
+# What some cameras write before the end; every pixel is decoded. More of it is left where lost
+# blocks were decoded from zeros.
+_PADDING = re.compile(r"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
+_MAX_PADDING_BYTES = 32
 _HEADER_BYTES = 33  # Of a PNG, before its other chunks.
 
 
@@ -71,7 +73,8 @@ def damage_of(jpeg: bytes) -> str:
     try:
         simplejpeg.decode_jpeg(jpeg, "GRAY", strict=True)
     except ValueError as error:
-        return "" if _HARMLESS.fullmatch(str(error)) else str(error)
+        padding = _PADDING.fullmatch(str(error))
+        return "" if padding and int(padding[1]) <= _MAX_PADDING_BYTES else str(error)
     return ""
 
 

@@ -22,6 +22,7 @@ from psp_jax.recordings import (
     layouts,
     nyu,
     pairs,
+    recognition,
     recording,
     sens,
 )
@@ -106,11 +107,11 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     scale = reading.get("depth_scale")
     if path.is_dir():
         survey = layouts.survey(path, may_be_empty=True, **reading)
-        depths, others = [], dict(survey.refused)
-        for file in survey.loose:
-            if is_depth(file):
-                depths.append(file)
-            elif file.suffix.lower() in images.SUFFIXES:
+        depths = [file for file in survey.loose if is_depth(file)]
+        useful = {os.fspath(above) for file in depths for above in file.parents[:2]}
+        others = {above: why for above, why in survey.refused.items() if above not in useful}
+        for file in sorted({*survey.loose} - {*depths}):
+            if file.suffix.lower() in images.SUFFIXES:
                 if os.fspath(file.parent) not in others:  # Its folder is reported.
                     others[os.fspath(file)] = _NO_DEPTH
             elif file.suffix.lower() in diagnosis.VIDEO_SUFFIXES:
@@ -124,11 +125,11 @@ def find_depth(path: pathlib.Path, **reading: Any) -> Inputs:
     if not path.exists():
         raise FileNotFoundError(f"expected a depth image, a recording or a folder, got {path}")
     if scans := recordings_in(path, scale):
-        return Inputs(scans)
+        return _measured(path, scans, scale)
     if path.suffix.lower() not in depth_images.SUFFIXES or not is_depth(path):
         raise ValueError(f"{path}: expected a depth image, .sens, .mat or .h5; {_NO_DEPTH}")
-    if frame := layouts.frame_of(path, scale):
-        return Inputs(depths={path.stem: frame})
+    if found := layouts.frame_of(path, scale):
+        return Inputs(depths={path.stem: found[0]}, notes=found[1])
     frames, unused, notes = _loose_depths(path.parent, [path], scale)
     for reason in unused.values():
         raise ValueError(f"{path}: {reason}")
@@ -232,6 +233,19 @@ def lines_of(unused: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _measured(
+    path: pathlib.Path, scans: Sequence[recording.Recording], scale: float | None
+) -> Inputs:
+    """Checks the units of the recordings of a file."""
+    recognised = recognition.Recognised(scans)
+    try:
+        found = recognition.measured(recognised, recognition.MEASURED, scale)
+    except recording.Damaged as error:
+        raise ValueError(f"{path}: {error}") from None
+    notes = tuple(depth_units.lines_of(found.choices))
+    return Inputs(tuple(found.recordings), unused=found.refused, notes=notes)
+
+
 def _loose_depths(
     root: pathlib.Path, paths: Sequence[pathlib.Path], scale: float | None
 ) -> tuple[dict[str, file_frames.FileFrame], dict[str, str], tuple[str, ...]]:
@@ -245,17 +259,18 @@ def _loose_depths(
         by_folder.setdefault(path.parent, []).append(path)
     used, unused, choices = {}, {}, []
     for group in by_folder.values():
-        units = scale
-        if units is None:
-            try:
+        try:
+            if scale is None:
                 choice = depth_units.choose(group)
-                units = choice.units_per_m
-                choices.append(choice)
-            except depth_units.Implausible as error:
-                unused |= dict.fromkeys(map(os.fspath, group), str(error))
-                continue
-            except recording.Damaged:
-                units = MM_PER_M  # None can be read; reading each says why.
+            else:
+                choice = depth_units.measure(group, scale, is_given=True)
+            units = choice.units_per_m
+            choices.append(choice)
+        except depth_units.Implausible as error:
+            unused |= dict.fromkeys(map(os.fspath, group), str(error))
+            continue
+        except recording.Damaged:
+            units = scale or MM_PER_M  # None can be read; reading each says why.
         for name, path in _named(root, group).items():
             used[name] = file_frames.FileFrame(
                 len(used), {"depth": path}, units, correct=depth_images.without_largest

@@ -23,6 +23,7 @@ from psp_jax.recordings import (
     nyu,
     pairs,
     posed_images,
+    recognition,
     recording,
     scan_ids,
     sens,
@@ -144,8 +145,10 @@ def survey(
     return found
 
 
-def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileFrame | None:
-    """Returns the frame whose depth is a file, if a folder around it is a recording."""
+def frame_of(
+    path: pathlib.Path, depth_scale: float | None
+) -> tuple[file_frames.FileFrame, tuple[str, ...]] | None:
+    """Returns the frame whose depth is a file, if a folder around it is a recording, and notes."""
     path = path.resolve()
     # The folder of depth images is in the folder of the recording, or is it.
     for folder in path.parents[: 2 if "depth" in path.parent.name.lower() else 1]:
@@ -156,7 +159,7 @@ def frame_of(path: pathlib.Path, depth_scale: float | None) -> file_frames.FileF
             if isinstance(scan, file_frames.FileRecording):
                 for frame in scan.frames(1):
                     if frame.files.get("depth") == path:
-                        return frame
+                        return frame, search.notes()
     return None
 
 
@@ -206,10 +209,7 @@ class _Search:
             if root in results:
                 files = tuple(path for path in folder.files if path not in results)
                 folder = dataclasses.replace(folder, files=files)
-            self.refused |= {
-                os.fspath(path): diagnosis.CONTAINERS[path.suffix.lower()]
-                for path in folder.having(tuple(diagnosis.CONTAINERS))
-            }
+            self.refused |= leftovers.unreadable(folder)
             try:
                 is_whole = self.add_folder(folder)
                 reason = "" if is_whole else diagnosis.content_of(folder)
@@ -272,6 +272,8 @@ class _Search:
         for name, layout in self.layouts.items():
             try:
                 recognised = layout.recognise(folder, id, self.depth_scale)
+                if recognised and (left := recognition.MEASURED - len(self.found[name])) > 0:
+                    recognised = recognition.measured(recognised, left, self.depth_scale)
             except recording.Damaged as error:
                 damage = damage or error  # It may still be another layout.
                 continue

@@ -37,6 +37,23 @@ def of(folder: listing.Listing, scans: Sequence[recording.Recording]) -> Iterato
         )
 
 
+def unreadable(folder: listing.Listing) -> dict[str, str]:
+    """Returns, by path, why archives in a folder, and links to nothing, are not read."""
+    archives = {
+        path: diagnosis.CONTAINERS[path.suffix.lower()]
+        for path in folder.having(tuple(diagnosis.CONTAINERS))
+    }
+    links = (path for path in folder.broken if path.suffix.lower() in (*_SUFFIXES, ""))
+    return {os.fspath(path): why for path, why in archives.items()} | {
+        os.fspath(path): _reason_of(path) for path in links
+    }
+
+
+def _reason_of(link: pathlib.Path) -> str:
+    is_annexed = "/annex/objects/" in os.readlink(link)
+    return "a link to nothing" + "; run git annex get" * is_annexed
+
+
 def outside(files: Iterable[pathlib.Path], reported: Collection[str]) -> Iterator[pathlib.Path]:
     """Yields the images and videos among files that no recording holds.
 

@@ -20,11 +20,13 @@ class Listing:
     Attributes:
         path: the folder.
         files, folders: paths in it, in the order of their names; numbers compare by value.
+        broken: links in it that lead to nothing.
     """
 
     path: pathlib.Path
     files: tuple[pathlib.Path, ...]
     folders: tuple[pathlib.Path, ...]
+    broken: tuple[pathlib.Path, ...] = ()
 
     def file(self, *names: str) -> pathlib.Path | None:
         """Returns the first file that has one of these names, given in lower case."""
@@ -53,17 +55,20 @@ def read(folder: pathlib.Path) -> Listing:
     Raises:
         OSError: if it can't be listed.
     """
-    files, folders = [], []
+    files, folders, broken = [], [], []
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: order(entry.name)):
             if entry.name.startswith("."):  # Hidden, and macOS' copies of attributes (._name).
                 continue
-            with contextlib.suppress(OSError):  # A link to itself; one to nothing is neither.
+            path = pathlib.Path(entry.path)
+            with contextlib.suppress(OSError):  # A link to itself is broken, too.
                 if entry.is_dir():
-                    folders.append(pathlib.Path(entry.path))
+                    folders.append(path)
                 elif entry.is_file():
-                    files.append(pathlib.Path(entry.path))
-    return Listing(folder, tuple(files), tuple(folders))
+                    files.append(path)
+            if entry.is_symlink() and path not in (*folders[-1:], *files[-1:]):
+                broken.append(path)
+    return Listing(folder, tuple(files), tuple(folders), tuple(broken))
 
 
 def is_empty(folder: pathlib.Path) -> bool:

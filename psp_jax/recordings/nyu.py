@@ -58,13 +58,16 @@ class Frame:
             raise Damaged(f"expected uint8 [3, H, W] colour, got {rgb.dtype} {rgb.shape}")
         return images.encode_png(rgb.transpose(1, 2, 0))
 
-    def read_depth(self) -> np.ndarray:
-        """Reads `[H, W]` uint16 millimetres."""
+    def read_values(self) -> np.ndarray:
+        """Reads `[H, W]` float32 depth in the units of the file."""
         depth = self._read("depth") if self.position is None else self._read(*_DEPTHS).T
         if depth.ndim != 2 or depth.dtype.kind != "f":
             raise Damaged(f"expected float [H, W] depth, got {depth.dtype} {depth.shape}")
-        depth = np.where(np.isfinite(depth), depth, 0).astype(np.float32)
-        return depth_images.to_millimetres(depth, self.units_per_m)
+        return np.where(np.isfinite(depth), depth, 0).astype(np.float32)
+
+    def read_depth(self) -> np.ndarray:
+        """Reads `[H, W]` uint16 millimetres."""
+        return depth_images.to_millimetres(self.read_values(), self.units_per_m)
 
     def _read(self, *names: str) -> np.ndarray:
         with _opened(self.path) as file:

@@ -52,6 +52,15 @@ class Frame(Protocol):
         """Returns a complete JPEG or PNG file."""
         ...
 
+    @property
+    def units_per_m(self) -> float:
+        """Units of a stored depth value per metre."""
+        ...
+
+    def read_values(self) -> np.ndarray:
+        """Returns `[H, W]` depth in the units that are stored; 0 marks no reading."""
+        ...
+
     def read_depth(self) -> np.ndarray:
         """Returns `[H, W]` uint16 millimetres along the optical axis; 0 marks no reading."""
         ...

@@ -82,11 +82,22 @@ class SensFrame:
         """Reads the JPEG file."""
         return self._read_at(self.offset, self.color_bytes, f"the colour of frame {self.index}")
 
+    @property
+    def units_per_m(self) -> float:
+        """Units of a depth value per metre."""
+        return self.header.depth_shift
+
+    def read_values(self) -> np.ndarray:
+        """Reads and decompresses `[H, W]` uint16 in the units of the file."""
+        return _decompress(self._depth_stream(), self.header.depth_size)
+
     def read_depth(self) -> np.ndarray:
         """Reads and decompresses `[H, W]` uint16 millimetres."""
+        return decode_depth(self._depth_stream(), self.header.depth_size, self.units_per_m)
+
+    def _depth_stream(self) -> bytes:
         offset = self.offset + self.color_bytes
-        stream = self._read_at(offset, self.depth_bytes, f"the depth of frame {self.index}")
-        return decode_depth(stream, self.header.depth_size, self.header.depth_shift)
+        return self._read_at(offset, self.depth_bytes, f"the depth of frame {self.index}")
 
     def _read_at(self, offset: int, count: int, what: str) -> bytes:
         with _open(self.path) as file:
@@ -197,6 +208,10 @@ def decode_depth(stream: bytes, size: tuple[int, int], units_per_m: float = MM_P
     Raises:
         Damaged: if the stream is damaged or of another size.
     """
+    return depth_images.to_millimetres(_decompress(stream, size), units_per_m)
+
+
+def _decompress(stream: bytes, size: tuple[int, int]) -> np.ndarray:
     count = 2 * size[0] * size[1]
     decompressor = zlib.decompressobj()
     try:
@@ -209,7 +224,7 @@ def decode_depth(stream: bytes, size: tuple[int, int], units_per_m: float = MM_P
         raise recording.Damaged("depth stream without an end")
     if len(raw) != count:
         raise recording.Damaged(f"depth stream: expected {count} bytes, got {len(raw)} or more")
-    return depth_images.to_millimetres(np.frombuffer(raw, "<u2").reshape(size), units_per_m)
+    return np.frombuffer(raw, "<u2").reshape(size)
 
 
 def encode_depth(depth_mm: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import shuffle
 
-from data_builders.scannet_frontiers import shuffling
+from data_builders.scannet_frontiers import reading, shuffling
 from psp_jax.recordings import sens
 from tests.data_builders.own_sets import SIZE, build, opened, own
 from tests.scans import make_frame
@@ -57,6 +57,8 @@ def test_another_tfds_data_set_is_a_source(tmp_path):
         has_reading = ~example["filled"]
         np.testing.assert_array_equal(example["depth"][has_reading], depth[has_reading])
         assert np.isnan(example["pose"]).all() and np.isnan(example["intrinsics"]).all()
+    _, units = reading.survey(str(tmp_path), {"tfds": "tiny_depth"}).notes
+    assert units.startswith("depth read at 1 units per metre: median ")
     with pytest.raises(FileNotFoundError, match="--tfds=nyu: there is no"):
         build(tmp_path, tmp_path, own(reading={"tfds": "nyu"}))
 

@@ -1,4 +1,7 @@
+import concurrent.futures
+import os
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,31 @@ def test_rooms_are_prepared_once_and_again_in_another_version(small, monkeypatch
     monkeypatch.setattr(generate, "VERSION", "0.0.0")
     small.prepare()
     assert (directory / "dataset_info.json").stat().st_mtime_ns > built
+
+
+def test_prepared_rooms_are_only_read(small, monkeypatch):
+    directory = small.prepare()
+    shutil.rmtree(pathlib.Path(small.data_dir) / pathlib.Path(directory).parent.name)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    paths = sorted(pathlib.Path(small.data_dir).rglob("*"))
+    small.check()
+    assert small.prepare() == directory
+    assert sorted(pathlib.Path(small.data_dir).rglob("*")) == paths
+
+
+def test_the_second_of_two_that_need_the_same_rooms_waits(small, monkeypatch, capsys):
+    drawn, draw = [], generate.draw_scan
+
+    def noted(rooms, directory, scan):
+        drawn.append(scan)
+        draw(rooms, directory, scan)
+
+    monkeypatch.setattr(generate, "draw_scan", noted)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(small.prepare) for _ in range(2))
+    assert first.result() == second.result()
+    assert sorted(drawn) == small.rooms.scans
+    assert "waiting for another process" in capsys.readouterr().out
 
 
 def test_different_rooms_live_side_by_side(small):

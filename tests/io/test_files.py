@@ -5,6 +5,10 @@ import sys
 
 import pytest
 
+import psp_jax
+from data_builders import sources
+from data_builders.scannet_frontiers import __main__ as program
+from psp_jax import checkpoints, experiment, prepared
 from psp_jax.io import files
 
 
@@ -31,6 +35,26 @@ def test_a_path_is_expanded_and_a_url_is_refused(monkeypatch):
     assert files.local_path("12:30 talk.mp4") == pathlib.Path("12:30 talk.mp4")
     with pytest.raises(ValueError, match="gs://bucket/run"):
         files.local_path("gs://bucket/run")
+
+
+@pytest.mark.parametrize("source", [prepared.Prepared, sources.ScanNet, sources.EmbeddedRooms])
+def test_a_data_dir_that_is_not_utf8_is_refused_before_any_work(tmp_path, source):
+    data_dir = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(OSError, match="the name of the data_dir .* is not UTF-8"):
+        source(data_dir=str(data_dir)).check()
+    arguments = program.parser().parse_args([f"--manual_dir={tmp_path}", f"--data_dir={data_dir}"])
+    with pytest.raises(OSError, match="the name of the --data_dir .* is not UTF-8"):
+        program.main(arguments)
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize("load", [checkpoints.load_variables, experiment.load, psp_jax.load])
+def test_python_functions_expand_a_path_and_refuse_a_url(monkeypatch, load):
+    monkeypatch.setenv("RUNS", "/data/runs")
+    with pytest.raises(FileNotFoundError, match="/data/runs/a holds no"):
+        load("$RUNS/a")
+    with pytest.raises(ValueError, match="expected a local path, got the URL gs://bucket/run"):
+        load("gs://bucket/run")
 
 
 @pytest.mark.parametrize(

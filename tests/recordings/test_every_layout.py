@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import pathlib
+import re
 
 import cv2
 import numpy as np
@@ -102,6 +103,39 @@ def test_the_units_that_a_test_chose_are_noted_with_both_medians(tmp_path, frame
     for units, other in ((5000, 1000), (1000, 5000)):
         assert f"depth read at {units} units per metre: median " in notes
         assert f" m at {other}), 1 of the recordings; --depth_scale=" in notes
+
+
+@pytest.mark.parametrize("name", writers.LAYOUTS)
+def test_an_implausible_median_stops_every_layout_unless_the_units_are_given(
+    tmp_path, frames, name
+):
+    """A twentieth of the depth is 0.02 to 0.2 m."""
+    write, layout = writers.LAYOUTS[name]
+    near = [dataclasses.replace(each, depth_mm=each.depth_mm // np.uint16(20)) for each in frames]
+    write(tmp_path, near)
+    with pytest.raises(FileNotFoundError) as error:
+        layouts.survey(tmp_path, layout=layout)
+    message = r"would be 0\.\d+ m at \d+ per metre and .* m at \d+; expected 0.3 to 15 m"
+    assert re.search(message, str(error.value))
+    survey = layouts.survey(tmp_path, layout=layout, depth_scale=50)
+    assert re.search(r"depth read at 50 units per metre: median .* m \(.* m at", survey.notes[1])
+
+
+def test_units_that_are_given_must_fit_into_16_bits_of_millimetres(tmp_path, frames):
+    writers.pairs_named("rgb/{}.png", "depth/{}.png")(tmp_path, frames[:2])
+    for path in (tmp_path, tmp_path / "depth"):
+        with pytest.raises(FileNotFoundError, match="m at 1 per metre and .* m at 1000; expected"):
+            inputs.find_depth(path, depth_scale=1.0)
+
+
+def test_metres_in_a_layout_of_millimetres_are_metres(tmp_path, frames):
+    for number, frame in enumerate(frames[:3]):
+        writers.write(tmp_path / f"color/{number}.png", frame.png)
+        writers.write(tmp_path / f"depth/{number}.npy", writers.npy(frame.depth_m))
+    writers.write(tmp_path / "intrinsic/intrinsic_depth.txt", writers.text_of(writers.CAMERA))
+    survey = layouts.survey(tmp_path)
+    assert_equal(survey, frames[:3])
+    assert "depth read at 1 units per metre" in survey.notes[1]
 
 
 def test_colour_without_depth_is_counted(tmp_path, frames):

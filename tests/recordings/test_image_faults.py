@@ -80,6 +80,10 @@ def zeroed(data):
 
 LOST = {
     "zeroed blocks": zeroed,
+    "zeros to the end": lambda data: data[: len(data) // 2] + bytes(len(data) // 2),
+    "zeros before the end mark": lambda data: (
+        data[: len(data) // 2] + bytes(len(data) // 2) + data[-2:]
+    ),
     "half of it": lambda data: data[: len(data) // 2],
     "half of it, with an end": lambda data: data[: len(data) // 2] + b"\xff\xd9",
     "half of it, with a preview": lambda data: with_preview(data)[: len(data) // 2],

@@ -50,7 +50,6 @@ def empty_folders(*names: str) -> Make:
 def loop(root: pathlib.Path) -> None:
     (root / "a").mkdir()
     (root / "a/b").symlink_to(root / "a")
-    (root / "c").symlink_to(root / "c")
 
 
 def deep(root: pathlib.Path) -> None:
@@ -123,6 +122,15 @@ FOLDERS: dict[str, tuple[Make, str]] = {
     "old MATLAB": (holding(labels_mat=b"MATLAB 5.0 MAT-file"), "expected an HDF5 file"),
     "a damaged .h5": (holding(bathroom__00001_h5=b"\x89HDF\r\n\x1a\n"), "expected an HDF5 file"),
     "links in a loop": (loop, "the same folder as"),
+    "a broken link": (
+        lambda root: (root / "a.jpg").symlink_to(root / "gone.jpg"),
+        "a.jpg: a link to nothing",
+    ),
+    "a link to itself": (lambda root: (root / "c").symlink_to(root / "c"), "c: a link to nothing"),
+    "git-annex": (
+        lambda root: (root / "a.png").symlink_to("../.git/annex/objects/xx/SHA256-s9"),
+        "run git annex get",
+    ),
     "too deep": (deep, "more than 8 levels below"),
     "a name that is no text": (not_utf8, "colour in rgb/ without a depth/ folder"),
     "TUM without stamps": (tum("a rgb/1.png", "1.0 depth/1.png"), "rgb.txt: expected lines of a"),
@@ -210,7 +218,12 @@ def test_a_single_depth_file_is_read_as_in_its_recording(tmp_path):
     writers.as_tum(tmp_path, frames)
     writers.as_sun(tmp_path, frames)
     writers.as_nyu_h5(tmp_path, frames)
-    (scan,) = inputs.find_depth(tmp_path / "nyudepthv2/train/bathroom_0001/00006.h5").recordings
+    frame_h5 = tmp_path / "nyudepthv2/train/bathroom_0001/00006.h5"
+    found = inputs.find_depth(frame_h5)
+    assert found.notes[0].startswith("depth read at 1 units per metre: median ")
+    with pytest.raises(ValueError, match="00006.h5: its median depth would be .* m at 0.01 per"):
+        inputs.find_depth(frame_h5, depth_scale=0.01)
+    (scan,) = found.recordings
     assert scan.id == "bathroom_0001_00006"
     assert [frame.index for frame in scan.frames(1)] == [6]
     np.testing.assert_array_equal(next(scan.frames(1)).read_depth(), frames[1].depth_mm)
@@ -219,6 +232,8 @@ def test_a_single_depth_file_is_read_as_in_its_recording(tmp_path):
         sorted(tmp_path.glob("rgbd*/depth/*"))[1],
         *tmp_path.glob("SUNRGBD/kv2/kinect2data/000001*/depth/*"),
     ):
-        (frame,) = inputs.find_depth(path).depths.values()
+        found = inputs.find_depth(path)
+        assert " units per metre: median " in found.notes[1]
+        (frame,) = found.depths.values()
         np.testing.assert_array_equal(frame.read_depth(), frames[1].depth_mm)
         assert cv2.imdecode(np.frombuffer(frame.read_color(), np.uint8), 1) is not None
