@@ -1,5 +1,6 @@
 """Small recordings and a small prepared data set that the tests share."""
 
+import gc
 import pathlib
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests import untrained
 from tests.experiments import make_tiny
 from tests.scans import make_frame, small_config, write_scan
 
+gc.freeze()  # No collection looks through all modules again.
 lock._SETTLE_S = 0.01  # No other process of another host claims a workdir of the tests.
 
 
