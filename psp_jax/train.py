@@ -136,9 +136,7 @@ def train_phase(
     return state
 
 
-def make_validation(
-    config: Experiment, model: Any, splits: Splits, session: Session
-) -> Validation:
+def make_validation(config: Experiment, model: Any, splits: Splits, session: Session) -> Validation:
     """Returns what scores and draws the validation split of a run."""
     score = scoring.Evaluator(
         config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
