@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import experiment, train
+from psp_jax import experiment, state, train
 from psp_jax.evaluation import run_report, validation_sheets
 from psp_jax.runtime import lock
 from tests import untrained
@@ -50,6 +50,12 @@ def without_report(monkeypatch) -> None:
     """Leaves out the reports and sheets of runs, which take seconds to trace and to draw."""
     monkeypatch.setattr(run_report, "report", lambda *unused: None)
     monkeypatch.setattr(validation_sheets.ValidationSheets, "draw", lambda *unused: {})
+
+
+@pytest.fixture
+def drawn_quickly(monkeypatch) -> None:
+    """Networks start from other random values, which take no seconds to compile."""
+    monkeypatch.setattr(state, "initial_variables", lambda model, *_: untrained.variables(model))
 
 
 @pytest.fixture(scope="session")
