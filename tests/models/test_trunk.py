@@ -68,10 +68,10 @@ def test_outputs_have_the_stride_of_the_last_stage(trunk, size):
     assert set(variables["params"]) == {"trunk", "pyramid", "head", "classifier"}
 
 
-@pytest.mark.parametrize("size", [(96, 128), (61, 83)])
 @pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_decoder_takes_every_trunk(trunk, name, size):
+@pytest.mark.parametrize("trunk", ["resnet", "lite0", "third"])
+def test_every_decoder_takes_every_trunk(trunk, name):
+    size = (61, 83)  # No multiple of a stride.
     wrap, stride = DECODERS[name]
     output, variables = shapes_of(wrap(make(trunk)).make(3), size)
     assert output.shape == (2, *divided(size, stride), 3)
