@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -42,6 +42,13 @@ from psp_jax.state import TrainState
 Splits = dict[str, data.Examples]
 
 
+class Validation(NamedTuple):
+    """Scores and draws the validation split, compiled once for all phases."""
+
+    score: scoring.Evaluator
+    sheets: validation_sheets.ValidationSheets
+
+
 def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> TrainState:
     """Trains every phase in order, resuming from workdir if it holds a checkpoint.
 
@@ -78,11 +85,12 @@ def run(config: Experiment, workdir: str, *, resume_from: int | None = None) -> 
             print("".join(f"{line}\n" for line in sources), end="")
             variables = session.place(variables)
         scoring.check_metric(config, model, variables)
+        validation = make_validation(config, model, splits, session)
         for span in phases.spans(config):
             state = session.start_phase(span, variables)
             done = int(state.step)
             if done < span.last and not session.should_stop(done, span):
-                state = train_phase(config, span, model, state, splits, session)
+                state = train_phase(config, span, model, state, splits, session, validation)
             variables = state.variables
         session.end_training(int(state.step))
         # The report is the work of one device.
@@ -99,13 +107,10 @@ def train_phase(
     state: TrainState,
     splits: Splits,
     session: Session,
+    validation: Validation,
 ) -> TrainState:
     """Trains from `state` to the end of a phase."""
     phase, examples = span.phase, splits["train"]
-    validate = scoring.Evaluator(
-        config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
-    )
-    sheets = validation_sheets.ValidationSheets(config, model, splits["validation"])
     batches = session.batches(examples, span, int(state.step))
     step_fn, batches = session.compile(make_step(config, phase, model), state, batches)
     print(summary.describe(config, phase, state, splits, step_fn), flush=True)
@@ -116,12 +121,12 @@ def train_phase(
             monitor.record(step, metrics)
             if session.should_validate(step, span):
                 with monitor.paused(goodput.EVALUATION):
-                    scores = validate(state.variables, splits["validation"])
+                    scores = validation.score(state.variables, splits["validation"])
                 monitor.write(step, scores.record(), scoring.HEADLINES)
             if session.should_draw(step, span):
                 with monitor.paused(goodput.PICTURES):
                     variables = session.mesh.local(state.variables)
-                    session.show(step, functools.partial(sheets.draw, variables))
+                    session.show(step, functools.partial(validation.sheets.draw, variables))
             if session.should_save(step, span):
                 with monitor.paused(goodput.SAVE):
                     session.save(state)
@@ -129,6 +134,16 @@ def train_phase(
             if session.should_stop(step, span):
                 break
     return state
+
+
+def make_validation(config: Experiment, model: Any, splits: Splits, session: Session) -> Validation:
+    """Returns what scores and draws the validation split of a run."""
+    score = scoring.Evaluator(
+        config, model, session.mesh, measure_depth=depth_metrics.brief_depth_metrics
+    )
+    return Validation(
+        score, validation_sheets.ValidationSheets(config, model, splits["validation"])
+    )
 
 
 def make_step(config: Experiment, phase: experiment.Phase, model: Any) -> Callable:

@@ -1,18 +1,20 @@
 """Small recordings and a small prepared data set that the tests share."""
 
+import gc
 import pathlib
 
 import numpy as np
 import pytest
 
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
-from psp_jax import experiment, train
+from psp_jax import experiment, state, train
 from psp_jax.evaluation import run_report, validation_sheets
 from psp_jax.runtime import lock
 from tests import untrained
 from tests.experiments import make_tiny
 from tests.scans import make_frame, small_config, write_scan
 
+gc.freeze()  # No collection looks through all modules again.
 lock._SETTLE_S = 0.01  # No other process of another host claims a workdir of the tests.
 
 
@@ -48,6 +50,12 @@ def without_report(monkeypatch) -> None:
     """Leaves out the reports and sheets of runs, which take seconds to trace and to draw."""
     monkeypatch.setattr(run_report, "report", lambda *unused: None)
     monkeypatch.setattr(validation_sheets.ValidationSheets, "draw", lambda *unused: {})
+
+
+@pytest.fixture
+def drawn_quickly(monkeypatch) -> None:
+    """Networks start from other random values, which take no seconds to compile."""
+    monkeypatch.setattr(state, "initial_variables", lambda model, *_: untrained.variables(model))
 
 
 @pytest.fixture(scope="session")

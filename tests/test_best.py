@@ -1,13 +1,14 @@
 """The best step is kept, survives a kill, is used by default, and may end the training."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
 from psp_jax import checkpoints, experiment, train
-from psp_jax.evaluation import run_report
+from psp_jax.evaluation import run_report, validation_sheets
 from psp_jax.metrics import directions
 from psp_jax.models import unet
 from psp_jax.runtime import metric_log, saved_steps
@@ -18,30 +19,35 @@ from tests.experiments import make_tiny
 LOSSES = {4: 5.0, 6: 4.0, 8: 1.0, 12: 3.0, 16: 2.0}
 
 
-@pytest.fixture(autouse=True)
-def known_losses(monkeypatch):
-    write = PhaseMonitor.write
+@pytest.fixture(scope="module", autouse=True)
+def reports():
+    """The variables of every report, in place of the reports; the losses are those above."""
+    write, variables_of = PhaseMonitor.write, []
 
     def written(self, step, validation, titles):
         write(self, step, {**validation, "loss": LOSSES[step]}, titles)
 
-    monkeypatch.setattr(PhaseMonitor, "write", written)
-
-
-@pytest.fixture(autouse=True)
-def tested(monkeypatch, without_report):
-    """The variables of every report, in place of the reports."""
-    reports = []
-
     def report(config, model, variables, *unused):
-        reports.append(variables)
+        variables_of.append(variables)
 
-    monkeypatch.setattr(run_report, "report", report)
-    return reports
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PhaseMonitor, "write", written)
+        patch.setattr(run_report, "report", report)
+        patch.setattr(validation_sheets.ValidationSheets, "draw", lambda *unused: {})
+        yield variables_of
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data_dir, reports):
+    """The workdir of a finished run; what it reported is in `reports[0]`."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    reports.clear()
+    train.run(config_of(data_dir), str(workdir))
+    return workdir
 
 
 def config_of(data_dir, **changed):
-    model = unet.DepthCNN(width=2, levels=1)
+    model = unet.DepthCNN(width=1, levels=1)
     phases = tuple(
         dataclasses.replace(phase, train=model.make(1).PARTS)
         for phase in make_tiny(data_dir).phases
@@ -55,12 +61,10 @@ def steps_of(workdir):
 
 
 def test_the_best_step_is_kept_and_used_also_after_a_kill_before_its_save(
-    tmp_path, data_dir, monkeypatch, capsys, tested
+    whole, tmp_path, data_dir, monkeypatch, capsys, reports
 ):
-    config, whole, killed = config_of(data_dir), tmp_path / "whole", tmp_path / "killed"
-    train.run(config, str(whole))
+    config, killed = config_of(data_dir), tmp_path / "killed"
     assert steps_of(whole) == [8, 16]
-    assert "step 8 of 16 is tested" in capsys.readouterr().out
     save = checkpoints.Store.save
 
     def kill(self, state, best_at):
@@ -74,17 +78,18 @@ def test_the_best_step_is_kept_and_used_also_after_a_kill_before_its_save(
     assert [record["step"] for record in metric_log.read(killed)] == [4, 6, 8]
     assert steps_of(killed) == [6]
     train.run(config, str(killed))
+    assert "step 8 of 16 is tested" in capsys.readouterr().out
     assert steps_of(killed) == [8, 16]
     assert [record["step"] for record in metric_log.read(killed)] == list(LOSSES)
     (step, first), (other_step, second) = map(checkpoints.load_best, (whole, killed))
     assert step == other_step == 8
-    assert len(tested) == 2
-    for other in (second, *tested):
+    assert len(reports) == 2
+    for other in (second, *reports):
         jax.tree.map(np.testing.assert_array_equal, first, other)
 
 
-def test_a_damaged_best_step_gives_way_to_the_newest(tmp_path, data_dir, capsys):
-    train.run(config_of(data_dir), str(tmp_path))
+def test_a_damaged_best_step_gives_way_to_the_newest(whole, tmp_path, data_dir, capsys):
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     next((tmp_path / saved_steps.FOLDER / "8" / "variables").glob("_*")).write_text("")
     assert checkpoints.load_best(tmp_path)[0] == 16
     assert "checkpoint 8" in capsys.readouterr().out

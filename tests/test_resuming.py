@@ -43,7 +43,9 @@ def spoil(workdir, step, *, item="variables"):
     damage.flip(path, np.random.default_rng(0))
 
 
-def test_a_damaged_run_is_not_trained_again_without_being_asked(trained, finished, capsys):
+def test_a_damaged_run_is_not_trained_again_without_being_asked(
+    trained, finished, capsys, without_report
+):
     _, config, state = trained
     spoil(finished, 16)
     before = damage.contents(finished)

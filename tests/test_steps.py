@@ -9,13 +9,14 @@ import pytest
 
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.models import parts, resnet, segmenter, unet
+from tests import untrained
 from tests.batches import make_batch
 
 
 @pytest.fixture(scope="module")
 def setting():
     model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0).make(1)
-    variables = state.initial_variables(model, (32, 32, 3), 0)
+    variables = untrained.variables(model)
     rng = np.random.default_rng(0)
     batch = make_batch(rng.uniform(1, 4, (2, 32, 32)))
     batch.image[:] = rng.integers(0, 256, batch.image.shape)
@@ -26,7 +27,7 @@ def setting():
 def light():
     """The same of a network that compiles in a moment."""
     model = unet.DepthCNN(width=2, levels=1).make(1)
-    variables = state.initial_variables(model, (16, 16, 1), 0)
+    variables = untrained.variables(model)
     return model, variables, make_batch(np.random.default_rng(0).uniform(1, 4, (2, 16, 16)))
 
 
@@ -109,9 +110,9 @@ def flops_of(lowered) -> float:
     return (lowered.cost_analysis() or {})["flops"]
 
 
-def test_a_step_is_adam_on_the_clipped_gradient(setting):
+def test_a_step_is_adam_on_the_clipped_gradient(light):
     """Against the update written out from Kingma & Ba 2015, algorithm 1, at its first step."""
-    model, variables, batch = setting
+    model, variables, batch = light
     phase = experiment.Phase(steps=5, train=("classifier",), learning_rate=0.1, clip_norm=1e-3)
     tx, step = step_of(model, phase)
     after, figures = step(state.create(variables, tx, phase.train, 0), batch)
@@ -121,7 +122,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
         output = model.apply(variables | {"params": params}, model.inputs(batch))
         return objectives.DepthMSE().loss(output, batch).value()
 
-    gradient = jax.grad(loss)(variables["params"]["classifier"])
+    gradient = jax.jit(jax.grad(loss))(variables["params"]["classifier"])
     norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
     np.testing.assert_allclose(figures["gradient_norm"], norm, rtol=1e-4)
     clipped = np.asarray(gradient["kernel"]) * (1e-3 / norm)
@@ -132,7 +133,7 @@ def test_a_step_is_adam_on_the_clipped_gradient(setting):
 
 def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
     model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0, auxiliary=True).make(1)
-    variables = state.initial_variables(model, (32, 32, 3), 0)
+    variables = untrained.variables(model)
     batch = make_batch(np.random.default_rng(0).uniform(1, 4, (2, 32, 32)))
 
     def loss_of(variables):
@@ -154,7 +155,7 @@ def test_the_auxiliary_output_has_two_fifths_of_a_share_in_the_loss():
 
 def test_dropout_differs_from_step_to_step_and_repeats_with_the_step():
     model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.5).make(1)
-    variables = state.initial_variables(model, (32, 32, 3), 0)
+    variables = untrained.variables(model)
     batch = make_batch(np.full((2, 32, 32), 2.0))
     batch.image[:] = np.random.default_rng(0).integers(0, 256, batch.image.shape)
     phase = experiment.Phase(steps=5, train=("head",), learning_rate=1e-30)
@@ -251,7 +252,7 @@ def test_evaluation_leaves_the_statistics_alone_and_counts_valid_images(setting)
         )
     )(variables, batch)
     assert float(scores.loss.count) == 2 * 32 * 32
-    output = model.apply(variables, model.inputs(batch))
+    output = jax.jit(model.apply)(variables, model.inputs(batch))
     depth: Any = objectives.DepthMSE().predict(output, (32, 32)).depth
     expected = np.sqrt(np.square(np.clip(depth, 1e-3, 10) - batch.depth).mean((1, 2)))
     np.testing.assert_allclose(scores.depth["rmse_m"], expected, rtol=1e-4)

@@ -2,8 +2,10 @@
 
 import functools
 import pathlib
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data_builders import sources
@@ -32,24 +34,27 @@ def write(
         ),
         phases=(experiment.Phase(steps=1),),
     )
-    network = config.model.make(objective.channels)
-    image = jax.ShapeDtypeStruct((1, *SIZE, network.INPUT_CHANNELS), np.float32)
-    # Initialising the network itself would compile it.
-    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
-    rng = np.random.default_rng(0)
-    variables = jax.tree_util.tree_map_with_path(functools.partial(_value, rng), shapes)
+    values = variables(config.model.make(objective.channels))
     folder.mkdir(parents=True, exist_ok=True)
     experiment.save(config, folder)
     with checkpoints.Store(folder, keep=1) as store:
-        store.save(state.create(variables, optim.make(config.phases[0]), ("trunk",), step=1))
+        store.save(state.create(values, optim.make(config.phases[0]), ("trunk",), step=1))
 
 
-def _value(rng: np.random.Generator, path: tuple, like: jax.ShapeDtypeStruct) -> np.ndarray:
+def variables(network: Any) -> state.Variables:
+    """Draws random values, larger than initial ones; to initialise a network compiles it."""
+    image = jax.ShapeDtypeStruct((1, *SIZE, network.INPUT_CHANNELS), np.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)
+    rng = np.random.default_rng(0)
+    return jax.tree_util.tree_map_with_path(functools.partial(_value, rng), shapes)
+
+
+def _value(rng: np.random.Generator, path: tuple, like: jax.ShapeDtypeStruct) -> jax.Array:
     name = path[-1].key
     if name == "kernel":
         scale = np.sqrt(2 / np.prod(like.shape[:-1]))
-        return rng.normal(0, scale, like.shape).astype(np.float32)
-    return np.full(like.shape, name in ("scale", "var"), np.float32)
+        return jnp.asarray(rng.normal(0, scale, like.shape), jnp.float32)
+    return jnp.asarray(np.full(like.shape, name in ("scale", "var"), np.float32))
 
 
 def write_depth(folder: pathlib.Path, data_dir: pathlib.Path) -> None:

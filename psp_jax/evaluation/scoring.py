@@ -115,11 +115,13 @@ class Scores:
 
 def check_metric(config: Experiment, model: Any, variables: Variables) -> None:
     """Raises ConfigError if a validation of the network lacks the metric of the best step."""
+    if config.best_metric in ("", directions.LOSS):
+        return
     kinds = predictions.BatchPredictor(config, model).kinds(variables)
     known = [directions.LOSS]
     for kind, metrics in directions.BY_KIND.items():
         known += metrics if getattr(kinds, kind) is not None else ()
-    if config.best_metric and config.best_metric not in known:
+    if config.best_metric not in known:
         raise ConfigError(
             f"config.best_metric={config.best_metric}: expected one that this experiment has: "
             f"{', '.join(known)}"

@@ -12,11 +12,11 @@ import optax
 import pytest
 
 from data_builders import sources
-from psp_jax import calibrate, checkpoints, data, experiment, init_from, objectives, state, train
+from psp_jax import calibrate, checkpoints, data, experiment, objectives, state, train
 from psp_jax.evaluation import partition_scores, predictions, run_report
 from psp_jax.models import decoder, resnet, segmenter, two_phase, unet
 from psp_jax.partition import calibration
-from tests import scans
+from tests import scans, untrained
 
 NARROW = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
 PSPNET = ("trunk", "pyramid", "head")
@@ -39,7 +39,7 @@ KINDS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_network_trains_and_reports_its_regions(
-    tiny, tmp_path, kind, capsys, monkeypatch
+    tiny, tmp_path, kind, capsys, monkeypatch, drawn_quickly
 ):
     monkeypatch.setattr(
         sources.ScanNet, "segmentations", lambda self: scans.small_config().segmentations
@@ -114,8 +114,9 @@ def expect_class_metrics(workdir, result, printed):
 
 def leave_parts(folder, config):
     """Writes runs of the two networks, never trained, and returns `init_from_parts` of both."""
-    drawn = init_from.drawn(config, config.model.make(config.objective.channels))
-    drawn = jax.tree.map(lambda leaf: leaf + 0.01, drawn)  # Other values than the run draws itself.
+    drawn = untrained.variables(config.model.make(config.objective.channels))
+    # Other values than the run draws itself.
+    drawn = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.01), drawn)
     runs = {
         "depth": (config.model.depth, config.model.to_depth),
         "frontier": (config.model.frontier, config.objective),
@@ -149,7 +150,7 @@ def test_every_image_is_decoded_and_predicted_once(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(data._Checked, "__getitem__", counting_decode)
     monkeypatch.setattr(predictions.BatchPredictor, "__call__", counting_predict)
-    variables = init_from.drawn(tiny, model)
+    variables = untrained.variables(model)
     records = [{"step": 1, "train_loss": 1.0, "validation_loss": 1.0, "validation_rmse_m": 1.0}]
     run_report.report(tiny, model, variables, splits, tmp_path, records)
     assert set(decoded.values()) == {1}

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from psp_jax import state
 from psp_jax.models import decoder, parts, resnet, segmenter, two_phase, unet
 from psp_jax.objectives import DepthMSE
+from tests import untrained
 from tests.batches import batch_of, partition
 
 NARROW = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0)
@@ -49,7 +49,7 @@ def test_networks_get_their_inputs():
 def test_the_second_phase_sees_the_depth_that_the_first_predicts():
     model = NETWORKS["two phases"].make(3)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 48, 3)), jnp.float32)
-    variables = state.initial_variables(model, (32, 48, 3), 0)
+    variables = untrained.variables(model)
     first = NARROW.make(1)
     inner = {kind: tree["depth"] for kind, tree in variables.items()}
     depth = DepthMSE().predict(jax.jit(first.apply)(inner, image), (32, 48)).depth
@@ -63,7 +63,7 @@ def test_the_pixels_around_an_output_matter_most_through_the_skips():
     """What outputs at 1/8 of the size can't do."""
     model = dataclasses.replace(NETWORKS["skips"], decoder_width=8).make(1)
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 3)), jnp.float32)
-    variables = state.initial_variables(model, (32, 32, 3), 0)
+    variables = untrained.variables(model)
     slope = jax.jit(jax.grad(lambda x: model.apply(variables, x)[0, 9, 14, 0]))(image)
     strength = np.abs(slope[0]).sum(-1)
     assert strength[7:12, 12:17].max() > 5 * np.median(strength[strength > 0])

@@ -101,7 +101,7 @@ def test_remat_and_bfloat16_shrink_the_residuals(setting):
     for precision in Precision:
         for remat in Remat:
             inner = segmenter.Segmenter(
-                resnet.ResNet(18, width=32), precision=precision, remat=remat
+                resnet.ResNet(10, width=32), precision=precision, remat=remat
             )
             model = decoder.FullResolution(inner).make(3)
             variables = jax.eval_shape(model.init, jax.random.key(0), model.inputs(batch))

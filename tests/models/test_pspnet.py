@@ -21,6 +21,7 @@ from psp_jax.models import (
     segmenter,
     trunk,
 )
+from tests import untrained
 from tests.batches import batch_of, partition
 
 ALL = ("trunk", "pyramid", "head", "classifier")
@@ -240,7 +241,7 @@ def narrow():
     """A narrow network with an image and its variables."""
     model = segmenter.Segmenter(resnet.ResNet(10, width=4), dropout=0.0).make(1)
     image = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
-    return model, image, state.initial_variables(model, (32, 32, 3), 0)
+    return model, image, untrained.variables(model)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

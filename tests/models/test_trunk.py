@@ -10,6 +10,7 @@ import pytest
 from psp_jax import experiment, objectives, optim, state, steps
 from psp_jax.models import architecture, decoder, depthwise, layers, parts, resnet, segmenter
 from psp_jax.models.efficientnet_lite import EfficientNetLite
+from tests import untrained
 from tests.batches import make_batch
 
 
@@ -67,10 +68,10 @@ def test_outputs_have_the_stride_of_the_last_stage(trunk, size):
     assert set(variables["params"]) == {"trunk", "pyramid", "head", "classifier"}
 
 
-@pytest.mark.parametrize("size", [(96, 128), (61, 83)])
 @pytest.mark.parametrize("name", DECODERS)
-@pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_decoder_takes_every_trunk(trunk, name, size):
+@pytest.mark.parametrize("trunk", ["resnet", "lite0", "third"])
+def test_every_decoder_takes_every_trunk(trunk, name):
+    size = (61, 83)  # No multiple of a stride.
     wrap, stride = DECODERS[name]
     output, variables = shapes_of(wrap(make(trunk)).make(3), size)
     assert output.shape == (2, *divided(size, stride), 3)
@@ -104,7 +105,7 @@ def test_an_auxiliary_head_and_other_inputs_take_every_trunk(trunk):
 def test_the_lite_trunk_sees_colours_minus_127_by_128():
     model = make("lite0").make(1)
     rgb = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
-    variables = state.initial_variables(model, (32, 32, 3), 0)
+    variables = untrained.variables(model)
     kernel = variables["params"]["trunk"]["stem"]["conv1"]["kernel"]
     seen: Any = architecture.normalise(rgb)
     trunk = model.trunk.clone(parent=None)
@@ -146,9 +147,8 @@ def test_convolving_channels_is_the_grouped_convolution(size, stride, image, dty
 
     # bfloat16 keeps 8 bits, and up to 25 products are added.
     tolerance = 1e-5 if dtype == jnp.float32 else 0.1
-    for actual, expected in zip(
-        jax.jit(results, static_argnums=0)(own), results(grouped), strict=True
-    ):
+    results = jax.jit(results, static_argnums=0)
+    for actual, expected in zip(results(own), results(grouped), strict=True):
         assert actual.dtype == dtype
         actual, expected = (np.asarray(each, np.float32) for each in (actual, expected))
         np.testing.assert_allclose(actual, expected, atol=tolerance * np.abs(expected).max())
@@ -167,7 +167,7 @@ def lite():
     model = decoder.TopDown(make("lite0"), width=4).make(1)
     batch = make_batch(np.random.default_rng(0).uniform(1, 4, (2, 32, 32)))
     batch.image[:] = np.random.default_rng(1).integers(0, 256, batch.image.shape)
-    return model, state.initial_variables(model, (32, 32, 3), 0), batch
+    return model, untrained.variables(model), batch
 
 
 def test_a_phase_that_trains_one_stage_keeps_the_others_bit_identical(lite):

@@ -1,6 +1,7 @@
 import dataclasses
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
@@ -44,7 +45,8 @@ def test_depth_is_the_networks_and_is_segmented_into_regions(depth_run, images, 
     assert predict.size == scans.SIZE
     result = predict(small)
     model = config.model.make(config.objective.channels)
-    output = model.apply(checkpoints.load_variables(folder), architecture.normalise(small)[None])
+    image = architecture.normalise(small)[None]
+    output = jax.jit(model.apply)(checkpoints.load_variables(folder), image)
     expected = config.objective.predict(output, scans.SIZE).depth
     assert result.depth_m is not None and expected is not None
     np.testing.assert_allclose(result.depth_m, expected[0], atol=1e-5)
@@ -67,7 +69,8 @@ def test_edges_are_calibrated_and_decoded(edges_run, images):
     small, large = images
     result, enlarged = predict(small), predict(large)
     model = config.model.make(config.objective.channels)
-    output = model.apply(checkpoints.load_variables(folder), architecture.normalise(small)[None])
+    image = architecture.normalise(small)[None]
+    output = jax.jit(model.apply)(checkpoints.load_variables(folder), image)
     logits = np.asarray(config.objective.predict(output, scans.SIZE).edges)[0]
     probability = 0.5 + 0.5 * np.tanh(0.5 * (logits / 0.5 + 0.7))
     assert result.edges is not None and enlarged.edges is not None and result.depth_m is None

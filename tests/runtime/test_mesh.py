@@ -77,9 +77,10 @@ def train_on_one(folder, config, parts):
 
 def start(folder, workdir, *flags, devices):
     command = [sys.executable, "-c", PROGRAM, f"--config={folder}/config.py"]
+    flags_of_xla = os.environ.get("XLA_FLAGS", "")
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{flags_of_xla} --xla_force_host_platform_device_count={devices}",
     }
     return subprocess.Popen(
         [*command, f"--workdir={workdir}", *flags],
