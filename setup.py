@@ -84,6 +84,7 @@ setuptools.setup(
         # `python -m psp_jax.export`. Most versions of jax2onnx need an orbax-checkpoint below 0.12;
         # pip finds those that don't.
         "export": ["flatbuffers>=24.3", "jax2onnx>=0.13", "onnxruntime>=1.24"],
+        "exr": ["OpenEXR>=3.5"],  # Depth images of Record3D and Blender.
         "heic": ["pillow-heif>=0.21"],  # Photographs of iPhones.
         "test": [
             "ipykernel>=6.29",

@@ -1,12 +1,16 @@
-"""Decodes depth images: 16-bit PNG and PGM, TIFF, PFM and NPY, of integers or floats.
+"""Decodes depth images: 16-bit PNG and PGM, TIFF, PFM, NPY and EXR, of integers or floats.
 
 Every function raises `recording.Damaged` if a file is of another kind, truncated, or larger than
 `images.MAX_PIXELS`.
 """
 
+import contextlib
+import importlib
 import io
 import re
 import tokenize
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +39,7 @@ def decode(data: bytes) -> np.ndarray:
     if data.startswith(_NPY_MAGIC):
         return _checked(_decode_npy(data))
     if data.startswith(_EXR_MAGIC):
-        raise recording.Damaged("OpenCV is built without OpenEXR; convert it to a float TIFF")
+        return _checked(_decode_exr(data))
     if data.startswith(_TIFF_MAGIC) or _PFM_HEADER.match(data[:64]):
         size(data)
         return _checked(images.decode(data, cv2.IMREAD_UNCHANGED))
@@ -61,7 +65,7 @@ def size(data: bytes) -> tuple[int, int]:
     if data.startswith(_NPY_MAGIC):
         return _npy_size(data)
     if data.startswith(_EXR_MAGIC):
-        decode(data)
+        return _exr_size(data)
     return images.size_of(data)
 
 
@@ -128,6 +132,38 @@ def _npy_size(data: bytes) -> tuple[int, int]:
     height, width = shape[:2]
     images.check_pixels((height, width))
     return height, width
+
+
+def _decode_exr(data: bytes) -> np.ndarray:
+    """Decodes the only channel, that of the name Z, or the first of several equal ones."""
+    _exr_size(data)
+    with _opened_exr(data, separate_channels=True) as file:
+        channels = {name: channel.pixels for name, channel in file.channels().items()}
+    first = channels.get("Z", next(iter(channels.values())))
+    if "Z" not in channels and any(not np.array_equal(first, c) for c in channels.values()):
+        raise recording.Damaged(f"EXR: expected one channel or Z, got {', '.join(channels)}")
+    return first
+
+
+def _exr_size(data: bytes) -> tuple[int, int]:
+    with _opened_exr(data, header_only=True) as file:
+        (left, top), (right, bottom) = file.header()["dataWindow"]
+    height, width = int(bottom - top) + 1, int(right - left) + 1
+    images.check_pixels((height, width))
+    return height, width
+
+
+@contextlib.contextmanager
+def _opened_exr(data: bytes, **options: bool) -> Iterator[Any]:
+    try:
+        exr = importlib.import_module("OpenEXR")
+    except ImportError:
+        raise recording.Damaged("an EXR image; pip install OpenEXR to read it") from None
+    try:
+        with exr.File(io.BytesIO(data), **options) as file:
+            yield file
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise recording.Damaged(f"EXR: {error}") from None
 
 
 def _decode_pgm(data: bytes) -> np.ndarray:

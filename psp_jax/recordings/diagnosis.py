@@ -18,7 +18,7 @@ CONTAINERS = {
     ".bag": "a ROS bag: export its images, as 16-bit PNG for depth",
     ".mcap": "a ROS bag: export its images, as 16-bit PNG for depth",
     ".db3": "a ROS bag: export its images, as 16-bit PNG for depth",
-    ".r3d": "a Record3D archive, whose depth needs LZFSE: export EXR + RGB and convert to TIFF",
+    ".r3d": "a Record3D archive, whose depth needs LZFSE: export EXR + RGB",
     ".klg": "a log of Logger1: convert it to PNG",
     ".oni": "a log of OpenNI: convert it to PNG",
     ".svo": "a recording of ZED: export its images with ZED's tools",

@@ -286,3 +286,28 @@ def test_heic_is_decoded_or_names_the_package(frames):
     PIL.Image.fromarray(np.ascontiguousarray(frames[0].bgr[..., ::-1])).save(stream, "HEIF")
     rgb = images.decode_rgb(stream.getvalue())
     assert np.abs(rgb.astype(int) - frames[0].bgr[..., ::-1]).mean() < 8
+
+
+def exr(path: pathlib.Path, channels: dict[str, np.ndarray]) -> bytes:
+    """Encodes channels as EXR."""
+    openexr = pytest.importorskip("OpenEXR")
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    openexr.File(header, channels).write(str(path))
+    return path.read_bytes()
+
+
+def test_depth_in_exr_is_that_of_its_only_channel_or_of_z(tmp_path, frames):
+    depth_m, gray = frames[0].depth_m.astype(np.float32), np.zeros_like(frames[0].depth_m, "f")
+    for channels in ({"Y": depth_m}, {"R": gray, "Z": depth_m}, dict.fromkeys("RGB", depth_m)):
+        data = exr(tmp_path / "a.exr", channels)
+        assert depth_images.size(data) == depth_m.shape
+        np.testing.assert_array_equal(depth_images.decode(data), depth_m)
+    with pytest.raises(recording.Damaged, match="expected one channel or Z, got G, R"):
+        depth_images.decode(exr(tmp_path / "a.exr", {"R": gray, "G": depth_m}))
+
+
+def test_damaged_exr_is_refused(tmp_path, frames):
+    data = exr(tmp_path / "a.exr", {"Z": frames[0].depth_m.astype(np.float32)})
+    for length in (4, 30, 200, len(data) // 2, len(data) - 8):
+        with pytest.raises(recording.Damaged, match="EXR"):
+            depth_images.decode(data[:length])

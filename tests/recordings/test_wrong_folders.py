@@ -107,7 +107,7 @@ FOLDERS: dict[str, tuple[Make, str]] = {
     "empty file": (depth_of(b""), "got an empty file"),
     "noise": (depth_of(b"noise"), "got a file of another kind"),
     "truncated PNG": (depth_of(png(DEPTH)[:-20]), "a truncated PNG"),
-    "EXR": (depth_of(b"v/1\x01" + bytes(99), "exr"), "built without OpenEXR"),
+    "EXR": (depth_of(b"v/1\x01" + bytes(99), "exr"), "EXR"),  # Damaged, or not installed.
     "damaged NPY": (depth_of(npy_of[:200], "npy"), "NPY: "),
     "NPY of objects": (depth_of(writers.npy(np.array([[None]])), "npy"), "NPY: expected an array"),
     "NPY of one axis": (depth_of(writers.npy(np.ones(9)), "npy"), "NPY: expected an array [H, W]"),
