@@ -108,7 +108,10 @@ def rooms(
         name=name,
         model=model,
         objective=objective,
-        data=experiment.Data(source=source, batch_size=4),
+        # The drawn rooms fit in memory; a prepared data set may be of any size.
+        data=experiment.Data(
+            source=source, batch_size=4, cache=not isinstance(source, prepared.Prepared)
+        ),
         phases=(
             experiment.Phase(
                 steps=2400,

@@ -298,7 +298,11 @@ def exr(path: pathlib.Path, channels: dict[str, np.ndarray]) -> bytes:
 
 def test_depth_in_exr_is_that_of_its_only_channel_or_of_z(tmp_path, frames):
     depth_m, gray = frames[0].depth_m.astype(np.float32), np.zeros_like(frames[0].depth_m, "f")
-    for channels in ({"Y": depth_m}, {"R": gray, "Z": depth_m}, dict.fromkeys("RGB", depth_m)):
+    for channels in (
+        {"Y": depth_m},
+        {"R": gray, "Z": depth_m},
+        {"R": depth_m, "G": depth_m, "B": depth_m},
+    ):
         data = exr(tmp_path / "a.exr", channels)
         assert depth_images.size(data) == depth_m.shape
         np.testing.assert_array_equal(depth_images.decode(data), depth_m)
