@@ -3,9 +3,8 @@
     python -m psp_jax.main --config=configs/frontier_edges.py
 
 trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (one CPU
-cores, 2026-11-26: boundary F 0.793 at 1 px and ARI 0.849 on the test split, where as many SLIC
-regions of the colours have 0.424 and 0.296; with `--config.objective.prior=0.5`, that is without a
-prior, it was 0.765 and 0.822), and
+core, 2026-11-27: boundary F 0.801 at 1 px and ARI 0.863 on the test split, where as many SLIC
+regions of the colours have 0.425 and 0.312), and
 
     python -m psp_jax.main --config=configs/frontier_edges.py:scannet
 
