@@ -1,7 +1,8 @@
 """Measures the time to decode training examples, and the bytes of a strided read.
 
 `python -m benchmarks.reading --frames=FOLDER` uses real captures (`*/color/NAME.{png,jpg}` and
-`*/depth/NAME.png`, uint16 millimetres); without it, synthetic frames. It runs on one thread.
+`*/depth/NAME.png`, uint16 millimetres); without it, synthetic frames. Stages are timed on one
+thread, whole batches by several threads and processes.
 """
 
 import argparse
