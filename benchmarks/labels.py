@@ -65,7 +65,7 @@ def captures(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
 def drawn_rooms(rooms: generate.Rooms, folder: pathlib.Path) -> list[np.ndarray]:
     """Draws rooms, unless they are there, and returns their depth images that have readings."""
     generate.generate(rooms, folder)
-    images = [read() for _, read in transcode.frames(inputs.find_depth(folder), 1)[1]]
+    images = [frame.read() for frame in transcode.frames(inputs.find_depth(folder), 1)[1]]
     return [image for image in images if image.any()]
 
 

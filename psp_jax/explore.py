@@ -13,6 +13,7 @@ import dataclasses
 import io
 import itertools
 import math
+import os
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ from psp_jax.partition import fill, flooding, frontier_classes, planar, scores, 
 from psp_jax.recordings import file_frames, image_faults, images, inputs, recording, scan_ids
 
 _T = TypeVar("_T")
-_Chosen = tuple[str, recording.Frame, np.ndarray | None]
+_Chosen = tuple[str, str, recording.Frame, np.ndarray | None]  # Name, source, frame, objects.
 RADIUS_PX = 2  # Boundaries this near match, as in the superpixel benchmarks at 480x640.
 ALGORITHMS: dict[str, superpixels.Superpixels] = {
     "SEEDS": superpixels.Seeds(),
@@ -56,12 +57,14 @@ class View:
 
     Attributes:
         name: name of its picture.
+        source: what messages call it: the file of its depth, or its name in a recording.
         depth_mm: `[H, W]` uint16 millimetres; 0 marks no reading.
         rgb: `[H, W, 3]` uint8, or None.
         instance: `[H, W]` integers, the true objects, or None if they are not known.
     """
 
     name: str
+    source: str
     depth_mm: np.ndarray
     rgb: np.ndarray | None = None
     instance: np.ndarray | None = None
@@ -75,13 +78,13 @@ def views(found: inputs.Inputs, frames: int) -> tuple[list[View], list[str]]:
     """
     read: list[View] = []
     skipped: list[str] = []
-    for name, frame, instance in _chosen(found, frames, skipped):
+    for name, source, frame, instance in _chosen(found, frames, skipped):
         try:
-            view, damage = _view(name, frame, instance)
+            view, damage = _view(name, source, frame, instance)
             read.append(view)
-            skipped += [f"the colour of {name}: {damage}"] if damage else []
+            skipped += [f"the colour of {source}: {damage}"] if damage else []
         except (recording.Damaged, OSError) as error:
-            skipped.append(f"{name}: {error}")
+            skipped.append(f"{source}: {error}")
     return read, skipped
 
 
@@ -136,7 +139,7 @@ def explore(chosen: Sequence[View], out: pathlib.Path) -> tuple[str, list[str]]:
         try:
             measured = {name: measure(each, view, filled_mm) for name, each in ALGORITHMS.items()}
         except ValueError as error:
-            skipped.append(f"{view.name}: {error}")
+            skipped.append(f"{view.source}: {error}")
             continue
         partitions = {name: labels for name, (labels, _) in measured.items()}
         for name, (_, metrics) in measured.items():
@@ -185,11 +188,12 @@ def _relief_and_markers(filled_mm: np.ndarray) -> np.ndarray:
 
 
 def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_Chosen]:
-    """Yields name, frame and true objects; adds a line to `skipped` where a rest is damaged."""
+    """Yields the frames; adds a line to `skipped` where a rest is damaged."""
     for frame in _spaced(list(found.depths.values()), frames):
         path = frame.files["depth"]
         folder = path.parents[1] if path.parent.name.lower() == "depth" else path.parent
-        yield f"{scan_ids.clean(folder.name)}_{scan_ids.clean(path.stem)}", frame, None
+        name = f"{scan_ids.clean(folder.name)}_{scan_ids.clean(path.stem)}"
+        yield name, os.fspath(path), frame, None
     for scan in _spaced(found.recordings, frames):
         count = max(1, frames // len(found.recordings))
         stride = max(1, scan.count(1) // count)
@@ -198,13 +202,14 @@ def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_
         try:
             for frame in itertools.islice(scan.frames(stride), count):
                 instance = None if instances is None else instances[frame.index].astype(np.int32)
-                yield f"{scan.id}_{frame.index:06d}", frame, instance
+                name = f"{scan.id}_{frame.index:06d}"
+                yield name, name, frame, instance
         except (recording.Damaged, OSError) as error:
             skipped.append(f"the rest of {scan.id} can't be read: {error}")
 
 
 def _view(
-    name: str, frame: recording.Frame, instance: np.ndarray | None
+    name: str, source: str, frame: recording.Frame, instance: np.ndarray | None
 ) -> tuple[View, Exception | None]:
     """Reads a frame; also returns why its colour can't be read, if there is any."""
     depth_mm = frame.read_depth()
@@ -214,10 +219,10 @@ def _view(
         bgr = images.decode_color(frame.read_color(), None)
     except (recording.Damaged, OSError) as error:
         is_there = not isinstance(frame, file_frames.FileFrame) or "color" in frame.files
-        return View(name, depth_mm, None, instance), error if is_there else None
+        return View(name, source, depth_mm, None, instance), error if is_there else None
     height, width = depth_mm.shape
     rgb = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA)[..., ::-1]
-    return View(name, depth_mm, rgb, instance), None
+    return View(name, source, depth_mm, rgb, instance), None
 
 
 def _spaced(items: Sequence[_T], count: int) -> list[_T]:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import itertools
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +21,6 @@ MAX_STREAM_BYTES = 256 << 20
 MAX_REGIONS = 1 << 16  # Of a 16-bit PNG.
 # Trades to choose from for a bound of the RMSE, the coarsest first: half-octave steps.
 TRADES = tuple(2.0**-exponent for exponent in np.arange(4.0, 20.5, 0.5))
-Read = Callable[[], np.ndarray]
 Code = Callable[[np.ndarray], bytes]  # Codes `[H, W]` uint16 millimetres.
 
 
@@ -32,7 +32,7 @@ class Summary:
         done: number of frames written.
         data_bytes: bytes of all streams.
         pixels: pixels of all frames.
-        skipped: why a frame was skipped, by its name.
+        skipped: why a frame was skipped, by its file, or its name in a recording.
         unused: why a file or folder that looks like an input was not used, by its path.
     """
 
@@ -43,26 +43,38 @@ class Summary:
     unused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[tuple[str, Read]]]:
-    """Lists the frames of inputs: their number, and name and reader of each."""
-    loose = [(name, frame.read_depth) for name, frame in found.depths.items()]
+class Frame(NamedTuple):
+    """A frame to code: its name, what reads its millimetres, and what messages call it."""
+
+    name: str
+    read: Callable[[], np.ndarray]
+    source: str
+
+
+def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[Frame]]:
+    """Lists the frames of inputs: their number, and each of them."""
+    loose = [
+        Frame(name, frame.read_depth, os.fspath(frame.files["depth"]))
+        for name, frame in found.depths.items()
+    ]
     parts = [_scan_frames(scan, stride) for scan in found.recordings]
     count = len(loose) + sum(scan.count(stride) for scan in found.recordings)
     return count, itertools.chain(loose, *parts)
 
 
-def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[tuple[str, Read]]:
+def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[Frame]:
     """Yields the frames of a scan; the last one raises where the rest can't be read."""
     try:
         for frame in scan.frames(stride):
-            yield f"{scan.id}/{frame.index:06d}", frame.read_depth
+            name = f"{scan.id}/{frame.index:06d}"
+            yield Frame(name, frame.read_depth, name)
     except (ValueError, OSError) as error:
         message = f"the rest of {scan.path} can't be read: {error}"
 
         def fail() -> np.ndarray:
             raise ValueError(message)
 
-        yield f"{scan.id}/...", fail
+        yield Frame(f"{scan.id}/...", fail, f"{scan.id}/...")
 
 
 def segment_and_encode(
@@ -152,7 +164,7 @@ def encode_all(
     written: set[pathlib.Path] = set()
     total = sum(count for count, _ in listed)
     with progress.bar(desc="encode", unit="frame", total=total) as bar:
-        for name, read in itertools.chain.from_iterable(part for _, part in listed):
+        for name, read, source in itertools.chain.from_iterable(part for _, part in listed):
             target = out / f"{name}{SUFFIX}"
             try:
                 if target in written:
@@ -163,8 +175,8 @@ def encode_all(
                 stream = code(depth_mm)
                 own.write(f"{name}{SUFFIX}", stream)
             except (ValueError, OSError) as error:
-                skipped[name] = str(error)
-                bar.write(f"{name}: skipped, {error}")
+                skipped[source] = str(error)
+                bar.write(f"{source}: skipped, {error}")
             else:
                 written.add(target)
                 done, data_bytes = done + 1, data_bytes + len(stream)
@@ -196,8 +208,8 @@ def decode_all(paths: Sequence[pathlib.Path], out: pathlib.Path) -> Summary:
                     numbers = labels.astype(np.uint16)
                     own.write(f"regions/{name}.png", _png(numbers, image_kinds.REGIONS))
             except (ValueError, OSError) as error:
-                skipped[name] = str(error)
-                bar.write(f"{name}: skipped, {error}")
+                skipped[os.fspath(path)] = str(error)
+                bar.write(f"{path}: skipped, {error}")
             else:
                 done, data_bytes = done + 1, data_bytes + len(data)
                 pixels += depth_mm.size

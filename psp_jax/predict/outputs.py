@@ -53,7 +53,8 @@ class Folder:
             raise ValueError(f"--out={path}: expected a folder, got a file")
         stored, records = written.read(path)
         self._lines: list[dict[str, Any]] = []
-        self._records: dict[str, dict[str, Any]] = {}
+        # By name and source: a photo and a film may have one name, and other files.
+        self._records: dict[str, dict[str, dict[str, Any]]] = {}
         # A killed program may have left a file of the last record of a frame or of an earlier one.
         self._sizes: dict[str, set[int]] = {}
         for record in records:
@@ -62,23 +63,18 @@ class Folder:
             if not overwrite:
                 raise ValueError(_other_settings(path, stored, self._settings))
             self._delete()
-        self._resumed = {} if overwrite else dict(self._records)
+        self._resumed = {} if overwrite else {n: dict(each) for n, each in self._records.items()}
         self._is_open = False
 
     def holds(self, frame: Frame, required: Collection[str]) -> bool:
         """Returns whether all files of a frame are there, the `required` ones among them.
 
         Raises:
-            ValueError: if they belong to another frame of the same name.
+            ValueError: if one belongs to another frame of the same name.
         """
-        record = self._records.get(frame.name)
-        source = self._relative(frame)
-        if record is not None and record["source"] != source:
-            raise ValueError(
-                f"{self.path} already holds results of this name from {record['source']}; choose "
-                "another --out"
-            )
-        if (record := self._resumed.get(frame.name)) is None:
+        self._check_name(frame, required)
+        record = self._resumed.get(frame.name, {}).get(self._relative(frame))
+        if record is None:
             return False
         is_whole = set(required) <= record["files"].keys() and all(
             self._has(name, size) for name, size in record["files"].items()
@@ -99,6 +95,7 @@ class Folder:
     def start(self, frame: Frame, sizes: Mapping[str, int]) -> None:
         """Lists files that are about to be written; see `finish`."""
         self.check(sizes)
+        self._check_name(frame, sizes)
         record = {
             "name": frame.name,
             "source": self._relative(frame),
@@ -106,7 +103,7 @@ class Folder:
             "files": dict(sizes),
         }
         with self._lock:
-            earlier = self._records.get(frame.name)
+            earlier = self._records.get(frame.name, {}).get(record["source"])
             if earlier and earlier["changed_ns"] == frame.changed_ns:
                 record["files"] = earlier["files"] | record["files"]
             if record == earlier:
@@ -130,6 +127,16 @@ class Folder:
                     "--out"
                 )
 
+    def _check_name(self, frame: Frame, names: Collection[str]) -> None:
+        """Raises ValueError if another frame of the same name has one of the files."""
+        source = self._relative(frame)
+        for other, record in list(self._records.get(frame.name, {}).items()):
+            if other != source and not record["files"].keys().isdisjoint(names):
+                raise ValueError(
+                    f"{self.path} already holds results of this name from {other}; choose "
+                    "another --out"
+                )
+
     def _is_own(self, name: str) -> bool:
         path = self.path / name
         if path.is_symlink() or not path.is_file():
@@ -142,7 +149,7 @@ class Folder:
 
     def _add(self, record: dict[str, Any]) -> None:
         self._lines.append(record)
-        self._records[record["name"]] = record
+        self._records.setdefault(record["name"], {})[record["source"]] = record
         for name, size in record["files"].items():
             self._sizes.setdefault(name, set()).add(size)
 

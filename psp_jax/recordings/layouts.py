@@ -207,8 +207,7 @@ class _Search:
                 self.refused[os.fspath(folder.path)] = _RESULTS
                 continue
             if root in results:
-                files = tuple(path for path in folder.files if path not in results)
-                folder = dataclasses.replace(folder, files=files)
+                folder = leftovers.without_results(folder, results)
             self.refused |= leftovers.unreadable(folder)
             try:
                 is_whole = self.add_folder(folder)

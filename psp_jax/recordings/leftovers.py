@@ -1,5 +1,6 @@
 """Finds what the folder of a recording holds besides the recording."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -35,6 +36,22 @@ def of(folder: listing.Listing, scans: Sequence[recording.Recording]) -> Iterato
         yield from _unused_folders(
             folder, parents | {up for path in parents for up in path.parents}
         )
+
+
+def without_results(folder: listing.Listing, results: Collection[pathlib.Path]) -> listing.Listing:
+    """Leaves out the files of a folder that are results, and folders that hold nothing else."""
+    made = {parent for path in results for parent in path.parents}
+
+    def is_input(path: pathlib.Path) -> bool:
+        return path not in made or any(
+            each not in results for each in path.rglob("*") if not each.is_dir()
+        )
+
+    return dataclasses.replace(
+        folder,
+        files=tuple(path for path in folder.files if path not in results),
+        folders=tuple(filter(is_input, folder.folders)),
+    )
 
 
 def unreadable(folder: listing.Listing) -> dict[str, str]:

@@ -117,7 +117,20 @@ def test_results_that_move_with_their_photos_are_still_theirs(photos, tmp_path):
     other = tmp_path / "a.jpg"
     shutil.copy(moved / "a.jpg", other)
     with pytest.raises(ValueError, match="results of this name from ../a.jpg"):
-        outputs.Folder(moved / "out", SETTINGS).holds(frame_of(other), [])
+        outputs.Folder(moved / "out", SETTINGS).holds(frame_of(other), ["overlay/a.jpg"])
+
+
+def test_a_photo_and_a_film_of_one_name_have_other_files_and_both_resume(photos, tmp_path):
+    film = photos / "a.avi"
+    film.write_bytes(b"film")
+    folder = outputs.Folder(tmp_path / "out", SETTINGS)
+    folder.finish(frame_of(photos / "a.jpg"), {"overlay/a.jpg": b"1"})
+    folder.finish(frame_of(film), {"overlay/a.mp4": b"12"})
+    again = outputs.Folder(tmp_path / "out", SETTINGS)
+    assert again.holds(frame_of(photos / "a.jpg"), ["overlay/a.jpg"])
+    assert again.holds(frame_of(film), ["overlay/a.mp4"])
+    with pytest.raises(ValueError, match="from ../photos/a.jpg"):
+        again.finish(frame_of(film), {"overlay/a.jpg": b"3"})
 
 
 def test_a_list_that_names_files_elsewhere_is_not_followed(photos, tmp_path):

@@ -1,6 +1,7 @@
 """Files that the program wrote, wherever they lie, are read as what they are or not at all."""
 
 import pathlib
+import shutil
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from psp_jax.evaluation import plots
 from psp_jax.io import image_kinds
 from psp_jax.predict import frames, viewer
 from psp_jax.predict.results import OUTPUTS, Coarse, Result
-from psp_jax.recordings import depth_images, image_faults, images, inputs, recording
+from psp_jax.recordings import depth_images, image_faults, images, inputs, layouts, recording
 
 SIZE = (24, 32)
 IMAGES = [name for name, output in OUTPUTS.items() if output.suffix in (".png", ".jpg")]
@@ -80,3 +81,18 @@ def test_other_programs_read_all(made, kind):
     assert image_kinds.held_by(data)
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) is not None
     assert not made[kind].suffix == ".jpg" or not image_faults.damage_of(data)
+
+
+def test_results_in_the_folder_of_a_recording_do_not_change_its_layout(tmp_path):
+    depth_mm = np.full(SIZE, 2000, np.uint16)
+    for name, pixels in (("1.jpg", np.zeros((*SIZE, 3), np.uint8)), ("1.png", depth_mm)):
+        (tmp_path / name).write_bytes(cv2.imencode(pathlib.Path(name).suffix, pixels)[1].tobytes())
+    (before,) = layouts.survey(tmp_path).recordings
+    result = tmp_path / "depth" / "1.png"
+    result.parent.mkdir()
+    shutil.copy(tmp_path / "1.png", result)
+    results = {tmp_path.resolve(), result.resolve()}
+    assert layouts.survey(tmp_path, results=results).recordings == (before,)
+    shutil.copy(result, result.with_name("2.png"))  # Of somebody else.
+    with pytest.raises(FileNotFoundError, match="depth in depth/ without a folder of colour"):
+        layouts.survey(tmp_path, results=results)

@@ -63,7 +63,7 @@ def test_codec_explore_and_predict_take_every_layout(tmp_path, frames, name):
     found = inputs.find_depth(tmp_path / "data")
     count, coded = transcode.frames(found, 1)
     assert count == len(frames) and not found.unused
-    for (_, read), frame in zip(coded, frames, strict=True):
+    for (_, read, _), frame in zip(coded, frames, strict=True):
         np.testing.assert_array_equal(read(), frame.depth_mm)
     for view in explore.views(found, 2)[0]:
         assert view.rgb is not None and view.depth_mm.any()
