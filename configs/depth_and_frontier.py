@@ -3,8 +3,8 @@
     python -m psp_jax.main --config=configs/depth_and_frontier.py
 
 trains a narrow ResNet-18-PSPNet with a light decoder on the embedded rooms, at laptop size (one CPU
-cores, 2026-11-26: RMSE 0.408 m, where `depth_mse.py` has 0.418 m, boundary F 0.733 at 1 px and ARI
-0.770, where as many SLIC regions of the colours have 0.423 and 0.317), and
+core, 2026-11-27: RMSE 0.390 m, where `depth_mse.py` has 0.418 m, boundary F 0.746 at 1 px and ARI
+0.818, where as many SLIC regions of the colours have 0.423 and 0.319), and
 
     python -m psp_jax.main --config=configs/depth_and_frontier.py:scannet
 
