@@ -180,7 +180,7 @@ def of_inputs(tree: pathlib.Path, rng: np.random.Generator, setup: Setup) -> lis
 
 
 def _is_input(path: pathlib.Path, suffixes: tuple[str, ...]) -> bool:
-    """Returns whether a command reads files of this kind; a link to nothing is no file."""
+    """Returns whether a command reads files of this kind; a broken link is no file."""
     return path.suffix.lower() in suffixes and path.is_file()
 
 

@@ -1,9 +1,8 @@
 """Times training steps of configs at laptop size: `python -m benchmarks.laptop [CONFIG ...]`.
 
 Needs no data set. The steps of all configs take turns, so that another load on the machine slows
-all of them; with `--profile=N`, the N operations of XLA that take the most time are listed. Losses
-are those of the first step on random images and do not depend on the machine, so that two versions
-of the code can be compared.
+all of them; with `--profile=N`, the N operations of XLA that take the most time are listed. The
+printed loss is of the first step on random images, by which two versions of the code are compared.
 """
 
 import argparse
@@ -12,11 +11,12 @@ import dataclasses
 import functools
 import glob
 import gzip
-import importlib
+import importlib.util
 import json
 import re
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -41,7 +41,7 @@ class Step:
         times_s: of every call.
     """
 
-    call: Any
+    call: Callable[[], float]
     program: Any
     images: int
     gflop: float
@@ -49,7 +49,9 @@ class Step:
 
 
 def prepare(name: str) -> Step:
-    """Compiles the first step of the first phase of a config."""
+    """Compiles the training step of the first phase of a config."""
+    if importlib.util.find_spec(f"configs.{name}") is None:
+        raise ValueError(f"expected names in configs/, such as depth_mse, got {name}")
     config: Any = importlib.import_module(f"configs.{name}").get_config()
     phase, model = config.phases[0], config.model.make(config.objective.channels)
     batch = make_batch(config.data.source, config.data.batch_size)

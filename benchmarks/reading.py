@@ -245,22 +245,16 @@ class Encoded:
 
 @dataclasses.dataclass(frozen=True)
 class ReadBatch:
-    """Reads a batch of examples, as `data.train_batches` does, by its number."""
+    """Reads a batch of examples by its number, every other one mirrored."""
 
     examples: Encoded
     size: int
 
-    def __call__(self, number: int) -> object:
-        """Returns the arrays of the batch."""
-        records = [self.examples[number * self.size + row] for row in range(self.size)]
-        names, mirrored = ("image", "depth", "filled", "frontier_seeds"), [True, False]
-        stacked = {
-            name: batch.stack_mirrored(
-                [record[name] for record in records], mirrored * (self.size // 2)
-            )
-            for name in names
-        }
-        return data.example_of(stacked, DATA)
+    def __call__(self, number: int) -> batch.Batch:
+        """Returns the batch."""
+        first = number * self.size
+        chosen = [((first + row) % len(self.examples), row % 2 == 0) for row in range(self.size)]
+        return data.read_batch(chosen, examples=self.examples, data=DATA)
 
 
 def workers_table(pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:

@@ -225,7 +225,7 @@ def example_of(record: dict[str, Any], data: experiment.Data) -> Batch:
     )
 
 
-def _read(
+def read_batch(
     chosen: Sequence[tuple[int, bool]], *, examples: Examples, data: experiment.Data
 ) -> Batch:
     """Reads a batch of examples, each given by its index and whether it is mirrored.
@@ -249,7 +249,7 @@ def _read(
 
 
 class _Batches(grain.MapDataset):
-    """Batches of which this process reads `rows`, or all, as `_read` describes them."""
+    """Batches of which this process reads `rows`, or all, as `read_batch` describes them."""
 
     def __init__(
         self,
@@ -269,7 +269,7 @@ class _Batches(grain.MapDataset):
         epoch, batch = divmod(index, len(self))  # An index beyond the length is of a later epoch.
         start = epoch * len(self._parent) + batch * self._size
         chosen = [self._parent[start + row] for row in self._rows]
-        return _read(chosen, examples=self._examples, data=self._data)
+        return read_batch(chosen, examples=self._examples, data=self._data)
 
 
 class Subset:

@@ -2,9 +2,9 @@
 
     python -m psp_jax.explore PATH... --out=explore
 
-Takes depth images (16-bit PNG or PGM, TIFF, PFM, NPY), folders of them, `.sens` files, and folders
-of recordings in any layout that the data set builder reads (see docs/data.md). It writes a picture
-of every frame and `table.csv`, and prints a table of means.
+Takes depth images (16-bit PNG or PGM, TIFF, PFM, NPY, EXR), folders of them, `.sens` files, and
+folders of recordings in any layout that the data set builder reads (see docs/data.md). It writes a
+picture of every frame and `table.csv`, and prints a table of means.
 """
 
 import argparse

@@ -108,10 +108,7 @@ def rooms(
         name=name,
         model=model,
         objective=objective,
-        # The drawn rooms fit in memory; a prepared data set may be of any size.
-        data=experiment.Data(
-            source=source, batch_size=4, cache=not isinstance(source, prepared.Prepared)
-        ),
+        data=experiment.Data(source=source, batch_size=4),
         phases=(
             experiment.Phase(
                 steps=2400,

@@ -199,7 +199,7 @@ def test_a_link_to_nothing_is_named(mixed, find):
     (mixed / "annexed.png").symlink_to(".git/annex/objects/SHA256-s9.png")
     (mixed / "notes.txt").symlink_to("gone.txt")
     unused = find(mixed).unused
-    assert unused[str(mixed / "annexed.png")] == "a link to nothing; run git annex get"
+    assert unused[str(mixed / "annexed.png")] == "a broken link; run git annex get"
     assert str(mixed / "notes.txt") not in unused
 
 

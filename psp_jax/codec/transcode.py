@@ -43,7 +43,7 @@ class Summary:
     unused: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-class Frame(NamedTuple):
+class DepthFrame(NamedTuple):
     """A frame to code: its name, what reads its millimetres, and what messages call it."""
 
     name: str
@@ -51,10 +51,10 @@ class Frame(NamedTuple):
     source: str
 
 
-def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[Frame]]:
+def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[DepthFrame]]:
     """Lists the frames of inputs: their number, and each of them."""
     loose = [
-        Frame(name, frame.read_depth, os.fspath(frame.files["depth"]))
+        DepthFrame(name, frame.read_depth, os.fspath(frame.files["depth"]))
         for name, frame in found.depths.items()
     ]
     parts = [_scan_frames(scan, stride) for scan in found.recordings]
@@ -62,19 +62,19 @@ def frames(found: inputs.Inputs, stride: int) -> tuple[int, Iterator[Frame]]:
     return count, itertools.chain(loose, *parts)
 
 
-def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[Frame]:
+def _scan_frames(scan: recording.Recording, stride: int) -> Iterator[DepthFrame]:
     """Yields the frames of a scan; the last one raises where the rest can't be read."""
     try:
         for frame in scan.frames(stride):
             name = f"{scan.id}/{frame.index:06d}"
-            yield Frame(name, frame.read_depth, name)
+            yield DepthFrame(name, frame.read_depth, name)
     except (ValueError, OSError) as error:
         message = f"the rest of {scan.path} can't be read: {error}"
 
         def fail() -> np.ndarray:
             raise ValueError(message)
 
-        yield Frame(f"{scan.id}/...", fail, f"{scan.id}/...")
+        yield DepthFrame(f"{scan.id}/...", fail, f"{scan.id}/...")
 
 
 def segment_and_encode(

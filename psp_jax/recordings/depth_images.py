@@ -139,10 +139,12 @@ def _decode_exr(data: bytes) -> np.ndarray:
     _exr_size(data)
     with _opened_exr(data, separate_channels=True) as file:
         channels = {name: channel.pixels for name, channel in file.channels().items()}
-    first = channels.get("Z", next(iter(channels.values())))
-    if "Z" not in channels and any(not np.array_equal(first, c) for c in channels.values()):
+    if "Z" in channels:
+        return channels["Z"]
+    pixels = list(channels.values())
+    if not pixels or any(not np.array_equal(pixels[0], each) for each in pixels[1:]):
         raise recording.Damaged(f"EXR: expected one channel or Z, got {', '.join(channels)}")
-    return first
+    return pixels[0]
 
 
 def _exr_size(data: bytes) -> tuple[int, int]:

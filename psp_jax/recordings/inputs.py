@@ -28,7 +28,7 @@ from psp_jax.recordings import (
 )
 
 _GRAY_16 = (b"\x10\x00", b"\x10\x04")  # Bits of a channel and kind of a PNG.
-_NO_DEPTH = "no depth image: expected 16-bit gray PNG or PGM, TIFF, PFM or NPY"
+_NO_DEPTH = "no depth image: expected 16-bit gray PNG or PGM, TIFF, PFM, NPY or EXR"
 _NO_COLOR = "a depth image"
 
 

@@ -55,7 +55,7 @@ def without_results(folder: listing.Listing, results: Collection[pathlib.Path]) 
 
 
 def unreadable(folder: listing.Listing) -> dict[str, str]:
-    """Returns, by path, why archives in a folder, and links to nothing, are not read."""
+    """Returns, by path, why archives in a folder, and broken links, are not read."""
     archives = {
         path: diagnosis.CONTAINERS[path.suffix.lower()]
         for path in folder.having(tuple(diagnosis.CONTAINERS))
@@ -67,8 +67,9 @@ def unreadable(folder: listing.Listing) -> dict[str, str]:
 
 
 def _reason_of(link: pathlib.Path) -> str:
-    is_annexed = "/annex/objects/" in os.readlink(link)
-    return "a link to nothing" + "; run git annex get" * is_annexed
+    if "/annex/objects/" in os.readlink(link):
+        return "a broken link; run git annex get"
+    return "a broken link"
 
 
 def outside(files: Iterable[pathlib.Path], reported: Collection[str]) -> Iterator[pathlib.Path]:

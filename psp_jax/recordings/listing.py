@@ -1,7 +1,6 @@
 """Lists folders: hidden files are ignored, names compare in lower case, and links never loop."""
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import os
@@ -20,7 +19,7 @@ class Listing:
     Attributes:
         path: the folder.
         files, folders: paths in it, in the order of their names; numbers compare by value.
-        broken: links in it that lead to nothing.
+        broken: broken symbolic links in it.
     """
 
     path: pathlib.Path
@@ -61,12 +60,14 @@ def read(folder: pathlib.Path) -> Listing:
             if entry.name.startswith("."):  # Hidden, and macOS' copies of attributes (._name).
                 continue
             path = pathlib.Path(entry.path)
-            with contextlib.suppress(OSError):  # A link to itself is broken, too.
+            try:
                 if entry.is_dir():
                     folders.append(path)
                 elif entry.is_file():
                     files.append(path)
-            if entry.is_symlink() and path not in (*folders[-1:], *files[-1:]):
+                elif not path.exists():
+                    broken.append(path)
+            except OSError:  # A link to itself.
                 broken.append(path)
     return Listing(folder, tuple(files), tuple(folders), tuple(broken))
 

@@ -124,9 +124,9 @@ FOLDERS: dict[str, tuple[Make, str]] = {
     "links in a loop": (loop, "the same folder as"),
     "a broken link": (
         lambda root: (root / "a.jpg").symlink_to(root / "gone.jpg"),
-        "a.jpg: a link to nothing",
+        "a.jpg: a broken link",
     ),
-    "a link to itself": (lambda root: (root / "c").symlink_to(root / "c"), "c: a link to nothing"),
+    "a link to itself": (lambda root: (root / "c").symlink_to(root / "c"), "c: a broken link"),
     "git-annex": (
         lambda root: (root / "a.png").symlink_to("../.git/annex/objects/xx/SHA256-s9"),
         "run git annex get",
