@@ -5,8 +5,8 @@
 
 encode takes depth images (16-bit PNG or PGM, TIFF, PFM, NPY, EXR), folders of them, `.sens` files,
 and folders of recordings in any layout that the data set builder reads (see docs/data.md); every
-frame becomes one `.pdr` file. decode takes those or folders of them, and writes depth and regions as
-16-bit PNGs. Frames that can't be coded are skipped and named, and the status is 1.
+frame becomes one `.pdr` file. decode takes those or folders of them, and writes depth and regions
+as 16-bit PNGs. Frames that can't be coded are skipped and named, and the status is 1.
 """
 
 import argparse
