@@ -9,12 +9,8 @@ import argparse
 import collections
 import dataclasses
 import functools
-import glob
-import gzip
 import importlib.util
-import json
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import gpu
+from benchmarks import gpu, timing
 from psp_jax import optim, state, train
 from psp_jax.batch import Batch
 from psp_jax.io import command_line
+from psp_jax.runtime.compiled_step import CompiledStep, compile_step
 
 
 @dataclasses.dataclass
@@ -37,14 +34,12 @@ class Step:
         call: takes one step and returns its loss.
         program: the compiled step.
         images: in a batch.
-        gflop: operations of the step, by XLA's count.
         times_s: of every call.
     """
 
     call: Callable[[], float]
-    program: Any
+    program: CompiledStep
     images: int
-    gflop: float
     times_s: list[float] = dataclasses.field(default_factory=list)
 
 
@@ -58,14 +53,12 @@ def prepare(name: str) -> Step:
     create = state.create_with_ema if phase.ema_decay else state.create
     variables = state.initial_variables(model, batch.image.shape[1:], config.seed)
     first = create(variables, optim.make(phase), phase.train, 0)
-    step = jax.jit(train.make_step(config, phase, model)).lower(first, batch)
-    program = step.compile()
+    program = compile_step(jax.jit(train.make_step(config, phase, model)), first, batch)
 
     def call() -> float:
         return float(program(first, batch)[1]["loss"])
 
-    gflop = (step.cost_analysis() or {}).get("flops", 0) / 1e9
-    return Step(call, program, config.data.batch_size, gflop)
+    return Step(call, program, config.data.batch_size)
 
 
 def make_batch(source: Any, count: int) -> Batch:
@@ -78,18 +71,13 @@ def make_batch(source: Any, count: int) -> Batch:
 
 def profile(step: Step, count: int) -> list[str]:
     """Returns the operations that take the most time of a step, with their milliseconds."""
-    with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
-            step.call()
-        (file,) = glob.glob(f"{folder}/**/*.trace.json.gz", recursive=True)
-        with gzip.open(file) as stream:
-            events = json.load(stream)["traceEvents"]
     spent: collections.Counter[str] = collections.Counter()
-    for event in events:
-        if event.get("ph") == "X" and "hlo_op" in event.get("args", {}):
+    for event in timing.trace(step.call):
+        if "hlo_op" in event.get("args", {}):
             spent[event["args"]["hlo_op"]] += event["dur"]
-    shapes = dict(re.findall(r"%?([\w.\-]+) = (\S+) ", step.program.as_text()))
-    names = dict(re.findall(r"%?([\w.\-]+) = .*op_name=\"([^\"]*)\"", step.program.as_text()))
+    text = step.program.program.as_text()
+    shapes = dict(re.findall(r"%?([\w.\-]+) = (\S+) ", text))
+    names = dict(re.findall(r"%?([\w.\-]+) = .*op_name=\"([^\"]*)\"", text))
     return [
         f"{us / 1000:8.2f} ms  {shapes.get(name, ''):30.30}  {names.get(name, name)[-80:]}"
         for name, us in spent.most_common(count)
@@ -109,7 +97,8 @@ def main(arguments: argparse.Namespace) -> None:
         median, best = np.median(step.times_s), min(step.times_s)
         print(
             f"{name}: {step.images / median:.1f} images/s, {median * 1000:.0f} ms a step "
-            f"({best * 1000:.0f} at best), {step.gflop / best:.0f} GFLOP/s; loss {losses[name]:.7g}"
+            f"({best * 1000:.0f} at best), {step.program.gflop / best:.0f} GFLOP/s; "
+            f"loss {losses[name]:.7g}"
         )
         if arguments.profile:
             print(*profile(step, arguments.profile), sep="\n")

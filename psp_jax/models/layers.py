@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from psp_jax.models import precision, resampling
+from psp_jax.models import dilated, precision, resampling
 from psp_jax.models.architecture import Architecture
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "truncated_normal")  # He et al. 2015
@@ -139,8 +139,12 @@ def convolve(
         # A product of two matrices: XLA's gradient of a 1x1 convolution takes several times as
         # long, and that of a product with more axes up to 1.5 times.
         strided = x[:, ::stride, ::stride]
+        if stride > 1:  # XLA for GPUs aborts where it fuses the slice into the product.
+            strided = jax.lax.optimization_barrier(strided)
         flat = strided.reshape(-1, strided.shape[-1])
         return (flat @ kernel[0, 0]).reshape(*strided.shape[:-1], -1)
+    if dilation > 1 and stride == 1:  # Then the paddings are equal.
+        return dilated.convolve(x, kernel, dilation)
     size = kernel.shape[0]
     return jax.lax.conv_general_dilated(
         x,
@@ -193,9 +197,14 @@ class BatchNorm(nn.Module):
                 "map) and can't train; use a batch of at least 2, or remove its part from the "
                 "train of the phase"
             )
+        # Both moments in one pass over `x`, about one of its pixels: about 0 they would lose the
+        # digits of a variance that is small beside the mean.
         wide = precision.at_least_float32(x)
-        batch_mean = wide.mean((0, 1, 2))
-        batch_variance = jnp.square(wide - batch_mean).mean((0, 1, 2))
+        pixel = jax.lax.stop_gradient(wide[0, x.shape[1] // 2, x.shape[2] // 2])
+        shifted = wide - pixel
+        first, second = shifted.mean((0, 1, 2)), jnp.square(shifted).mean((0, 1, 2))
+        batch_mean = pixel + first
+        batch_variance = jnp.maximum(second - jnp.square(first), 0)
         if not self.is_initializing():
             unbiased = batch_variance * (count / (count - 1))
             mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean

@@ -58,6 +58,16 @@ def profile(model: Any, variables: Any, image: Any) -> dict[str, PartProfile]:
     }
 
 
+def gflop(jaxpr: core.Jaxpr) -> float:
+    """Counts 1e9 operations of the convolutions and matrix products of a program.
+
+    They are counted before the compiler changes the program, so they do not depend on the device.
+    """
+    operations: collections.Counter[str] = collections.Counter()
+    _count(jaxpr, "", 1, operations)
+    return operations.total() / 1e9
+
+
 def _is_part(module: Any, method: str) -> bool:
     return len(module.path) == 1 and method == "__call__"
 

@@ -15,9 +15,12 @@ import numpy as np
 
 from psp_jax.models import resampling
 
-# Rows times channels of a strip: 8 rows of 256 logits. More is no faster and needs more memory.
+# On a CPU, rows times channels of a strip: 8 rows of 256 logits. More is no faster and needs more
+# memory.
 STRIP_OUTPUTS = 2048
 STRIP_ROWS = 16  # With 16 logits, 128 rows take 1.5 times as long and 5 times the memory.
+# On a GPU, bytes of the outputs of a strip: what fits is computed at once.
+STRIP_BYTES = 256 * 2**20
 
 # From `[B, R, W, K]` float32 outputs and images `[B, R, W, ...]` to arrays `[B, R, W, ...]`.
 PixelFunction = Callable[..., Any]
@@ -44,16 +47,17 @@ def map_pixels(
         The results of `function`, `[B, H, W, ...]`.
     """
     output = output.astype(jnp.float32)
-    height, channels = size[0], output.shape[-1]
-    rows = min(height, rows or max(1, min(STRIP_ROWS, STRIP_OUTPUTS // channels)))
+    height, width = size
+    rows = min(height, rows or _most_rows(len(output), width, output.shape[-1]))
     count = math.ceil(height / rows)
+    rows = math.ceil(height / count)
     if output.shape[1:3] == tuple(size):
         source, resize = _strips(output, count, rows), lambda strip: strip
     else:
         # The rows that complete the last strip are 0.
         matrix = resampling.align_corners_matrix(output.shape[1], height)
         source = np.pad(matrix, ((0, count * rows - height), (0, 0))).reshape(count, rows, -1)
-        columns = jnp.asarray(resampling.align_corners_matrix(output.shape[2], size[1]))
+        columns = jnp.asarray(resampling.align_corners_matrix(output.shape[2], width))
         precision = jax.lax.Precision.HIGHEST  # As in `resampling.resize`.
 
         def resize(strip: jax.Array) -> jax.Array:
@@ -68,6 +72,13 @@ def map_pixels(
     strips = jax.tree.map(lambda image: _strips(jnp.asarray(image), count, rows), images)
     _, results = jax.lax.scan(step, None, (source, strips))
     return jax.tree.map(lambda result: _joined(result, height), results)
+
+
+def _most_rows(batch: int, width: int, channels: int) -> int:
+    """Returns the rows of a strip that suit the device."""
+    if jax.default_backend() == "cpu":
+        return max(1, min(STRIP_ROWS, STRIP_OUTPUTS // channels))
+    return max(1, STRIP_BYTES // (4 * batch * width * channels))
 
 
 def _strips(image: jax.Array, count: int, rows: int) -> jax.Array:

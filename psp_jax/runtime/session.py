@@ -18,6 +18,7 @@ from psp_jax.io import files
 from psp_jax.metrics import directions
 from psp_jax.phases import PhaseSpan
 from psp_jax.runtime import extension, goodput, lock, mesh, metric_log, nonfinite, processes
+from psp_jax.runtime.compiled_step import CompiledStep, compile_step
 from psp_jax.runtime.phase_monitor import PhaseMonitor
 from psp_jax.runtime.preemption import Preemption
 from psp_jax.state import TrainState, Variables
@@ -164,11 +165,11 @@ class Session:
 
     def compile(
         self, step_fn: Callable, current: TrainState, batches: Iterator[tuple[int, Batch]]
-    ) -> tuple[Any, Iterator[tuple[int, Batch]]]:
+    ) -> tuple[CompiledStep, Iterator[tuple[int, Batch]]]:
         """Compiles a training step for a state and the first batch; returns it and all batches."""
         first = next(batches)
         with self.clock.spend(goodput.COMPILE):
-            compiled = self.mesh.jit_step(step_fn, current).lower(current, first[1]).compile()
+            compiled = compile_step(self.mesh.jit_step(step_fn, current), current, first[1])
         return compiled, itertools.chain([first], batches)
 
     def monitor(

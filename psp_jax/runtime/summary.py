@@ -11,6 +11,7 @@ from psp_jax import data
 from psp_jax.experiment import Experiment, Phase
 from psp_jax.models import parts, profile
 from psp_jax.runtime import mesh
+from psp_jax.runtime.compiled_step import CompiledStep
 from psp_jax.state import TrainState
 
 
@@ -19,7 +20,7 @@ def describe(
     phase: Phase,
     current: TrainState,
     splits: dict[str, data.Examples],
-    compiled: Any,
+    compiled: CompiledStep,
 ) -> str:
     """Describes a phase before it starts.
 
@@ -28,7 +29,7 @@ def describe(
         phase: the phase.
         current: the state from which it starts.
         splits: examples by split.
-        compiled: the compiled training step, which knows its operations and memory.
+        compiled: the training step.
     """
     examples = splits["train"]
     height, width = data.image_size(examples)
@@ -48,8 +49,8 @@ def describe(
             f"  devices {count} in {jax.process_count()} processes; a device holds {held:.3g} of "
             f"{whole:.3g} MiB of the state, and of a step:"
         )
-    memory_bytes, limit_bytes = _bytes_of(compiled), device_bytes()
-    lines.append(f"  a step  {_work(compiled)}, {_memory(memory_bytes)}")
+    memory_bytes, limit_bytes = compiled.memory_bytes, device_bytes()
+    lines.append(f"  a step  {compiled.gflop:.1f} GFLOP, {_memory(memory_bytes)}")
     if memory_bytes is not None and limit_bytes is not None and memory_bytes > limit_bytes:
         lines.append(
             f"  {advice(memory_bytes, limit_bytes, config.data.batch_size, phase.accumulate)}"
@@ -87,12 +88,6 @@ def _images(config: Experiment, phase: Phase) -> str:
 
 def _count(tree: parts.Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
-
-
-def _work(compiled: Any) -> str:
-    cost = compiled.cost_analysis() or {}
-    flops = cost.get("flops", 0)
-    return f"{flops / 1e9:.1f} GFLOP" if flops > 0 else "GFLOP unknown on this device"
 
 
 def advice(memory_bytes: int, limit_bytes: int, batch_size: int, accumulate: int) -> str:
@@ -134,15 +129,3 @@ def _memory(memory_bytes: int | None) -> str:
     if memory_bytes is None:
         return "memory unknown on this device"
     return f"{memory_bytes / 2**20:,.0f} MiB of arrays by XLA's own count"
-
-
-def _bytes_of(compiled: Any) -> int | None:
-    memory = compiled.memory_analysis()
-    if memory is None:
-        return None
-    return (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        + memory.temp_size_in_bytes
-        - memory.alias_size_in_bytes
-    )

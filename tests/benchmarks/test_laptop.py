@@ -3,6 +3,7 @@ import jax.numpy as jnp
 
 from benchmarks import laptop
 from configs import photographs
+from psp_jax.runtime.compiled_step import compile_step
 
 
 def test_a_profile_lists_the_operations_of_a_step_with_their_names():
@@ -12,8 +13,8 @@ def test_a_profile_lists_the_operations_of_a_step_with_their_names():
             return jnp.tanh(x @ x).sum()
 
     x = jnp.ones((256, 256))
-    program = product.lower(x).compile()
-    step = laptop.Step(lambda: float(program(x)), program, images=1, gflop=1.0)
+    program = compile_step(product, x)
+    step = laptop.Step(lambda: float(program(x)), program, images=1)
     lines = laptop.profile(step, 3)
     assert 0 < len(lines) <= 3
     assert any("head" in line and "f32" in line and " ms " in line for line in lines)

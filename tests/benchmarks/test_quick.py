@@ -40,6 +40,12 @@ def test_a_missed_bar_ends_with_status_1(monkeypatch, capsys):
 def test_the_page_lists_every_benchmark():
     folder = pathlib.Path(quick.__file__).parent
     page = (folder / "README.md").read_text()
-    parts = {"__main__", "damage", "pytorch_pspnet", "random_trees"}  # Of other benchmarks.
+    parts = {
+        "__main__",
+        "damage",
+        "pytorch_pspnet",
+        "random_trees",
+        "timing",
+    }  # Of other benchmarks.
     names = {path.stem for path in folder.glob("*.py")} - parts
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
