@@ -1,10 +1,11 @@
 """Times the network alone on one GPU, beside the same in PyTorch: `python -m benchmarks.gpu`.
 
 Needs no data set. ResNet-101-PSPNet at 480x640 with 16 frontier classes or one output of depth:
-training steps, prediction, the loss of 256 gray levels, and dilated convolutions. All programs are
-compiled first, several at once, and then timed one after the other. Every result is printed and
-written to `--out` as soon as it is known; after `--seconds` no further case starts, and those left
-out are listed. With `--tiny` all of it but PyTorch runs in minutes on a CPU.
+training steps, prediction, the loss of 256 gray levels, and dilated convolutions. Every result is
+printed and written to `--out` as soon as it is known; after `--seconds` no further case starts, and
+those left out are listed. A training step takes XLA a minute to compile for an H200, and compiling
+several at once does not save time: `--only` chooses cases, `--layers=50` halves it. With `--tiny`
+all of it but PyTorch runs in minutes on a CPU.
 
 The share of the peak (model FLOP utilisation) counts convolutions and matrix products as the
 program has them before the compiler changes it, recomputed ones too. PyTorch uses channels_last
@@ -12,7 +13,6 @@ and autocast to bfloat16.
 """
 
 import argparse
-import concurrent.futures
 import dataclasses
 import functools
 import importlib.util
@@ -44,7 +44,6 @@ ALL, HEAD = ("trunk", "pyramid", "head", "classifier"), ("head", "classifier")
 PEAK_TFLOPS = {"H100": 989.0, "H200": 989.0, "A100": 312.0, "L4": 121.0, "4090": 165.0}
 CLASSES = 16
 KERNELS = 30  # Kinds of them in a profile.
-MAX_COMPILING = 8  # Each takes a few gigabytes and cores.
 Result = dict[str, Any]
 
 
@@ -216,44 +215,38 @@ def _pytorch_step(scale: Scale, *, fused: bool) -> Result:
     return {"ms": ms, "images_per_s": scale.batch / ms * 1000, "compile_s": first_s}
 
 
-def cases(scale: Scale) -> dict[str, Case]:
-    """Returns what is compiled and timed by name, the most important first."""
+def cases(scale: Scale) -> dict[str, Callable[[], Case | Result]]:
+    """Returns what is timed by name, the most important first: cases, or what times itself."""
     step, n = functools.partial(training_step, scale), scale.batch
-    return {
-        f"training step, bfloat16, batch {n}": step(count=n),
-        "prediction, bfloat16, batch 1": prediction(scale, count=1),
-        f"prediction, bfloat16, batch {n}": prediction(scale, count=n),
-        f"training step, float32, batch {n}": step(count=n, precision=Precision.FLOAT32),
-        f"heads alone, bfloat16, batch {n}": step(count=n, train=HEAD),
-        "loss of 256 levels in strips": loss_alone(scale, strips=True),
-        "loss of 256 levels at once": loss_alone(scale, strips=False),
-        "3x3 convolution": convolution(scale, dilation=1),
-        "3x3 convolution, dilation 4": convolution(scale, dilation=4),
-        f"training step, blocks recomputed, batch {2 * n}": step(count=2 * n, remat=Remat.BLOCKS),
-        f"training step, bfloat16, batch {2 * n}": step(count=2 * n),
+    predict, loss = functools.partial(prediction, scale), functools.partial(loss_alone, scale)
+    pytorch = functools.partial(_pytorch_step, scale)
+    every = {
+        f"training step, bfloat16, batch {n}": lambda: step(count=n),
+        f"PyTorch training step, bfloat16, batch {n}": lambda: pytorch(fused=False),
+        f"prediction, bfloat16, batch {n}": lambda: predict(count=n),
+        "3x3 convolution": lambda: convolution(scale, dilation=1),
+        "3x3 convolution, dilation 4": lambda: convolution(scale, dilation=4),
+        f"PyTorch training step, compiled, bfloat16, batch {n}": lambda: pytorch(fused=True),
+        "prediction, bfloat16, batch 1": lambda: predict(count=1),
+        "loss of 256 levels in strips": lambda: loss(strips=True),
+        "loss of 256 levels at once": lambda: loss(strips=False),
+        f"heads alone, bfloat16, batch {n}": lambda: step(count=n, train=HEAD),
+        f"training step, float32, batch {n}": lambda: step(count=n, precision=Precision.FLOAT32),
+        f"training step, bfloat16, batch {2 * n}": lambda: step(count=2 * n),
+        f"training step, blocks recomputed, batch {2 * n}": lambda: step(
+            count=2 * n, remat=Remat.BLOCKS
+        ),
     }
-
-
-def pytorch_cases(scale: Scale) -> dict[str, Callable[[], Result]]:
-    """Returns the training steps in PyTorch by name, if it is installed."""
     if importlib.util.find_spec("torch") is None or scale == TINY:
-        return {}
-    step = functools.partial(_pytorch_step, scale)
-    return {
-        f"PyTorch training step, bfloat16, batch {scale.batch}": functools.partial(
-            step, fused=False
-        ),
-        f"PyTorch training step, compiled, bfloat16, batch {scale.batch}": functools.partial(
-            step, fused=True
-        ),
-    }
+        every = {name: case for name, case in every.items() if "PyTorch" not in name}
+    return every
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Runs the cases until the time is over."""
     # All of the memory, which JAX takes at its start otherwise, would leave none to PyTorch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    scale = TINY if arguments.tiny else Scale()
+    scale = TINY if arguments.tiny else Scale(layers=arguments.layers)
     start, left_out = time.monotonic(), []
     results: Result = {
         "device": device_name(),
@@ -263,34 +256,26 @@ def main(arguments: argparse.Namespace) -> None:
         "scale": dataclasses.asdict(scale),
     }
     print(f"{results['device']}, jax {results['jax']}", flush=True)
-    wanted = {
-        name: case
-        for name, case in [*cases(scale).items(), *pytorch_cases(scale).items()]
-        if arguments.only in name
-    }
-    with concurrent.futures.ThreadPoolExecutor(MAX_COMPILING) as pool:
-        compiling = {
-            name: pool.submit(case.compile) for name, case in wanted.items() if type(case) is Case
-        }
-    print(f"compiled {len(compiling)} programs in {time.monotonic() - start:.0f} s", flush=True)
-    for name, case in wanted.items():
+    wanted = {name: make for name, make in cases(scale).items() if arguments.only in name}
+    for name, make in wanted.items():
         if time.monotonic() - start > arguments.seconds:
             left_out.append(name)
             continue
+        lines: list[str] = []
         try:
-            if isinstance(case, Case):
-                program, compile_s = compiling[name].result()
+            result = make()
+            if isinstance(result, Case):
+                case, (program, compile_s) = result, result.compile()
                 result = measure(case, program, compile_s)
-            else:
-                result = case()
+                if name in arguments.profile:
+                    lines = timing.kernels(case.call(program), KERNELS)
         except Exception as error:  # The other cases are still worth their time.
             result = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
         results[name] = result
         shown = {k: round(v, 3) for k, v in result.items() if isinstance(v, float)}
         print(f"{name}: {shown or result}", flush=True)
         files.write(arguments.out, json.dumps(results, indent=2) + "\n")
-        if isinstance(case, Case) and name in arguments.profile:
-            print(*timing.kernels(case.call(program), KERNELS), sep="\n", flush=True)
+        print(*lines, sep="\n", end="\n" if lines else "", flush=True)
     if left_out:
         print(f"left out after {arguments.seconds} s: {', '.join(left_out)}")
 
@@ -298,6 +283,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _parser() -> command_line.Parser:
     parser = command_line.Parser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, for a CPU")
+    parser.add_argument("--layers", type=int, choices=(50, 101), default=101, help="of the ResNet")
     parser.add_argument("--only", default="", help="part of the names of the cases to run")
     parser.add_argument(
         "--profile", nargs="+", default=[], help="names of cases whose slowest kernels to list"
