@@ -6,15 +6,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import cv2
+import jax
 
 Item = TypeVar("Item")
 MAX_THREADS = 8  # More of them wait for the interpreter's lock.
 # Read by XLA when a process first computes. All workers share one GPU, and each has one CPU core.
 _ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "NPROC": "1", "OMP_NUM_THREADS": "1"}
-_XLA_FLAGS = "--xla_cpu_multi_thread_eigen=false"
 
 
 def in_threads(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[None]:
@@ -39,7 +39,9 @@ def in_processes(work: Callable[[Item], None], items: Sequence[Item], count: int
     """
     # JAX and OpenCV have threads, whose state a forked process must not inherit.
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(count, context, initializer=_set_up) as pool:
+    config: Any = jax.config
+    cache = config.jax_compilation_cache_dir
+    with concurrent.futures.ProcessPoolExecutor(count, context, _set_up, (cache,)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -53,9 +55,11 @@ def in_processes(work: Callable[[Item], None], items: Sequence[Item], count: int
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _set_up() -> None:
-    """Configures a worker process, before it computes anything."""
+def _set_up(cache: str | None) -> None:
+    """Configures a worker process, before it computes anything; `cache` holds compiled programs."""
     os.environ.update(_ENVIRONMENT)
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_XLA_FLAGS}".strip()
+    if cache is not None:
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles it.
