@@ -179,7 +179,8 @@ def room_frames() -> Iterator[np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         generate.generate(generate.Rooms(spaces=4), folder)
         for path in sorted(pathlib.Path(folder).glob("scans/*/*_truth.npz")):
-            yield from np.load(path)["depth_mm"]
+            with np.load(path) as truth:
+                yield from truth["depth_mm"]
 
 
 def print_exact(folder: pathlib.Path) -> None:

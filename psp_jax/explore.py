@@ -198,7 +198,10 @@ def _chosen(found: inputs.Inputs, frames: int, skipped: list[str]) -> Iterator[_
         count = max(1, frames // len(found.recordings))
         stride = max(1, scan.count(1) // count)
         truth = scan.path.with_name(f"{scan.id}_truth.npz")
-        instances = np.load(truth)["instance"] if truth.is_file() else None
+        instances = None
+        if truth.is_file():
+            with np.load(truth) as arrays:
+                instances = arrays["instance"]
         try:
             for frame in itertools.islice(scan.frames(stride), count):
                 instance = None if instances is None else instances[frame.index].astype(np.int32)

@@ -220,7 +220,8 @@ def test_every_scan_is_a_readable_sens_file_with_its_truth(generated):
         f"scene{scan}" for scan in SCANS
     ]
     for folder in (generated / "scans").iterdir():
-        truth = np.load(folder / f"{folder.name}_truth.npz")
+        with np.load(folder / f"{folder.name}_truth.npz") as arrays:
+            truth = dict(arrays)
         assert truth["depth_mm"].shape == truth["instance"].shape == (2, *SIZE)
         assert truth["depth_mm"].dtype == truth["instance"].dtype == np.uint16
         assert truth["depth_mm"].min() > 0
@@ -279,7 +280,8 @@ def test_ideal_depth_is_the_truth_and_colour_that_of_a_camera(generated, tmp_pat
     rooms = dataclasses.replace(generate.Rooms(**SMALL), spaces=2, ideal_depth=True)
     generate.generate(rooms, tmp_path)
     name = "scans/scene9001_01/scene9001_01"
-    truth = np.load(tmp_path / f"{name}_truth.npz")["depth_mm"]
+    with np.load(tmp_path / f"{name}_truth.npz") as arrays:
+        truth = arrays["depth_mm"]
     ideal, noisy = (sens.SensRecording(folder / f"{name}.sens") for folder in (tmp_path, generated))
     frames = list(ideal.frames(1))
     np.testing.assert_array_equal([frame.read_depth() for frame in frames], truth)

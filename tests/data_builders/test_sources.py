@@ -77,7 +77,8 @@ def test_the_true_depth_is_next_to_the_scans(small):
     name = pathlib.Path(small.prepare()).parent.name
     assert name == "rooms_spaces_4_frames_per_scan_2_depth_height_32_depth_width_48"
     folder = pathlib.Path(small.data_dir) / name / "scans" / "scene9003_01"
-    truth = np.load(folder / "scene9003_01_truth.npz")
+    with np.load(folder / "scene9003_01_truth.npz") as arrays:
+        truth = dict(arrays)
     assert truth["depth_mm"].shape == truth["instance"].shape == (2, 32, 48)
     assert (truth["depth_mm"] > 0).all()
 

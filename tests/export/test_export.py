@@ -39,7 +39,8 @@ def test_a_process_without_psp_jax_gets_the_edges_and_regions_of_the_run(
     assert card["calibrated"]
     np.save(tmp_path / "out" / "batch.npy", np.stack([image, image[::-1], image]))
     subprocess.run([sys.executable, "-P", "-c", CALL, str(tmp_path / "out")], check=True, cwd="/")
-    outputs = np.load(tmp_path / "out" / "outputs.npz")
+    with np.load(tmp_path / "out" / "outputs.npz") as arrays:
+        outputs = dict(arrays)
     assert set(outputs) == set(card["outputs"])
     logits = edge_logits.from_edge_head(outputs["edge_logits"][0])
     result = psp_jax.load(edges_run)(image)
