@@ -78,10 +78,15 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
             tmp_path / name,
             tmp_path / f"{name}.log",
         ]
-        return subprocess.Popen(
-            [str(each) for each in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        with open(tmp_path / f"{name}.txt", "w") as output:
+            return subprocess.Popen(
+                [str(each) for each in command], stdout=output, stderr=subprocess.STDOUT
+            )
 
+    def finish(name, process):
+        assert process.wait(timeout=600) == 0, (tmp_path / f"{name}.txt").read_text()
+
+    unbroken = start("whole")
     kills = dict.fromkeys(MOMENTS, 0)
     events = log_of("broken")
     events.touch()
@@ -97,12 +102,10 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
                 kills[moment] += 1
                 break
             time.sleep(0.002)
-        process.communicate(timeout=60)
+        process.wait(timeout=60)
     assert sum(kills.values()) >= 10, kills
-    for name in ("whole", "broken"):
-        process = start(name)
-        output, _ = process.communicate(timeout=600)
-        assert process.returncode == 0, output
+    finish("whole", unbroken)
+    finish("broken", start("broken"))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert steps_of(log_of("whole")) == steps_of(events)
     one, other = (checkpoints.latest_step(each) for each in (whole, broken))
