@@ -105,3 +105,17 @@ def test_256_outputs_at_full_resolution_need_a_twentieth_of_the_memory(name):
     naive = memory(lambda x, y: function(resampling.resize(x, size), y).mean())
     in_strips = memory(lambda x, y: strips.map_pixels(function, x, size, y).mean())
     assert in_strips < 0.05 * naive
+
+
+def test_a_gpu_computes_at_once_what_fits(monkeypatch):
+    output, size, rows = make_output((6, 8), 16), (45, 64), []
+
+    def seen(strip):
+        rows.append(strip.shape[1])
+        return strip.sum(-1)
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    whole = strips.map_pixels(seen, output, size)
+    monkeypatch.setattr(strips, "STRIP_BYTES", 2 * 64 * 16 * 4 * 25)  # 25 rows of the batch.
+    np.testing.assert_allclose(strips.map_pixels(seen, output, size), whole, atol=1e-5)
+    assert set(rows) == {45, 23}
