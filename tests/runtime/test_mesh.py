@@ -111,8 +111,8 @@ def finish(processes, status=0, limit_s=300):
         for process in processes:
             process.kill()
     assert [process.returncode for process in processes] == [status] * len(processes), said
-    # Gloo's threads may break each other's lines.
-    return [re.sub(r".*(\[Gloo\]|peer ranks).*\n", "", output) for output, _ in said]
+    # Gloo's threads may break each other's lines, and leave an empty one.
+    return [re.sub(r".*(\[Gloo\]|peer ranks).*\n", "", output).strip() for output, _ in said]
 
 
 def records_of(workdir):
