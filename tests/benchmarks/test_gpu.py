@@ -16,7 +16,7 @@ def test_a_case_is_timed_and_turned_into_a_rate():
 
 
 def test_a_training_step_takes_the_state_of_the_one_before():
-    case = gpu.training_step(SMALL, count=2)
+    case = gpu.training_step(SMALL, count=2, train=gpu.HEAD)
     program, _ = case.compile()
     step = case.call(program)
     losses = [float(step()["loss"]) for _ in range(3)]
