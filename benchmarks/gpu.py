@@ -1,15 +1,14 @@
 """Times the network alone on one GPU, beside the same in PyTorch: `python -m benchmarks.gpu`.
 
-Needs no data set. ResNet-101-PSPNet at 480x640 with 16 frontier classes or one output of depth:
-training steps, prediction, the loss of 256 gray levels, and dilated convolutions. Every result is
-printed and written to `--out` as soon as it is known; after `--seconds` no further case starts, and
-those left out are listed. A training step takes XLA a minute to compile for an H200, and compiling
-several at once does not save time: `--only` chooses cases, `--layers=50` halves it. With `--tiny`
-all of it but PyTorch runs in minutes on a CPU.
+Needs no data set. ResNet-101-PSPNet at 480x640 with 16 frontier classes: training steps,
+prediction, the loss of 256 gray levels, and dilated convolutions. Every result is printed and
+written to `--out` as soon as it is known; after `--seconds` no further case starts, and those left
+out are listed. XLA takes a minute to compile a training step, so `--only` chooses cases. With
+`--tiny` all of it but PyTorch runs in minutes on a CPU.
 
-The share of the peak (model FLOP utilisation) counts convolutions and matrix products as the
-program has them before the compiler changes it, recomputed ones too. PyTorch uses channels_last
-and autocast to bfloat16.
+The share of the peak of bfloat16 (model FLOP utilisation) counts convolutions and matrix products
+as the program has them before the compiler changes it, recomputed ones too. PyTorch uses
+channels_last and autocast to bfloat16.
 """
 
 import argparse
@@ -127,17 +126,15 @@ def training_step(
     precision: Precision = Precision.BFLOAT16,
     remat: Remat = Remat.NONE,
     train: tuple[str, ...] = ALL,
-    objective: Any = None,
 ) -> Case:
-    """Prepares a training step, with the state donated as in a run."""
-    objective = objective or objectives.FrontierSoftmax()
+    """Prepares a training step of classes, with the state donated as in a run."""
+    objective = objectives.FrontierSoftmax()
     model = network(scale, objective.channels, precision, remat)
     phase = experiment.Phase(steps=1, train=train)
     tx = optim.make(phase)
     step = functools.partial(
         steps.train_step, model=model, objective=objective, tx=tx, phase=phase, seed=0
     )
-
     start = variables(scale, objective.channels)
 
     def make() -> tuple[Any, Batch]:
@@ -153,7 +150,6 @@ def prediction(scale: Scale, *, count: int) -> Case:
     objective = objectives.FrontierSoftmax()
     model = network(scale, objective.channels, Precision.BFLOAT16)
     predict = functools.partial(steps.predict, model=model, objective=objective)
-
     start = variables(scale, objective.channels)
 
     def make() -> tuple[Any, Batch]:
@@ -257,6 +253,8 @@ def main(arguments: argparse.Namespace) -> None:
     }
     print(f"{results['device']}, jax {results['jax']}", flush=True)
     wanted = {name: make for name, make in cases(scale).items() if arguments.only in name}
+    if not wanted:
+        raise ValueError(f"--only={arguments.only}: expected a part of {'; '.join(cases(scale))}")
     for name, make in wanted.items():
         if time.monotonic() - start > arguments.seconds:
             left_out.append(name)
@@ -267,7 +265,7 @@ def main(arguments: argparse.Namespace) -> None:
             if isinstance(result, Case):
                 case, (program, compile_s) = result, result.compile()
                 result = measure(case, program, compile_s)
-                if name in arguments.profile:
+                if arguments.profile:
                     lines = timing.kernels(case.call(program), KERNELS)
         except Exception as error:  # The other cases are still worth their time.
             result = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
@@ -286,7 +284,7 @@ def _parser() -> command_line.Parser:
     parser.add_argument("--layers", type=int, choices=(50, 101), default=101, help="of the ResNet")
     parser.add_argument("--only", default="", help="part of the names of the cases to run")
     parser.add_argument(
-        "--profile", nargs="+", default=[], help="names of cases whose slowest kernels to list"
+        "--profile", action="store_true", help="list the slowest kernels of every case"
     )
     parser.add_argument("--seconds", type=float, default=600.0, help="no case starts after this")
     parser.add_argument(

@@ -32,13 +32,13 @@ class Step:
 
     Attributes:
         call: takes one step and returns its loss.
-        program: the compiled step.
+        compiled: the step.
         images: in a batch.
         times_s: of every call.
     """
 
     call: Callable[[], float]
-    program: CompiledStep
+    compiled: CompiledStep
     images: int
     times_s: list[float] = dataclasses.field(default_factory=list)
 
@@ -75,7 +75,7 @@ def profile(step: Step, count: int) -> list[str]:
     for event in timing.trace(step.call):
         if "hlo_op" in event.get("args", {}):
             spent[event["args"]["hlo_op"]] += event["dur"]
-    text = step.program.program.as_text()
+    text = step.compiled.program.as_text()
     shapes = dict(re.findall(r"%?([\w.\-]+) = (\S+) ", text))
     names = dict(re.findall(r"%?([\w.\-]+) = .*op_name=\"([^\"]*)\"", text))
     return [
@@ -97,7 +97,7 @@ def main(arguments: argparse.Namespace) -> None:
         median, best = np.median(step.times_s), min(step.times_s)
         print(
             f"{name}: {step.images / median:.1f} images/s, {median * 1000:.0f} ms a step "
-            f"({best * 1000:.0f} at best), {step.program.gflop / best:.0f} GFLOP/s; "
+            f"({best * 1000:.0f} at best), {step.compiled.gflop / best:.0f} GFLOP/s; "
             f"loss {losses[name]:.7g}"
         )
         if arguments.profile:

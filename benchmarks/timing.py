@@ -73,6 +73,8 @@ def kernels(call: Callable[[], Any], count: int) -> list[str]:
             kind = re.sub(r"[_.]\d+$", "", event["name"])
             spent[kind] += event["dur"]
             number[kind] += 1
+    if not spent:
+        return ["no kernels: only GPUs have them"]
     total = f"{spent.total() / 1000:8.2f} ms in all"
     return [total] + [f"{us / 1000:8.2f} {number[k]:5} x {k}" for k, us in spent.most_common(count)]
 

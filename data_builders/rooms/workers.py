@@ -15,6 +15,8 @@ Item = TypeVar("Item")
 MAX_THREADS = 8  # More of them wait for the interpreter's lock.
 # Read by XLA when a process first computes. All workers share one GPU, and each has one CPU core.
 _ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "NPROC": "1", "OMP_NUM_THREADS": "1"}
+# JAX's settings of the cache of compiled programs, which workers take over.
+_SETTINGS = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
 
 
 def in_threads(work: Callable[[Item], None], items: Sequence[Item]) -> Iterator[None]:
@@ -40,8 +42,8 @@ def in_processes(work: Callable[[Item], None], items: Sequence[Item], count: int
     # JAX and OpenCV have threads, whose state a forked process must not inherit.
     context = multiprocessing.get_context("spawn")
     config: Any = jax.config
-    cache = config.jax_compilation_cache_dir
-    with concurrent.futures.ProcessPoolExecutor(count, context, _set_up, (cache,)) as pool:
+    settings = {name: getattr(config, name) for name in _SETTINGS}
+    with concurrent.futures.ProcessPoolExecutor(count, context, _set_up, (settings,)) as pool:
         futures = [pool.submit(work, item) for item in items]
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -55,11 +57,10 @@ def in_processes(work: Callable[[Item], None], items: Sequence[Item], count: int
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _set_up(cache: str | None) -> None:
-    """Configures a worker process, before it computes anything; `cache` holds compiled programs."""
+def _set_up(settings: dict[str, Any]) -> None:
+    """Configures a worker process, before it computes anything; `settings` are JAX's, by name."""
     os.environ.update(_ENVIRONMENT)
-    if cache is not None:
-        jax.config.update("jax_compilation_cache_dir", cache)
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    for name, value in settings.items():
+        jax.config.update(name, value)
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The parent process handles it.

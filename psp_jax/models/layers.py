@@ -139,7 +139,7 @@ def convolve(
         # A product of two matrices: XLA's gradient of a 1x1 convolution takes several times as
         # long, and that of a product with more axes up to 1.5 times.
         strided = x[:, ::stride, ::stride]
-        if stride > 1:  # XLA for GPUs aborts where it fuses the slice into the product.
+        if stride > 1:  # XLA aborts where it fuses this into the product (openxla/xla#47381).
             strided = jax.lax.optimization_barrier(strided)
         flat = strided.reshape(-1, strided.shape[-1])
         return (flat @ kernel[0, 0]).reshape(*strided.shape[:-1], -1)

@@ -106,13 +106,13 @@ def finish(processes, status=0, limit_s=300):
     """Waits for all and returns what each has printed."""
     end = time.monotonic() + limit_s
     try:
-        said = [process.communicate(timeout=end - time.monotonic()) for process in processes]
+        outputs = [process.communicate(timeout=end - time.monotonic()) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [status] * len(processes), said
+    assert [process.returncode for process in processes] == [status] * len(processes), outputs
     # Gloo's threads may break each other's lines, and leave an empty one.
-    return [re.sub(r".*(\[Gloo\]|peer ranks).*\n", "", output).strip() for output, _ in said]
+    return [re.sub(r".*(\[Gloo\]|peer ranks).*\n", "", output).strip() for output, _ in outputs]
 
 
 def records_of(workdir):
