@@ -57,8 +57,10 @@ class Store:
 
     def _tidy(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in [*self._folder.glob(f"{_PARTIAL}*"), *self._folder.glob("*.orbax-check*-tmp*")]:
-            shutil.rmtree(path)  # The second are of versions that left the rename to orbax.
+        # The second are of versions that left the rename to orbax; a kill leaves both in one name.
+        for pattern in (f"{_PARTIAL}*", "*.orbax-check*-tmp*"):
+            for path in self._folder.glob(pattern):
+                shutil.rmtree(path)
 
     def __enter__(self) -> "Store":
         """Returns the store itself."""

@@ -69,6 +69,16 @@ def test_saving_the_same_step_twice_is_no_error(tmp_path, current):
         assert store.latest_step() == 7
 
 
+def test_what_a_kill_left_of_a_save_is_removed(tmp_path, current):
+    with checkpoints.Store(tmp_path, keep=2) as store:
+        store.save(current)
+    for name in (".partial-8", ".partial-8.orbax-checkpoint-tmp", "9.orbax-checkpoint-tmp-1"):
+        (tmp_path / "checkpoints" / name / "variables").mkdir(parents=True)
+    with checkpoints.Store(tmp_path, keep=2) as store:
+        assert store.latest_step() == 7
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["7"]
+
+
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no checkpoint"):
         checkpoints.load_variables(tmp_path)
