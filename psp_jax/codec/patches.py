@@ -149,7 +149,8 @@ def _fit(regions, inverse, known, trade):
             if error + trade * bits < best:
                 best = error + trade * bits
                 orders[region] = order
-                chosen[region] = coefficients
+                for i in range(FUNCTIONS):
+                    chosen[region, i] = coefficients[i]
         chosen[region, 0] += base >> shifts[0]
     return orders, chosen
 
@@ -187,7 +188,8 @@ def _normal_equations(regions, region, inverse, known, base):
 def _quantised(normal, right, used, shifts, extents):
     """Solves for coefficients from the last to the first, each rounded before the others follow.
 
-    Returns them with False where one would leave 64 bits.
+    The one that is next is what elimination leaves in the last equation; the matrix is positive
+    definite, so it needs no pivots. Returns them with False where one would leave 64 bits.
     """
     coefficients = np.zeros(FUNCTIONS, np.int64)
     left = right[:used].copy()
@@ -198,9 +200,15 @@ def _quantised(normal, right, used, shifts, extents):
         matrix = normal[:size, :size].copy()
         for i in range(size):
             matrix[i, i] += 1e-9 * matrix[i, i] + 1e-30
-        solution = np.linalg.solve(matrix, left[:size])
+        reduced = left[:size].copy()
+        for i in range(last):
+            for j in range(i + 1, size):
+                share = matrix[j, i] / matrix[i, i]
+                reduced[j] -= share * reduced[i]
+                for k in range(i, size):
+                    matrix[j, k] -= share * matrix[i, k]
         step = 2.0 ** (shifts[last] - FRACTION_BITS)
-        rounded = np.rint(solution[last] / step)
+        rounded = np.rint(reduced[last] / matrix[last, last] / step)
         if not abs(rounded) * 2.0 ** shifts[last] * max(extents[last], 1.0) < _MOST / 16:
             return coefficients, False
         coefficients[last] = np.int64(rounded)

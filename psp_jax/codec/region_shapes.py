@@ -105,8 +105,8 @@ def _measure(regions, step):
                 value = np.float64(values[function])
                 squares[function] += value * value
                 extents[function] = max(extents[function], abs(value))
-        regions.extents[region] = extents
         for function in range(FUNCTIONS):
+            regions.extents[region, function] = extents[function]
             if squares[function] > 0:
                 exponent = math.frexp(squares[function])[1] - 1
                 regions.shifts[region, function] = max(

@@ -33,7 +33,7 @@ def fill_nearest(depth_mm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError("expected a depth image with readings, got no reading at all")
     filled_mm = np.array(depth_mm, order="C")
     if filled.any():
-        _fill(np.ascontiguousarray(depth_mm), filled_mm)
+        _fill(filled_mm.copy(), filled_mm)
     return filled_mm, filled
 
 
