@@ -24,6 +24,7 @@ from data_builders.scannet_frontiers import configurations, splits, work
 from psp_jax import experiment, optim, state, steps
 from psp_jax.batch import Batch
 from psp_jax.io import command_line
+from psp_jax.models import profile
 from psp_jax.recordings import layouts, sens
 
 COLOR_SIZE = (968, 1296)  # ScanNet's.
@@ -136,7 +137,7 @@ def write_scan(folder: pathlib.Path, pairs: list[tuple[np.ndarray, np.ndarray]])
 
 
 def gflop_per_image(config: experiment.Experiment) -> float:
-    """Returns the operations per image of a training step of the first phase, counted by XLA.
+    """Returns 1e9 operations per image of a training step of the first phase; see `profile.gflop`.
 
     Only shapes are traced; nothing is computed.
     """
@@ -166,8 +167,7 @@ def gflop_per_image(config: experiment.Experiment) -> float:
         phase=phase,
         seed=config.seed,
     )
-    cost: Any = jax.jit(take_step).lower(start, batch).cost_analysis()
-    return cost["flops"] / count / 1e9
+    return profile.gflop(jax.make_jaxpr(take_step)(start, batch).jaxpr) / count
 
 
 def describe(
@@ -187,7 +187,7 @@ def describe(
             f"{build.stored_bytes / 1e3:.0f} kB per frame"
             for name, build in builds.items()
         )
-        + f". Counted by XLA: {gflop:,.0f} GFLOP per training image of `{config.name}`.",
+        + f". Counted: {gflop:,.0f} GFLOP per training image of `{config.name}`.",
         "",
         "Assumed: "
         + ", ".join(
