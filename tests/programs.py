@@ -1,5 +1,9 @@
 """Runs programs in the process of the tests, which has imported everything."""
 
+import contextlib
+import io
+import runpy
+import subprocess
 import sys
 import warnings
 from unittest import mock
@@ -28,3 +32,24 @@ def train(*arguments: str) -> int:
             assert isinstance(ended.code, int)
             return ended.code
     return 0
+
+
+def run(module: str, *arguments: object, cwd: object = ".") -> subprocess.CompletedProcess[str]:
+    """Runs `python -m MODULE` with these arguments in a folder, as `subprocess.run` would."""
+    argv, status, out, error = [module, *map(str, arguments)], 0, io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(str(cwd)),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(error),
+        mock.patch("sys.argv", argv),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)
+        try:
+            if module == "psp_jax.main":
+                status = train(*argv[1:])
+            else:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as ended:
+            status = ended.code or 0
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), error.getvalue())

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import psp_jax
 from psp_jax import data, evaluate, prepared
 from psp_jax.evaluation import predictions, views
 from psp_jax.weights import pretrained
+from tests import programs
 
 
 @pytest.mark.parametrize("kind", ["depth_run", "edges_run"])
@@ -116,10 +115,8 @@ def test_without_a_workdir_the_model_that_ships_is_scored(
 
 
 def test_an_unknown_data_set_is_one_line(depth_run, data_dir):
-    command = [sys.executable, "-m", "psp_jax.evaluate", f"--workdir={depth_run}", "--data=attic"]
-    done = subprocess.run(
-        [*command, f"--data_dir={data_dir}"], capture_output=True, text=True, timeout=60
-    )
+    flags = (f"--workdir={depth_run}", "--data=attic", f"--data_dir={data_dir}")
+    done = programs.run("psp_jax.evaluate", *flags)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "got 'attic'; there is small" in done.stderr

@@ -1,10 +1,11 @@
 """Long forms, `pytest -m slow`: kills at random moments, and thousands of steps."""
 
 import dataclasses
+import hashlib
 import json
+import multiprocessing
 import os
 import random
-import subprocess
 import sys
 import time
 
@@ -12,41 +13,43 @@ import jax
 import numpy as np
 import pytest
 
-from psp_jax import checkpoints, experiment, train
+from psp_jax import checkpoints, data, experiment, train
 from psp_jax.runtime import goodput, metric_log
 from tests.experiments import make_tiny
 
-# Trains while it writes a line as each moment comes: the batch of a step with its digest, a save
-# that begins, an evaluation, a phase.
-PROGRAM = """
-import hashlib, sys
-from psp_jax import checkpoints, data, experiment, train
-
-def say(*words):
-    with open(sys.argv[3], "a") as file:
-        print(*words, file=file, flush=True)
-
-def told(*args, first_step, batches=data.train_batches, **options):
-    say("phase", first_step)
-    for step, batch in enumerate(
-        batches(*args, first_step=first_step, **options), first_step + 1
-    ):
-        digest = hashlib.sha256(batch.image.tobytes() + batch.frontier.tobytes())
-        say("step", step, digest.hexdigest())
-        yield batch
-
-def saying(word, call):
-    def said(*args, **kwargs):
-        say(word, 0)
-        return call(*args, **kwargs)
-    return said
-
-data.train_batches = told
-checkpoints.ocp.save_checkpointables = saying("save", checkpoints.ocp.save_checkpointables)
-data.eval_batches = saying("evaluation", data.eval_batches)
-train.run(experiment.load(sys.argv[1]), sys.argv[2])
-"""
 MOMENTS = ("step", "save", "evaluation", "phase")
+
+
+def train_telling(folder, workdir, log, output):
+    """Trains, and writes a line into `log` as each moment comes: the batch of a step, a save."""
+    with open(output, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+
+    def say(*words):
+        with open(log, "a") as file:
+            print(*words, file=file, flush=True)
+
+    def told(*args, first_step, batches=data.train_batches, **options):
+        say("phase", first_step)
+        for step, batch in enumerate(
+            batches(*args, first_step=first_step, **options), first_step + 1
+        ):
+            digest = hashlib.sha256(batch.image.tobytes() + batch.frontier.tobytes())
+            say("step", step, digest.hexdigest())
+            yield batch
+
+    def saying(word, call):
+        def said(*args, **kwargs):
+            say(word, 0)
+            return call(*args, **kwargs)
+
+        return said
+
+    data.train_batches = told
+    checkpoints.ocp.save_checkpointables = saying("save", checkpoints.ocp.save_checkpointables)
+    data.eval_batches = saying("evaluation", data.eval_batches)
+    train.run(experiment.load(folder), workdir)
 
 
 def steps_of(events):
@@ -62,39 +65,35 @@ def steps_of(events):
 @pytest.mark.slow
 def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, data_dir):
     config = make_tiny(data_dir)
-    config.phases = (config.phases[0], dataclasses.replace(config.phases[1], steps=120))
+    config.phases = (config.phases[0], dataclasses.replace(config.phases[1], steps=80))
     experiment.save(config, tmp_path)
     rng = random.Random(0)
+    # Processes that have imported everything, and differ in nothing else from new ones.
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(["psp_jax.train"])
 
-    def log_of(name):
-        return tmp_path / f"{name}.log"
+    def file_of(name, suffix):
+        return tmp_path / f"{name}.{suffix}"
 
     def start(name):
-        command = [
-            sys.executable,
-            "-c",
-            PROGRAM,
-            tmp_path,
-            tmp_path / name,
-            tmp_path / f"{name}.log",
-        ]
-        with open(tmp_path / f"{name}.txt", "w") as output:
-            return subprocess.Popen(
-                [str(each) for each in command], stdout=output, stderr=subprocess.STDOUT
-            )
+        files = (tmp_path / name, file_of(name, "log"), file_of(name, "txt"))
+        process = forking.Process(target=train_telling, args=(tmp_path, *files))
+        process.start()
+        return process
 
     def finish(name, process):
-        assert process.wait(timeout=600) == 0, (tmp_path / f"{name}.txt").read_text()
+        process.join(600)
+        assert process.exitcode == 0, file_of(name, "txt").read_text()
 
     unbroken = start("whole")
     kills = dict.fromkeys(MOMENTS, 0)
-    events = log_of("broken")
+    events = file_of("broken", "log")
     events.touch()
     for kill in range(12):
-        moment, skipped = MOMENTS[kill % len(MOMENTS)], rng.randrange(4)
+        moment, skipped = MOMENTS[kill % len(MOMENTS)], rng.randrange(3)
         before = len(events.read_text().splitlines())
         process = start("broken")
-        while process.poll() is None:
+        while process.is_alive():
             new = events.read_text().splitlines()[before:]
             if sum(line.startswith(moment) for line in new) > (moment != "phase") * skipped:
                 time.sleep(rng.uniform(0, 0.05))
@@ -102,12 +101,12 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
                 kills[moment] += 1
                 break
             time.sleep(0.002)
-        process.wait(timeout=60)
+        process.join(60)
     assert sum(kills.values()) >= 10, kills
     finish("whole", unbroken)
     finish("broken", start("broken"))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert steps_of(log_of("whole")) == steps_of(events)
+    assert steps_of(file_of("whole", "log")) == steps_of(events)
     one, other = (checkpoints.latest_step(each) for each in (whole, broken))
     assert one == other == sum(phase.steps for phase in config.phases)
     first, second = (checkpoints.load_variables(workdir) for workdir in (whole, broken))

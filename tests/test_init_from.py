@@ -1,11 +1,9 @@
 """Runs start from workdirs, converted and raw files; differences are adapted or refused."""
 
-import ast
 import dataclasses
 import importlib.util
+import json
 import pathlib
-import subprocess
-import sys
 from unittest import mock
 
 import jax
@@ -20,7 +18,7 @@ from psp_jax.models.efficientnet_lite import EfficientNetLite
 from psp_jax.weights import __main__ as weights_command
 from psp_jax.weights import efficientnet
 from psp_jax.weights.network import NetworkSpec, flatten, unflatten
-from tests import published
+from tests import programs, published
 from tests.experiments import make_tiny
 
 CLASSES = 7
@@ -400,21 +398,16 @@ def test_sources_are_part_of_the_saved_experiment(fields, tmp_path):
     ],
 )
 def test_sources_are_set_on_the_command_line(config, flags, expected):
-    code = (
-        "import sys; from psp_jax import experiment, main; main.parse(sys.argv); "
-        "config = main._CONFIG.value\n"
-        "try: experiment.check(config)\n"
-        "except ValueError as error: main.fail(str(error))\n"
-        "print((config.init_from, config.init_from_parts))"
-    )
-    command = [sys.executable, "-c", code, f"--config={CONFIGS / config}", *flags]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
+    command = ("psp_jax.main", f"--config={CONFIGS / config}", *flags)
     if isinstance(expected, str):
+        result = programs.run(*command, cwd=CONFIGS.parent)
         assert result.returncode == 2 and expected in result.stderr
         assert result.stderr.count("\n") == 1, result.stderr
     else:
+        result = programs.run(*command, "--print_config", cwd=CONFIGS.parent)
         assert result.returncode == 0, result.stderr
-        assert ast.literal_eval(result.stdout) == expected
+        fields = json.loads(result.stdout)
+        assert (fields["init_from"], fields["init_from_parts"]) == expected
 
 
 def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):

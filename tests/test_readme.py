@@ -2,13 +2,12 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 import yaml
 
 import psp_jax
+from tests import programs
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -78,6 +77,5 @@ def test_one_version():
     "program", ["psp_jax.main", "psp_jax.explore", "docs.draw_regions", "docs.draw_labels"]
 )
 def test_programs_print_the_version(program):
-    command = [sys.executable, "-m", program, "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = programs.run(program, "--version", cwd=ROOT)
     assert (done.returncode, done.stdout) == (0, f"psp_jax {psp_jax.__version__}\n"), done.stderr

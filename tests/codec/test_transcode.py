@@ -1,6 +1,4 @@
 import re
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -9,12 +7,11 @@ import pytest
 from psp_jax import codec
 from psp_jax.codec import transcode
 from psp_jax.recordings import inputs
-from tests import scans
+from tests import programs, scans
 
 
 def run(*arguments, cwd):
-    command = [sys.executable, "-m", "psp_jax.codec", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return programs.run("psp_jax.codec", *arguments, cwd=cwd)
 
 
 def wall(size=(60, 80)):

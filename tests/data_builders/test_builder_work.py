@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from data_builders.scannet_frontiers import configurations, pool, splits, work
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax.recordings import sens
+from tests import programs
 from tests.scans import make_frame, small_config, write_scan
 
 
@@ -212,8 +213,7 @@ def test_a_bad_frame_of_a_sample_is_replaced(tmp_path):
 
 
 def run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "data_builders.scannet_frontiers", "--config=rooms"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+    done = programs.run("data_builders.scannet_frontiers", "--config=rooms", *arguments)
     assert not done.returncode, done.stderr
     return done.stdout
 
@@ -249,8 +249,7 @@ def test_own_lists_and_a_limit_on_the_command_line(tmp_path, room_scans):
     assert "2 frames of 1 scans" in text
     assert "3 scans are in no split: scene9007_00, scene9008_00, scene9009_00" in text
     shutil.copyfile(tmp_path / "train.txt", tmp_path / "test.txt")
-    command = [sys.executable, "-m", "data_builders.scannet_frontiers", *common]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = programs.run("data_builders.scannet_frontiers", *common)
     assert done.returncode == 2
     assert "space scene9000 is both in train and in test" in done.stderr
 

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import subprocess
-import sys
 from typing import Any
 
 import jax
@@ -24,6 +22,7 @@ from data_builders.rooms import (
     workers,
 )
 from psp_jax.recordings import images, scan_ids, sens
+from tests import programs
 
 SIZE = (24, 32)
 COLOR_SIZE = (48, 64)
@@ -350,8 +349,7 @@ def test_values_out_of_range_are_named(field, tmp_path):
 
 
 def test_errors_of_the_command_line_are_one_line(tmp_path):
-    command = [sys.executable, "-m", "data_builders.rooms", f"--directory={tmp_path}"]
-    result = subprocess.run([*command, "--spaces=1"], capture_output=True, text=True)
+    result = programs.run("data_builders.rooms", f"--directory={tmp_path}", "--spaces=1")
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1:] == result.stderr.splitlines()
     assert "spaces=1: expected at least 2 and at most 10000" in result.stderr

@@ -13,6 +13,7 @@ from data_builders.scannet_frontiers import configurations, examples, report, sp
 from data_builders.scannet_frontiers import scannet_frontiers_dataset_builder as dataset
 from psp_jax.partition import fill, frontier_classes
 from psp_jax.recordings import sens
+from tests import programs
 from tests.scans import SIZE, make_frame, small_config, write_scan
 
 
@@ -171,9 +172,8 @@ assert "tensorflow" not in sys.modules and "torch" not in sys.modules
     ],
 )
 def test_errors_of_the_command_line_are_one_line(tmp_path, arguments, message):
-    command = [sys.executable, "-m", "data_builders.scannet_frontiers", *arguments]
-    command.append(f"--data_dir={tmp_path / 'data'}")
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    command = ("data_builders.scannet_frontiers", *arguments, "--data_dir=data")
+    done = programs.run(*command, cwd=tmp_path)
     assert done.returncode == 2
     assert re.search(message, done.stderr)
     assert len(done.stderr.strip().splitlines()) == 1

@@ -1,7 +1,5 @@
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -10,6 +8,7 @@ from data_builders import sources
 from data_builders.scannet_frontiers import __main__ as program
 from psp_jax import checkpoints, experiment, prepared
 from psp_jax.io import files
+from tests import programs
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -79,8 +78,7 @@ def test_python_functions_expand_a_path_and_refuse_a_url(monkeypatch, load):
 )
 def test_every_program_refuses_a_url_in_one_line_and_makes_no_folder(tmp_path, command):
     (tmp_path / "configs").symlink_to(pathlib.Path(__file__).parents[2] / "configs")
-    run = [sys.executable, "-m", *command]
-    done = subprocess.run(run, capture_output=True, text=True, cwd=tmp_path)
+    done = programs.run(*command, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and "gs://b/r" in done.stderr
     assert not (tmp_path / "gs:").exists()
