@@ -52,4 +52,5 @@ def run(module: str, *arguments: object, cwd: object = ".") -> subprocess.Comple
                 runpy.run_module(module, run_name="__main__", alter_sys=True)
         except SystemExit as ended:
             status = ended.code or 0
+            assert isinstance(status, int)
     return subprocess.CompletedProcess(argv, status, out.getvalue(), error.getvalue())
