@@ -75,6 +75,9 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
     def file_of(name, suffix):
         return tmp_path / f"{name}.{suffix}"
 
+    def read(path):
+        return path.read_text() if path.exists() else ""
+
     def start(name):
         files = (tmp_path / name, file_of(name, "log"), file_of(name, "txt"))
         process = forking.Process(target=train_telling, args=(tmp_path, *files))
@@ -86,15 +89,16 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
         assert process.exitcode == 0, file_of(name, "txt").read_text()
 
     unbroken = start("whole")
+    while "evaluation" not in read(file_of("whole", "log")) and unbroken.is_alive():
+        time.sleep(0.1)  # The others load what it has compiled.
     kills = dict.fromkeys(MOMENTS, 0)
     events = file_of("broken", "log")
-    events.touch()
     for kill in range(12):
         moment, skipped = MOMENTS[kill % len(MOMENTS)], rng.randrange(3)
-        before = len(events.read_text().splitlines())
+        before = len(read(events).splitlines())
         process = start("broken")
         while process.is_alive():
-            new = events.read_text().splitlines()[before:]
+            new = read(events).splitlines()[before:]
             if sum(line.startswith(moment) for line in new) > (moment != "phase") * skipped:
                 time.sleep(rng.uniform(0, 0.05))
                 process.kill()
