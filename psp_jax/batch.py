@@ -1,7 +1,6 @@
 """Batches of examples, and predictions of them."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -70,19 +69,3 @@ class Prediction:
     def __getitem__(self, index: int) -> "Prediction":
         """Returns the prediction of one image, without the batch axis."""
         return jax.tree.map(lambda array: array[index], self)
-
-
-def stack_mirrored(
-    arrays: Sequence[np.ndarray], mirrored: Sequence[bool] | np.ndarray
-) -> np.ndarray:
-    """Stacks arrays `[H, W]` or `[H, W, C]`, those marked in `mirrored` flipped left to right."""
-    stacked = np.empty((len(arrays), *arrays[0].shape), arrays[0].dtype)
-    for target, array, mirror in zip(stacked, arrays, mirrored, strict=True):
-        if not mirror:
-            target[...] = array
-        elif array.ndim == 2:
-            target[...] = array[:, ::-1]
-        else:  # NumPy is several times faster channel by channel.
-            for channel in range(array.shape[-1]):
-                target[..., channel] = array[:, ::-1, channel]
-    return stacked

@@ -42,6 +42,7 @@ OWNERS = {
     "ml_collections": ("psp_jax/main.py",),
     "absl": ("psp_jax/main.py",),
     "cv2": (
+        "psp_jax/data.py",
         "psp_jax/partition/",
         "psp_jax/recordings/",
         "psp_jax/codec/",
