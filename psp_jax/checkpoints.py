@@ -57,7 +57,7 @@ class Store:
 
     def _tidy(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        # The second are of versions that left the rename to orbax; a kill leaves both in one name.
+        # Unfinished saves: ours, and folders of orbax, whose names may begin like ours.
         for pattern in (f"{_PARTIAL}*", "*.orbax-check*-tmp*"):
             for path in self._folder.glob(pattern):
                 shutil.rmtree(path)

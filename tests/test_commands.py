@@ -148,6 +148,15 @@ def test_the_backend_of_a_notebook_is_not_needed(tmp_path, backend):
     assert (tmp_path / "a.png").exists()
 
 
+def test_programs_import_without_a_word():
+    """Other tests run them in a process that has imported everything."""
+    programs = (*PROGRAMS, "psp_jax.calibrate", "psp_jax.evaluate", "data_builders.rooms.__main__")
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(programs)}"], capture_output=True, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
 PROGRAM = """
 import sys
 from psp_jax.io import command_line

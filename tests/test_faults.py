@@ -20,35 +20,35 @@ from tests.experiments import make_tiny
 MOMENTS = ("step", "save", "evaluation", "phase")
 
 
-def train_telling(folder, workdir, log, output):
-    """Trains, and writes a line into `log` as each moment comes: the batch of a step, a save."""
+def train_with_events(folder, workdir, log, output):
+    """Trains, and writes a line into `log` at each event: the batch of a step, a save."""
     with open(output, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
-    def say(*words):
+    def write_event(*words):
         with open(log, "a") as file:
             print(*words, file=file, flush=True)
 
-    def told(*args, first_step, batches=data.train_batches, **options):
-        say("phase", first_step)
+    def logged_batches(*args, first_step, batches=data.train_batches, **options):
+        write_event("phase", first_step)
         for step, batch in enumerate(
             batches(*args, first_step=first_step, **options), first_step + 1
         ):
             digest = hashlib.sha256(batch.image.tobytes() + batch.frontier.tobytes())
-            say("step", step, digest.hexdigest())
+            write_event("step", step, digest.hexdigest())
             yield batch
 
-    def saying(word, call):
-        def said(*args, **kwargs):
-            say(word, 0)
+    def logged(word, call):
+        def wrapper(*args, **kwargs):
+            write_event(word, 0)
             return call(*args, **kwargs)
 
-        return said
+        return wrapper
 
-    data.train_batches = told
-    checkpoints.ocp.save_checkpointables = saying("save", checkpoints.ocp.save_checkpointables)
-    data.eval_batches = saying("evaluation", data.eval_batches)
+    data.train_batches = logged_batches
+    checkpoints.ocp.save_checkpointables = logged("save", checkpoints.ocp.save_checkpointables)
+    data.eval_batches = logged("evaluation", data.eval_batches)
     train.run(experiment.load(folder), workdir)
 
 
@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
     config.phases = (config.phases[0], dataclasses.replace(config.phases[1], steps=80))
     experiment.save(config, tmp_path)
     rng = random.Random(0)
-    # Processes that have imported everything, and differ in nothing else from new ones.
+    # New processes that find everything imported.
     forking = multiprocessing.get_context("forkserver")
     forking.set_forkserver_preload(["psp_jax.train"])
 
@@ -80,7 +80,7 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
 
     def start(name):
         files = (tmp_path / name, file_of(name, "log"), file_of(name, "txt"))
-        process = forking.Process(target=train_telling, args=(tmp_path, *files))
+        process = forking.Process(target=train_with_events, args=(tmp_path, *files))
         process.start()
         return process
 
@@ -132,7 +132,7 @@ def test_a_run_that_is_killed_a_dozen_times_ends_as_one_that_is_not(tmp_path, da
 def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir, monkeypatch):
     config = make_tiny(data_dir)
     config.phases = (experiment.Phase(steps=5000, learning_rate=1e-4),)
-    config.checkpoint_every, config.validate_every = 500, 200  # Every validation draws a sheet.
+    config.checkpoint_every, config.validate_every = 250, 100  # Every validation draws a sheet.
     measured, write = {}, metric_log.MetricLog.write
 
     def measuring(self, record):
@@ -143,7 +143,7 @@ def test_five_thousand_steps_leave_memory_and_open_files_flat(tmp_path, data_dir
 
     monkeypatch.setattr(metric_log.MetricLog, "write", measuring)
     train.run(config, str(tmp_path / "run"))
-    shown = {step: each for step, each in measured.items() if step % 1000 == 0}
+    shown = {step: each for step, each in measured.items() if step % 500 == 0}
     print({step: (round(memory), files) for step, (memory, files) in shown.items()})
     early = [each for step, each in measured.items() if 500 < step < 1500]
     late = [each for step, each in measured.items() if step > 4000]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib.util
-import json
 import pathlib
 from unittest import mock
 
@@ -397,7 +396,7 @@ def test_sources_are_part_of_the_saved_experiment(fields, tmp_path):
         ("two_phase.py", ["--config.init_from=runs/a"], "init_from_parts are both set"),
     ],
 )
-def test_sources_are_set_on_the_command_line(config, flags, expected):
+def test_sources_are_set_on_the_command_line(config, flags, expected, tmp_path):
     command = ("psp_jax.main", f"--config={CONFIGS / config}", *flags)
     if isinstance(expected, str):
         result = programs.run(*command, cwd=CONFIGS.parent)
@@ -406,8 +405,10 @@ def test_sources_are_set_on_the_command_line(config, flags, expected):
     else:
         result = programs.run(*command, "--print_config", cwd=CONFIGS.parent)
         assert result.returncode == 0, result.stderr
-        fields = json.loads(result.stdout)
-        assert (fields["init_from"], fields["init_from_parts"]) == expected
+        (tmp_path / "config.json").write_text(result.stdout)
+        loaded = experiment.load(tmp_path)
+        experiment.check(loaded)
+        assert (loaded.init_from, loaded.init_from_parts) == expected
 
 
 def test_a_full_resolution_network_takes_the_trunk_and_head_of_a_coarse_one(tmp_path):

@@ -188,8 +188,8 @@ def _normal_equations(regions, region, inverse, known, base):
 def _quantised(normal, right, used, shifts, extents):
     """Solves for coefficients from the last to the first, each rounded before the others follow.
 
-    The one that is next is what elimination leaves in the last equation; the matrix is positive
-    definite, so it needs no pivots. Returns them with False where one would leave 64 bits.
+    Gaussian elimination leaves one unknown in the last equation; the matrix is positive definite,
+    so pivoting is not needed. Returns them with False where one would leave 64 bits.
     """
     coefficients = np.zeros(FUNCTIONS, np.int64)
     left = right[:used].copy()
